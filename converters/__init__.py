@@ -1,0 +1,1 @@
+"""Turns an official CosyVoice2 checkpoint folder into an MLX model folder."""

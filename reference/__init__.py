@@ -1,0 +1,1 @@
+"""CosyVoice2 in plain PyTorch: the oracle that the MLX implementation is measured against."""
