@@ -1,0 +1,19 @@
+"""Audio in and out, and the three features that the networks take."""
+
+from mlx_cosyvoice.audio.errors import AudioError
+from mlx_cosyvoice.audio.fbank import kaldi_fbank, mean_normalise
+from mlx_cosyvoice.audio.load import MAX_PROMPT_SECONDS, load_audio
+from mlx_cosyvoice.audio.log_mel import log_mel_spectrogram
+from mlx_cosyvoice.audio.mel import mel_spectrogram
+from mlx_cosyvoice.audio.write import write_wav
+
+__all__ = [
+    "MAX_PROMPT_SECONDS",
+    "AudioError",
+    "kaldi_fbank",
+    "load_audio",
+    "log_mel_spectrogram",
+    "mean_normalise",
+    "mel_spectrogram",
+    "write_wav",
+]

@@ -1,0 +1,62 @@
+"""The speaker encoder's input: Kaldi's log mel filter bank, 80 bands."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_cosyvoice.audio.filters import kaldi_filters
+from mlx_cosyvoice.audio.framing import as_samples, frames
+
+SAMPLE_RATE = 16000
+WINDOW = 400  # 25 ms
+SHIFT = 160  # 10 ms
+N_FFT = 512  # the window, rounded up to a power of two
+N_MELS = 80
+FMIN = 20.0
+PREEMPHASIS = 0.97
+FLOOR = float(np.finfo(np.float32).eps)
+
+
+@lru_cache
+def _transform() -> tuple[np.ndarray, np.ndarray]:
+    """Cosine and sine transform of a windowed frame: [400, 257] float64 each, Kaldi's "povey" window folded in.
+
+    The window is a symmetric Hann window to the power 0.85; frames are padded with zeros to 512 samples.
+    """
+    sample = np.arange(WINDOW)
+    window = (0.5 - 0.5 * np.cos(2.0 * np.pi * sample / (WINDOW - 1))) ** 0.85
+    angle = 2.0 * np.pi / N_FFT * np.outer(sample, np.arange(N_FFT // 2 + 1))
+    return window[:, None] * np.cos(angle), window[:, None] * np.sin(angle)
+
+
+def kaldi_fbank(wave: np.ndarray | mx.array) -> mx.array:
+    """16 kHz samples [samples] in [-1, 1] to log powers [1, T, 80] float32, T = 1 + (samples - 400) // 160.
+
+    Officially `torchaudio.compliance.kaldi.fbank(wave, num_mel_bins=80, dither=0, sample_frequency=16000)`: frames
+    that do not fit whole are dropped (`snip_edges`), each frame loses its mean and is pre-emphasised. Kaldi itself
+    takes 16-bit integers; the official code passes [-1, 1], and the floor (float32 epsilon) is relative to that.
+
+    Works in float64, so always on the CPU: nothing floors a quiet band beside a loud one, and there float32 is off by
+    1e-3 and more. MLX has no float64 Fourier transform, so a matrix product stands for it.
+
+    Raises:
+        ValueError: `wave` is not [samples] or is shorter than one window of 400 samples.
+    """
+    with mx.stream(mx.cpu):
+        windows = frames(as_samples(wave, WINDOW), WINDOW, SHIFT).astype(mx.float64)
+        windows = windows - windows.mean(axis=1, keepdims=True)
+        previous = mx.concatenate([windows[:, :1], windows[:, :-1]], axis=1)  # a frame's first sample is its own past
+        windows = windows - mx.array(PREEMPHASIS, mx.float64) * previous
+        cosine, sine = (mx.array(part, mx.float64) for part in _transform())
+        power = mx.square(windows @ cosine) + mx.square(windows @ sine)
+        filters = mx.array(kaldi_filters(SAMPLE_RATE, N_FFT, N_MELS, FMIN))
+        mel = mx.maximum(power @ filters.T.astype(mx.float64), mx.array(FLOOR, mx.float64))
+        return mx.log(mel).astype(mx.float32)[None]
+
+
+def mean_normalise(features: mx.array) -> mx.array:
+    """[batch, T, bands] less each band's mean over time: what CAM++ takes in place of the plain filter bank."""
+    return features - features.mean(axis=1, keepdims=True)
