@@ -156,6 +156,7 @@ class SpeakerEncoderConfig:
     growth_rate: int = 32
     bn_size: int = 4
     init_channels: int = 128
+    num_layers: tuple[int, ...] = (12, 24, 16)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,14 @@ class Module(nn.Module):
         """Official tensor of this module that the network does not need -> why."""
         return {}
 
+    @staticmethod
+    def valid_parameter_filter(module: nn.Module, key: str, value: Any) -> bool:
+        """Count a child module with a leading underscore too (`quantizer._codebook`); MLX takes those for private."""
+        return isinstance(value, nn.Module) or nn.Module.valid_parameter_filter(module, key, value)
+
+    def apply(self, map_fn: Callable[[mx.array], mx.array], filter_fn: Any = None) -> nn.Module:
+        return super().apply(map_fn, filter_fn or self.valid_parameter_filter)
+
 
 def rules_of(module: nn.Module) -> dict[str, Rule]:
     """The conversion rules of any MLX module; stock `mlx.nn` modules store their parameters as PyTorch does."""
