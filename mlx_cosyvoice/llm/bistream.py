@@ -1,0 +1,99 @@
+"""The schedule of speech tokens while text is still arriving (`Qwen2LM.inference_bistream`).
+
+Text and speech alternate in blocks of mix_ratio: 5 text tokens, then 15 speech tokens, then the "fill" token says that
+more text is due. The prompt's text and speech are cut into the same blocks. When no more text comes, what is left of it
+and the task id are given, and speech tokens follow until the end of speech.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+
+if TYPE_CHECKING:
+    from mlx_cosyvoice.llm.lm import Qwen2LM, Sampler
+
+
+class Bistream:
+    """One utterance. `push` each text token as it arrives, then `finish`; both yield speech tokens.
+
+    Equal to upstream token by token, its oddities included: a text token that arrives leads to at most one block of
+    speech; prompt speech for which not enough text arrived is dropped; the last input of a block is run again by
+    `finish`; and nothing limits the number of tokens of `finish`.
+    """
+
+    def __init__(
+        self, model: Qwen2LM, prompt_text: Sequence[int], prompt_speech_token: Sequence[int], sampler: Sampler
+    ) -> None:
+        self.model, self.sampler = model, sampler
+        self.text_block, self.speech_block = model.config.mix_ratio
+        self.waiting_text, self.waiting_speech = list(prompt_text), list(prompt_speech_token)
+        in_last_block = len(prompt_speech_token) % self.speech_block
+        self.next_fill = self.speech_block - in_last_block
+        self.decoded: list[int] = []  # fill tokens too
+        self.input = model.sos
+        self.cache = model.make_cache()
+
+    def push(self, token: int) -> Iterator[int]:
+        """The speech tokens that text token `token` makes possible: none or one block."""
+        self.waiting_text.append(token)
+        while self.waiting_speech and len(self.waiting_text) >= self.text_block:
+            speech, self.waiting_speech = (
+                self.waiting_speech[: self.speech_block],
+                self.waiting_speech[self.speech_block :],
+            )
+            self._append(self._next_text(), self.model.embed_speech(speech))
+        if self.waiting_speech:
+            return
+        if self.decoded or self.input.shape[1] == 1:  # a block has ended, or none has begun: text is due
+            if len(self.waiting_text) < self.text_block:
+                return
+            if self.decoded:
+                self.input = self._next_text()
+            else:
+                self._append(self._next_text())
+        yield from self._block()
+
+    def finish(self) -> Iterator[int]:
+        """The speech tokens after the last text token, until the end of speech.
+
+        Raises:
+            ValueError: the sampler drew a special id other than the end of speech.
+        """
+        # self.input was run already if a block came before; the official model was not told otherwise
+        self._append(self.model.embed_text(self.waiting_text), self.model.task_id)
+        while True:
+            token = self.sampler(self._log_probs(), self.decoded, False)
+            self.decoded.append(token)
+            if token == self.model.eos_token:
+                return
+            yield self._spoken(token)
+
+    def _block(self) -> Iterator[int]:
+        while True:
+            log_probs = self._log_probs()
+            due = len(self.decoded) == self.next_fill
+            token = self.model.fill_token if due else self.sampler(log_probs, self.decoded, True)
+            self.decoded.append(token)
+            if token == self.model.fill_token:
+                self.next_fill = len(self.decoded) + self.speech_block
+                return
+            yield self._spoken(token)
+
+    def _log_probs(self) -> mx.array:
+        return self.model.step(self.input, self.cache)[0]
+
+    def _spoken(self, token: int) -> int:
+        if token >= self.model.config.speech_token_size:
+            raise ValueError(f"the sampler drew the special token {token}, which has no meaning at this point")
+        self.input = self.model.embed_speech([token])
+        return token
+
+    def _next_text(self) -> mx.array:
+        block, self.waiting_text = self.waiting_text[: self.text_block], self.waiting_text[self.text_block :]
+        return self.model.embed_text(block)
+
+    def _append(self, *parts: mx.array) -> None:
+        self.input = mx.concatenate([self.input, *parts], axis=1)

@@ -1,0 +1,75 @@
+"""Keys and values of the positions that the language model has already seen."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+
+
+class LayerCache:
+    """Keys and values of one attention layer, [1, kv heads, positions, head_dim], grown in blocks of `step`."""
+
+    step = 256
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self._keys: mx.array | None = None
+        self._values: mx.array | None = None
+
+    def extend(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """Append new positions; returns all of them."""
+        end = self.offset + keys.shape[2]
+        self._keys = self._with_room(self._keys, keys, end)
+        self._values = self._with_room(self._values, values, end)
+        self._keys[:, :, self.offset : end] = keys
+        self._values[:, :, self.offset : end] = values
+        self.offset = end
+        return self._keys[:, :, :end], self._values[:, :, :end]
+
+    def _with_room(self, buffer: mx.array | None, like: mx.array, end: int) -> mx.array:
+        batch, heads, _, size = like.shape
+        held = 0 if buffer is None else buffer.shape[2]
+        if buffer is not None and end <= held:
+            return buffer
+        blocks = (end - held + self.step - 1) // self.step
+        room = mx.zeros((batch, heads, blocks * self.step, size), dtype=like.dtype)
+        return room if buffer is None else mx.concatenate([buffer, room], axis=2)
+
+    def copy(self) -> LayerCache:
+        twin = LayerCache()
+        twin.offset = self.offset
+        if self._keys is not None and self._values is not None:
+            # slicing makes new arrays: item assignment to one copy does not reach the other
+            twin._keys, twin._values = self._keys[...], self._values[...]
+        return twin
+
+
+class KVCache:
+    """What the language model keeps between steps; one `LayerCache` a layer.
+
+    A prefix can be run once, then copied and continued as often as needed (`copy`), or a continuation dropped (`trim`).
+    """
+
+    def __init__(self, layers: int) -> None:
+        self.layers = [LayerCache() for _ in range(layers)]
+
+    @property
+    def offset(self) -> int:
+        """How many positions are held; also the position of the next one."""
+        return self.layers[0].offset
+
+    def trim(self, count: int) -> None:
+        """Forget the last `count` positions.
+
+        Raises:
+            ValueError: `count` is negative or larger than what is held.
+        """
+        if not 0 <= count <= self.offset:
+            raise ValueError(f"count is {count}, but the cache holds {self.offset} positions")
+        for layer in self.layers:
+            layer.offset -= count
+
+    def copy(self) -> KVCache:
+        """An independent cache of the same positions; memory is shared until one of the two grows."""
+        twin = KVCache(0)
+        twin.layers = [layer.copy() for layer in self.layers]
+        return twin

@@ -1,0 +1,167 @@
+"""`cosyvoice.llm.llm.Qwen2LM`: text tokens in, speech tokens out, one at a time.
+
+The sequence is [sos, prompt text, text, task id, prompt speech, generated speech...]; sos and task id are the two rows
+of `llm_embedding`. Ids from `speech_token_size` on are special: end of speech, one without a use, and "fill" (more text
+please), which only the bistream schedule knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlx_cosyvoice.config import LLMConfig
+from mlx_cosyvoice.llm.bistream import Bistream
+from mlx_cosyvoice.llm.cache import KVCache
+from mlx_cosyvoice.llm.qwen2 import Qwen2Encoder
+from mlx_cosyvoice.llm.sampling import SPECIAL_TOKENS
+from mlx_cosyvoice.nn import Module
+
+#: (log-probabilities [V], tokens so far, whether the end of speech is forbidden) -> token id.
+Sampler = Callable[[mx.array, list[int], bool], int]
+
+
+def checked_ids(ids: Iterable[int], size: int, name: str) -> list[int]:
+    """`ids` as a list of ints.
+
+    Raises:
+        ValueError: one of them is not in [0, size); an embedding would silently read foreign memory.
+    """
+    checked = [int(value) for value in ids]
+    for index, value in enumerate(checked):
+        if not 0 <= value < size:
+            raise ValueError(f"{name}[{index}] is {value}, must lie in 0..{size - 1}")
+    return checked
+
+
+class Qwen2LM(Module):
+    """The speech-token language model.
+
+    Raises:
+        ValueError: the sizes in `config` contradict each other.
+    """
+
+    def __init__(self, config: LLMConfig) -> None:
+        super().__init__()
+        if not config.llm_input_size == config.llm_output_size == config.qwen.hidden_size:
+            raise ValueError(
+                f"llm_input_size {config.llm_input_size}, llm_output_size {config.llm_output_size} and "
+                f"qwen.hidden_size {config.qwen.hidden_size} must be equal"
+            )
+        self.config = config
+        self.eos_token, self.fill_token = config.speech_token_size, config.speech_token_size + 2
+        vocabulary = config.speech_token_size + SPECIAL_TOKENS
+        self.llm_embedding = nn.Embedding(2, config.llm_input_size)
+        self.llm = Qwen2Encoder(config.qwen)
+        self.llm_decoder = nn.Linear(config.llm_output_size, vocabulary)
+        self.speech_embedding = nn.Embedding(vocabulary, config.llm_input_size)
+
+    @property
+    def sos(self) -> mx.array:
+        """[1, 1, H]"""
+        return self.llm_embedding(mx.array([[0]]))
+
+    @property
+    def task_id(self) -> mx.array:
+        """[1, 1, H]"""
+        return self.llm_embedding(mx.array([[1]]))
+
+    def embed_text(self, ids: Sequence[int]) -> mx.array:
+        """[1, N, H]"""
+        return self.llm.model.model.embed_tokens(mx.array([ids], dtype=mx.int32))
+
+    def embed_speech(self, ids: Sequence[int]) -> mx.array:
+        """[1, N, H]"""
+        return self.speech_embedding(mx.array([ids], dtype=mx.int32))
+
+    def make_cache(self) -> KVCache:
+        """An empty cache for `step`."""
+        return KVCache(self.config.qwen.num_hidden_layers)
+
+    def prompt(self, text: Sequence[int], prompt_text: Sequence[int], prompt_speech_token: Sequence[int]) -> mx.array:
+        """The embedded sequence [1, 1 + P + N + 1 + S, H] that generation starts from.
+
+        Raises:
+            ValueError: an id out of range, named with its place.
+        """
+        words = self._checked_text(prompt_text, "prompt_text") + self._checked_text(text, "text")
+        speech = self._checked_speech(prompt_speech_token)
+        parts = [self.sos, self.embed_text(words), self.task_id, self.embed_speech(speech)]
+        return mx.concatenate(parts, axis=1)
+
+    def step(self, x: mx.array, cache: KVCache) -> mx.array:
+        """Run [1, L, H] more positions; log-probabilities [1, V] (float32) of the token that follows the last one."""
+        backbone = self.llm.model.model
+        hidden = self.llm(x.astype(backbone.norm.weight.dtype), cache)
+        logits = self.llm_decoder(hidden[:, -1]).astype(mx.float32)
+        return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+
+    def generate(
+        self,
+        text: Sequence[int],
+        prompt_text: Sequence[int],
+        prompt_speech_token: Sequence[int],
+        sampler: Sampler,
+        *,
+        min_token_text_ratio: float = 2,
+        max_token_text_ratio: float = 20,
+    ) -> Iterator[int]:
+        """Speech tokens of `text` until a special id is drawn or there are max_token_text_ratio of them a text token.
+
+        Before min_token_text_ratio tokens a text token the end of speech is forbidden; the other two special ids
+        are not, and end the run at any time.
+
+        Raises:
+            ValueError: `text` is empty, or an id is out of range (at once, not at the first token).
+        """
+        if not len(text):
+            raise ValueError("text is empty: give at least one text token")
+        start = self.prompt(text, prompt_text, prompt_speech_token)
+        min_len, max_len = int(len(text) * min_token_text_ratio), int(len(text) * max_token_text_ratio)
+        return self._generate(start, sampler, min_len, max_len)
+
+    def _generate(self, x: mx.array, sampler: Sampler, min_len: int, max_len: int) -> Iterator[int]:
+        cache = self.make_cache()
+        decoded: list[int] = []
+        for index in range(max_len):
+            token = sampler(self.step(x, cache)[0], decoded, index < min_len)
+            if token >= self.config.speech_token_size:
+                return
+            yield token
+            decoded.append(token)
+            x = self.embed_speech([token])
+
+    def generate_bistream(
+        self,
+        text: Iterable[int],
+        prompt_text: Sequence[int],
+        prompt_speech_token: Sequence[int],
+        sampler: Sampler,
+    ) -> Iterator[int]:
+        """Speech tokens while `text` is still arriving, token by token; see `bistream.Bistream`.
+
+        Raises:
+            ValueError: an id out of range (those of the prompt at once), no text, or a special id drawn where it
+                has no meaning.
+        """
+        schedule = Bistream(
+            self, self._checked_text(prompt_text, "prompt_text"), self._checked_speech(prompt_speech_token), sampler
+        )
+        return self._generate_bistream(schedule, text)
+
+    def _generate_bistream(self, schedule: Bistream, text: Iterable[int]) -> Iterator[int]:
+        arrived = False
+        for token in text:
+            arrived = True
+            yield from schedule.push(*self._checked_text([token], "text"))
+        if not arrived:
+            raise ValueError("text is empty: give at least one text token")
+        yield from schedule.finish()
+
+    def _checked_text(self, ids: Iterable[int], name: str) -> list[int]:
+        return checked_ids(ids, self.config.qwen.vocab_size, name)
+
+    def _checked_speech(self, ids: Iterable[int]) -> list[int]:
+        return checked_ids(ids, self.config.speech_token_size, "prompt_speech_token")
