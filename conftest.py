@@ -1,8 +1,7 @@
-"""Loads PyTorch and the fast BLAS (see `mlx_cosyvoice._blas`), in this order, before any test module does.
+"""Loads the fast BLAS (see `mlx_cosyvoice._blas`) before any test module imports MLX or PyTorch."""
 
-PyTorch carries its own BLAS, but takes symbols of a global one that is there first; its batched products then crash.
-"""
+import mlx_cosyvoice
 
-import torch  # noqa: F401
 
-import mlx_cosyvoice  # noqa: F401
+def pytest_report_header() -> str:
+    return f"blas: {mlx_cosyvoice._blas.BLAS}"

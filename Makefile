@@ -1,0 +1,87 @@
+# Every target makes or renews .venv by itself. `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.complete
+PACKAGES := mlx_cosyvoice reference converters parity tests
+
+# What pip says of every small package is left out; big downloads, builds that fail and errors are shown.
+PIP_NOISE := ^(Collecting|Processing|Requirement already|Looking in|Obtaining|Ignoring|Building wheels|Success|WARNING: Location)
+PIP_NOISE := $(PIP_NOISE)|^ +(Using cached|Preparing|Installing build|Checking if build|Getting requirements|Building editable)
+PIP_NOISE := $(PIP_NOISE)|^ +(Created wheel|Stored in|Attempting|Found existing|Uninstalling|Successfully|Downloading .* kB)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo convert parity test test-slow lint format clean distclean rebuild
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo "Variables: PYTHON=python3.12 (makes .venv); ARGS=\"...\" is added to the command that the target runs."
+
+setup: $(STAMP) ## make .venv with everything, in the versions of constraints.txt
+	@echo "$(VENV) is ready: $(VENV)/bin/mlx-cosyvoice info"
+
+demo: $(STAMP) ## build, convert and check a tiny model, then speak: build/demo [AUDIO=file.wav]
+	@$(RUN) -m parity demo --out build/demo $(if $(AUDIO),--audio "$(AUDIO)") $(ARGS)
+
+# The default is the official checkpoint on the Hugging Face hub. `synthetic` makes one without downloading anything.
+convert parity: CHECKPOINT_NAME = $(notdir $(patsubst %/,%,$(or $(CHECKPOINT),CosyVoice2-0.5B)))
+convert: $(STAMP) ## convert [CHECKPOINT=folder, hub id or synthetic] [OUT=folder] [DTYPE=bfloat16]
+	@$(RUN) -m converters "$(or $(CHECKPOINT),FunAudioLLM/CosyVoice2-0.5B)" \
+		--out "$(or $(OUT),build/$(CHECKPOINT_NAME)-mlx)" $(if $(DTYPE),--dtype $(DTYPE)) $(ARGS)
+
+parity: $(STAMP) ## compare a converted model with its checkpoint [CHECKPOINT=folder] [MODEL=folder]
+	@$(RUN) -m parity run $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+
+test: $(STAMP) ## run the tests (a few minutes)
+	@$(RUN) -m pytest $(ARGS)
+
+test-slow: $(STAMP) ## run the full-size checks
+	@$(RUN) -m pytest -m slow $(ARGS)
+
+lint: $(STAMP) ## check formatting, style and types
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m ruff check .
+	@$(RUN) -m mypy $(PACKAGES)
+
+format: $(STAMP) ## format, and mend what the linter can mend
+	@$(RUN) -m ruff format .
+	@$(RUN) -m ruff check --fix .
+
+clean: ## remove build/ and caches
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find $(PACKAGES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv too
+	@rm -rf $(VENV)
+
+# A .venv whose interpreter is gone (upgraded, moved) is as good as none.
+ifneq ($(shell test -x $(RUN) && echo usable),usable)
+$(STAMP): rebuild
+endif
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo "$(PYTHON) is not installed. Install Python 3.10 or newer, or name one: make PYTHON=/path/to/python3"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "$(PYTHON) is $$("$(PYTHON)" --version 2>&1), but 3.10 or newer is needed." \
+			"Name one: make PYTHON=/path/to/python3.12"; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments: its venv or ensurepip module is missing." \
+			"On Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }
+	@rm -f $@
+	@$(RUN) -c 'import pip' 2>/dev/null || { \
+		echo "==> making $(VENV) with $$("$(PYTHON)" --version)"; "$(PYTHON)" -m venv --clear $(VENV); }
+	@echo "==> installing packages into $(VENV) (some minutes the first time)"
+	@$(call install,hatchling)
+	@$(call install,--no-build-isolation -e '.[convert$(comma)parity$(comma)dev]')
+	@touch $@
+
+# The installation is judged by a file and not by the exit status, which a pipe hides from a plain shell.
+comma := ,
+define install
+{ PYTHONUNBUFFERED=1 $(RUN) -m pip install --no-input --disable-pip-version-check --progress-bar off \
+		-c constraints.txt $(1) 2>&1 && touch $(VENV)/.installed; } | grep --line-buffered -vE '$(PIP_NOISE)'; \
+	rm $(VENV)/.installed 2>/dev/null || { \
+		echo "The installation failed, for the reason above. Run make again to go on."; exit 1; }
+endef

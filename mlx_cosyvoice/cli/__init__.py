@@ -1,0 +1,50 @@
+"""The `mlx-cosyvoice` command. A subcommand is a module of this package; it imports MLX only when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import mlx_cosyvoice
+from mlx_cosyvoice.cli import info
+
+#: Each has `NAME`, `HELP`, `add_arguments(parser)` and `run(arguments)`.
+COMMANDS = (info,)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mlx-cosyvoice", description="CosyVoice2 text to speech, in MLX.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {mlx_cosyvoice.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        subparser = commands.add_parser(command.NAME, help=command.HELP, description=command.HELP)
+        subparser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status: 0, 1 for an error that the user can mend (said in one line on standard error), 130 when
+        interrupted. Wrong arguments leave with status 2, as argparse does.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, `head` say, has seen enough. Without a standard output Python does not complain at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    except (OSError, ValueError) as error:
+        if arguments.traceback:
+            raise
+        print(f"mlx-cosyvoice: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0

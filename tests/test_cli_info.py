@@ -1,0 +1,137 @@
+"""The `mlx-cosyvoice` command and its `info`."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+
+import mlx_cosyvoice
+from mlx_cosyvoice.cli import main
+from tests.support.process import run_python
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model folder as far as `info` reads it: two components, two files."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    config = {"format_version": 1, "components": ["llm", "hift"], "dtypes": {"llm": "bfloat16", "hift": "float32"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    mx.save_safetensors(
+        str(folder / "model-00001-of-00002.safetensors"), {"llm.a": mx.zeros((3, 5), dtype=mx.bfloat16)}
+    )
+    mx.save_safetensors(
+        str(folder / "model-00002-of-00002.safetensors"),
+        {"hift.b": mx.zeros((7,)), "llm.c": mx.zeros((2,), mx.bfloat16)},
+    )
+    return folder
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["info", "--help"]])
+def test_help_does_not_import_mlx(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from mlx_cosyvoice.cli import main
+try:
+    main({arguments})
+except SystemExit as stop:
+    assert stop.code == 0, stop.code
+heavy = {{"mlx", "mlx.core", "numpy", "torch", "tokenizers", "huggingface_hub"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    result = run_python("-c", code)
+    assert result.returncode == 0, result.stderr
+    assert "mlx-cosyvoice" in result.stdout
+
+
+def test_the_module_is_the_command() -> None:
+    result = run_python("-m", "mlx_cosyvoice", "--version")
+    assert (result.returncode, result.stdout) == (0, f"mlx-cosyvoice {mlx_cosyvoice.__version__}\n")
+
+
+def test_no_or_a_wrong_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["sing"], ["info", "--wrong"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+        assert "usage: mlx-cosyvoice" in capsys.readouterr().err
+
+
+def test_info_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["version"] == mlx_cosyvoice.__version__
+    assert facts["mlx"] == version("mlx")
+    assert facts["device"]["type"] in ("cpu", "gpu")
+    assert facts["blas"]["name"] == mlx_cosyvoice._blas.BLAS.name
+    assert "model" not in facts
+
+
+def test_info_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    text = capsys.readouterr().out
+    for expected in (mlx_cosyvoice.__version__, version("mlx"), str(mlx_cosyvoice._blas.BLAS)):
+        assert expected in text
+
+
+def test_info_of_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--json", "--model", str(model)]) == 0
+    assert json.loads(capsys.readouterr().out)["model"] == {
+        "path": str(model),
+        "format_version": 1,
+        "components": {
+            "llm": {"dtype": "bfloat16", "parameters": 17, "bytes": 34},
+            "hift": {"dtype": "float32", "parameters": 7, "bytes": 28},
+        },
+        "bytes": 62,
+    }
+    assert main(["info", "--model", str(model)]) == 0
+    text = capsys.readouterr().out
+    assert "bfloat16" in text
+    assert "hift" in text
+
+
+def test_a_broken_model_folder_is_one_clear_line(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def complaint(folder: Path) -> str:
+        assert main(["info", "--model", str(folder)]) == 1
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert output.err.startswith("mlx-cosyvoice: error: ")
+        return output.err
+
+    assert "no such folder" in complaint(model / "missing")
+    weights = model / "model-00002-of-00002.safetensors"
+    weights.write_bytes(weights.read_bytes()[:20])
+    assert weights.name in complaint(model)
+    for file in model.glob("*.safetensors"):
+        file.unlink()
+    assert "no .safetensors file" in complaint(model)
+    config = model / "config.json"
+    config.write_text('{"model_type": "other"}')
+    assert "lacks format_version, components, dtypes" in complaint(model)
+    config.write_text("[1")
+    assert "config.json: not JSON" in complaint(model)
+    config.unlink()
+    assert "config.json: no such file" in complaint(model)
+
+
+def test_traceback_shows_where_an_error_arose(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        main(["info", "--traceback", "--model", str(tmp_path / "missing")])
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    code = """
+import os, sys
+from mlx_cosyvoice.cli import main
+read, write = os.pipe()
+os.close(read)
+sys.stdout = os.fdopen(write, "w")
+sys.exit(main(["info"]))
+"""
+    result = run_python("-c", code)
+    assert (result.returncode, result.stderr) == (0, "")
