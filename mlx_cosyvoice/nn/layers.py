@@ -9,6 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlx_cosyvoice.nn.conv_kernels import conv1d, conv_transpose1d
 from mlx_cosyvoice.nn.official import Module, Rule, same
 
 
@@ -64,7 +65,7 @@ class Conv1d(Module):
     def __call__(self, x: mx.array) -> mx.array:
         if any(self.pad):
             x = mx.pad(x, [(0, 0), self.pad, (0, 0)])
-        x = mx.conv1d(x, self.weight, stride=self.stride, dilation=self.dilation, groups=self.groups)
+        x = conv1d(x, self.weight, stride=self.stride, dilation=self.dilation, groups=self.groups)
         return x + self.bias if "bias" in self else x
 
 
@@ -96,7 +97,7 @@ class ConvTranspose1d(Module):
         return {"weight": _weight_rule(self.weight_norm, (1, 2, 0)), "bias": same("bias")}
 
     def __call__(self, x: mx.array) -> mx.array:
-        return mx.conv_transpose1d(x, self.weight, stride=self.stride, padding=self.padding) + self.bias
+        return conv_transpose1d(x, self.weight, stride=self.stride, padding=self.padding) + self.bias
 
 
 class Conv2d(Module):
