@@ -1,0 +1,81 @@
+"""The two kinds of self-attention of the flow: with relative positions (encoder) and without (estimator)."""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlx_cosyvoice.nn import Identity, Module
+
+
+def split_heads(x: mx.array, heads: int) -> mx.array:
+    """[B, T, heads * D] -> [B, heads, T, D]."""
+    return x.reshape(*x.shape[:2], heads, -1).transpose(0, 2, 1, 3)
+
+
+def merge_heads(x: mx.array) -> mx.array:
+    """[B, heads, T, D] -> [B, T, heads * D]."""
+    x = x.transpose(0, 2, 1, 3)
+    return x.reshape(*x.shape[:2], -1)
+
+
+def rel_shift(scores: mx.array) -> mx.array:
+    """Scores by relative position to scores by key.
+
+    [B, heads, T, 2T-1], position T-1 first -> [B, heads, T, T] with out[i, j] = in[i, T-1-i+j].
+    """
+    *batch, length, positions = scores.shape
+    # One more column makes every row start one place later once the rows are cut anew.
+    rolled = mx.pad(scores, [(0, 0), (0, 0), (0, 0), (1, 0)]).reshape(*batch, positions + 1, length)
+    return rolled[..., 1:, :].reshape(*batch, length, positions)[..., :length]
+
+
+class RelPositionMultiHeadedAttention(Module):
+    """`encoders.N.self_attn`: attention with Transformer-XL relative positions."""
+
+    def __init__(self, heads: int, width: int) -> None:
+        super().__init__()
+        self.heads, self.head_dim = heads, width // heads
+        self.linear_q = nn.Linear(width, width)
+        self.linear_k = nn.Linear(width, width)
+        self.linear_v = nn.Linear(width, width)
+        self.linear_out = nn.Linear(width, width)
+        self.linear_pos = nn.Linear(width, width, bias=False)
+        self.pos_bias_u = mx.zeros((heads, self.head_dim))
+        self.pos_bias_v = mx.zeros((heads, self.head_dim))
+
+    def __call__(self, x: mx.array, mask: mx.array | None, pos_emb: mx.array) -> mx.array:
+        """x [1, T, width], mask [T, T] bool or None (full), pos_emb [1, 2T-1, width] -> [1, T, width]."""
+        q = split_heads(self.linear_q(x), self.heads)
+        k = split_heads(self.linear_k(x), self.heads)
+        v = split_heads(self.linear_v(x), self.heads)
+        p = split_heads(self.linear_pos(pos_emb), self.heads)
+        scale = 1 / math.sqrt(self.head_dim)
+        # The positions' share of the scores is what fused attention calls an additive mask.
+        bias = rel_shift((q + self.pos_bias_v[:, None]) * scale @ p.swapaxes(-1, -2))
+        if mask is not None:
+            bias = mx.where(mask, bias, mx.finfo(bias.dtype).min)
+        q = q + self.pos_bias_u[:, None]
+        return self.linear_out(merge_heads(mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=bias)))
+
+
+class Attention(Module):
+    """`...attn1`, diffusers' `Attention`: no bias on the projections in, bias on the one out."""
+
+    def __init__(self, dim: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads, self.scale = heads, 1 / math.sqrt(head_dim)
+        self.to_q = nn.Linear(dim, heads * head_dim, bias=False)
+        self.to_k = nn.Linear(dim, heads * head_dim, bias=False)
+        self.to_v = nn.Linear(dim, heads * head_dim, bias=False)
+        self.to_out = [nn.Linear(heads * head_dim, dim), Identity()]
+
+    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
+        """x [B, T, dim], mask [T, T] bool or None (full) -> [B, T, dim]."""
+        q, k, v = (split_heads(project(x), self.heads) for project in (self.to_q, self.to_k, self.to_v))
+        x = merge_heads(mx.fast.scaled_dot_product_attention(q, k, v, scale=self.scale, mask=mask))
+        for module in self.to_out:
+            x = module(x)
+        return x

@@ -1,0 +1,111 @@
+"""`flow.decoder`, CausalConditionalCFM: from noise to mel in a few Euler steps with classifier-free guidance."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_cosyvoice.config import CFMConfig
+from mlx_cosyvoice.flow.estimator import CausalConditionalDecoder
+from mlx_cosyvoice.flow.masks import chunk_mask
+from mlx_cosyvoice.nn import Module
+from mlx_cosyvoice.nn.official import Rule
+
+FRAMES_PER_SECOND = 50
+#: The official noise: torch.randn(1, 80, 15000) after torch.manual_seed(0).
+NOISE_FRAMES = 300 * FRAMES_PER_SECOND
+
+
+def euler_schedule(n_timesteps: int) -> list[tuple[float, float]]:
+    """The (time, step) pairs of the solver on 1 - cos(pi t / 2), in the float32 arithmetic of the official loop.
+
+    Raises:
+        ValueError: `n_timesteps` is less than 1.
+    """
+    if n_timesteps < 1:
+        raise ValueError(f"n_timesteps must be at least 1, not {n_timesteps}")
+    times = 1 - np.cos(np.linspace(0, 1, n_timesteps + 1, dtype=np.float32) * np.float32(np.pi / 2))
+    schedule = []
+    t = times[0]
+    for end in times[1:]:
+        dt = end - t
+        schedule.append((float(t), float(dt)))
+        t = t + dt
+    return schedule
+
+
+def with_unconditioned(given: mx.array) -> mx.array:
+    """[1, ...] -> [2, ...]: entry 0 is as given; entry 1, the unconditioned one of the guidance, holds zeros."""
+    return mx.concatenate([given, mx.zeros_like(given)])
+
+
+class CausalConditionalCFM(Module):
+    """`flow.decoder`.
+
+    `rand_noise` [1, 15000, 80] float32 is the noise that every official synthesis starts from. It is no part of
+    `flow.pt`: who converts supplies it as the official tensor `decoder.rand_noise` [1, 80, 15000].
+    """
+
+    official_axes = "bct"
+
+    def __init__(self, config: CFMConfig) -> None:
+        super().__init__()
+        self.inference_cfg_rate = config.inference_cfg_rate
+        self.rand_noise = mx.zeros((1, NOISE_FRAMES, config.estimator.out_channels))
+        self.estimator = CausalConditionalDecoder(config.estimator)
+
+    def rules(self) -> dict[str, Rule]:
+        return {"rand_noise": Rule(("rand_noise",), lambda noise: noise.transpose(0, 2, 1))}
+
+    def starting_noise(self, frames: int, noise: mx.array | None) -> mx.array:
+        """The first `frames` frames of `noise` or, if it is None, of `rand_noise`: [1, frames, 80] float32.
+
+        Raises:
+            ValueError: there is less noise than that.
+        """
+        source = self.rand_noise if noise is None else noise
+        if source.shape[1] < frames:
+            seconds = [count / FRAMES_PER_SECOND for count in (frames, source.shape[1])]
+            raise ValueError(
+                f"prompt and speech make {frames} mel frames ({seconds[0]:.1f} s), but there is noise for "
+                f"{source.shape[1]} ({seconds[1]:.0f} s) only: split the text, or pass a longer `noise`"
+            )
+        return source[:, :frames].astype(mx.float32)
+
+    def __call__(
+        self,
+        mu: mx.array,
+        spks: mx.array,
+        cond: mx.array,
+        *,
+        n_timesteps: int = 10,
+        noise: mx.array | None = None,
+        streaming: bool,
+    ) -> mx.array:
+        """Solve from noise to mel.
+
+        Args:
+            mu: [1, T, 80] the encoder's features.
+            spks: [1, 80] speaker.
+            cond: [1, T, 80] the prompt's mel, zeros after it.
+            n_timesteps: Euler steps.
+            noise: [1, >= T, 80] to start from; None for the official one.
+            streaming: attend in chunks of `estimator.static_chunk_size` frames instead of to everything.
+
+        Returns:
+            [1, T, 80] float32. The state of the solver is float32 whatever the weights are.
+
+        Raises:
+            ValueError: `n_timesteps` is less than 1, or the noise is shorter than `mu`.
+        """
+        frames, dtype = mu.shape[1], self.estimator.dtype
+        x = self.starting_noise(frames, noise)
+        mask = chunk_mask(frames, self.estimator.static_chunk_size if streaming else 0)
+        mu, spks, cond = (with_unconditioned(given.astype(dtype)) for given in (mu, spks, cond))
+        rate = self.inference_cfg_rate
+        for t, dt in euler_schedule(n_timesteps):
+            both = mx.broadcast_to(x.astype(dtype), (2, *x.shape[1:]))
+            velocity = self.estimator(both, mu, mx.full((2,), t), spks, cond, mask=mask).astype(mx.float32)
+            x = x + dt * ((1 + rate) * velocity[:1] - rate * velocity[1:])
+            mx.eval(x)  # bounds the graph, and with it the memory, to one step
+        return x

@@ -1,0 +1,68 @@
+"""Input projection and sinusoids of the flow's encoder, and the time sinusoids of its estimator."""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlx_cosyvoice.nn import Identity, Module, Sequential, SiLU
+
+
+class EspnetRelPositionalEncoding(Module):
+    """`encoder.embed.pos_enc`: scales the features and makes the sinusoids of all relative positions."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def __call__(self, x: mx.array) -> tuple[mx.array, mx.array]:
+        """x [1, T, width] -> (scaled x, pos_emb [1, 2T-1, width] of the positions T-1 down to -(T-1))."""
+        length = x.shape[1]
+        # float32, whatever the weights: the angles grow to thousands of radians
+        position = mx.arange(length - 1, -length, -1, dtype=mx.float32)
+        rate = mx.exp(mx.arange(0, self.width, 2, dtype=mx.float32) * -(math.log(10000) / self.width))
+        angle = position[:, None] * rate[None, :]
+        pos_emb = mx.stack([mx.sin(angle), mx.cos(angle)], axis=-1).reshape(1, -1, self.width)
+        return x * math.sqrt(self.width), pos_emb.astype(x.dtype)
+
+
+class LinearNoSubsampling(Module):
+    """`encoder.embed` and `encoder.up_embed`: a normalised projection, then the positions."""
+
+    def __init__(self, in_size: int, out_size: int) -> None:
+        super().__init__()
+        self.out = Sequential(nn.Linear(in_size, out_size), nn.LayerNorm(out_size, eps=1e-5), Identity())
+        self.pos_enc = EspnetRelPositionalEncoding(out_size)
+
+    def __call__(self, x: mx.array) -> tuple[mx.array, mx.array]:
+        """x [1, T, in_size] -> (features [1, T, out_size], pos_emb [1, 2T-1, out_size])."""
+        return self.pos_enc(self.out(x))
+
+
+class SinusoidalPosEmb(Module):
+    """`estimator.time_embeddings`: times in 0..1, [B] float32, to [B, width] float32 sinusoids of 1000 t."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def __call__(self, t: mx.array) -> mx.array:
+        half = self.width // 2
+        rate = mx.exp(mx.arange(half, dtype=mx.float32) * -(math.log(10000) / (half - 1)))
+        angle = 1000 * t[:, None] * rate[None, :]
+        return mx.concatenate([mx.sin(angle), mx.cos(angle)], axis=-1)
+
+
+class TimestepEmbedding(Module):
+    """`estimator.time_mlp`. [B, in_size] -> [B, out_size]."""
+
+    def __init__(self, in_size: int, out_size: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(in_size, out_size)
+        self.act = SiLU()
+        self.linear_2 = nn.Linear(out_size, out_size)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.linear_2(self.act(self.linear_1(x)))

@@ -1,0 +1,235 @@
+"""The MLX flow stage against the official numbers and the reference, and its own properties."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import torch
+
+from mlx_cosyvoice.flow import CausalConditionalDecoder, CausalMaskedDiffWithXvec
+from mlx_cosyvoice.flow.attention import rel_shift
+from mlx_cosyvoice.flow.cfm import euler_schedule
+from mlx_cosyvoice.flow.masks import chunk_mask
+from mlx_cosyvoice.nn import load_official
+from mlx_cosyvoice.nn.official import OfficialKeyError
+from parity.capture import tap_mlx
+from reference import flow as reference_flow
+from tests.support import flow as support
+from tests.support.golden import ProbeRecorder, as_torch, assert_close, assert_probes, golden, recipe_state_dict
+
+MEL = 2e-3
+PROBE = 5e-3
+
+sizes = pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=pytest.mark.slow)])
+modes = pytest.mark.parametrize(("streaming", "finalize"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+
+
+def official(size: str) -> dict[str, np.ndarray]:
+    """What the converter hands over: the official state dict and the fixed noise."""
+    return {**recipe_state_dict(f"flow.{size}"), "decoder.rand_noise": reference_flow.fixed_noise(80).numpy()}
+
+
+@cache
+def model(size: str, dtype: mx.Dtype = mx.float32) -> CausalMaskedDiffWithXvec:
+    flow = load_official(CausalMaskedDiffWithXvec(support.CONFIGS[size]), official(size))
+    if dtype != mx.float32:
+        flow.set_dtype(dtype)
+    return flow
+
+
+def run(flow: CausalMaskedDiffWithXvec, given: support.Inputs, **how: Any) -> np.ndarray:
+    """The mel in the official layout, [1, 80, T]."""
+    mel = flow(*(mx.array(array) for array in given), **how)
+    assert mel.dtype == mx.float32
+    return np.array(mel).transpose(0, 2, 1)
+
+
+@sizes
+@modes
+def test_mel_is_the_official_one(size: str, streaming: int, finalize: int) -> None:
+    mel = run(model(size), support.inputs(), streaming=bool(streaming), finalize=bool(finalize))
+    name = f"mel/streaming={streaming}/finalize={finalize}"
+    assert_close(mel, golden(f"flow.{size}")[name], MEL, name)
+
+
+@sizes
+def test_stream_chunks_are_the_official_ones(size: str) -> None:
+    parts = [
+        run(model(size), given, streaming=True, finalize=False)[:, :, spoken:]
+        for spoken, given in support.stream_inputs()
+    ]
+    assert_close(np.concatenate(parts, 2), golden(f"flow.{size}")["mel/stream_chunks"], MEL, "mel/stream_chunks")
+
+
+@sizes
+def test_every_probe(size: str) -> None:
+    file = golden(f"flow.{size}")
+    recorder = ProbeRecorder(file.shapes)
+    with tap_mlx(model(size), recorder, prefix="flow."):
+        run(model(size), support.inputs(), streaming=True, finalize=False, n_timesteps=10)
+    assert_probes(recorder, file, PROBE)
+
+
+@sizes
+def test_dropped_decoder_mask_is_the_official_fault_and_only_with_the_fault_on(size: str) -> None:
+    expected = golden(f"flow.{size}")["mel/fault=decoder_mask_dropped"]
+    with support.decoder_mask_dropped(model(size)):
+        faulty = run(model(size), support.inputs(), streaming=True, finalize=False)
+    assert_close(faulty, expected, MEL, "mel/fault=decoder_mask_dropped")
+    sound = run(model(size), support.inputs(), streaming=True, finalize=False)
+    assert np.abs(sound - expected).max() > 100 * MEL
+
+
+def test_noise_is_the_official_one() -> None:
+    noise = model("tiny").decoder.rand_noise
+    assert noise.shape == (1, 15000, 80)
+    head = np.array(noise[:, :64]).transpose(0, 2, 1)
+    np.testing.assert_array_equal(head, golden("flow.tiny")["rand_noise_head"])
+
+
+def test_a_state_dict_without_the_noise_is_refused() -> None:
+    with pytest.raises(OfficialKeyError, match=r"missing: decoder\.rand_noise"):
+        load_official(CausalMaskedDiffWithXvec(support.CONFIGS["tiny"]), recipe_state_dict("flow.tiny"), "flow.pt")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_speech_without_a_prompt_is_that_of_the_reference(streaming: bool) -> None:
+    """Speakers of a fine-tuned model have no prompt."""
+    reference = reference_flow.build(support.config_dict("tiny"))
+    reference.load_state_dict(as_torch(recipe_state_dict("flow.tiny")))
+    given = support.inputs().without_prompt()
+    how: dict[str, Any] = {"streaming": streaming, "finalize": not streaming}
+    expected = reference.inference(*(torch.from_numpy(array) for array in given), **how).numpy()
+    assert expected.shape[2] == (94 if streaming else 100)
+    assert_close(run(model("tiny"), given, **how), expected, MEL, "no prompt")
+
+
+def test_conditions_are_those_of_the_reference() -> None:
+    reference = reference_flow.build(support.config_dict("tiny"))
+    reference.load_state_dict(as_torch(recipe_state_dict("flow.tiny")))
+    given = support.inputs()
+    how: dict[str, Any] = {"streaming": True, "finalize": False}
+    expected = reference.encode(*(torch.from_numpy(array) for array in given), **how)
+    actual = model("tiny").encode(*(mx.array(array) for array in given), **how)
+    for name, ours, theirs in zip(("mu", "spks", "cond"), actual, expected, strict=True):
+        array = np.array(ours)
+        assert_close(array.transpose(0, 2, 1) if array.ndim == 3 else array, theirs.numpy(), 1e-4, name)
+
+
+def test_streamed_chunks_do_not_change_when_tokens_are_added() -> None:
+    """Prompt 37 + 13 new tokens fill two chunks; whatever follows their lookahead cannot change their mel."""
+    given = support.inputs()
+    short = given.with_token(given.token[:, :16])
+    before = run(model("tiny"), short, streaming=True, finalize=False)
+    after = run(model("tiny"), given, streaming=True, finalize=False)[:, :, : before.shape[2]]
+    assert before.shape[2] == 26
+    assert_close(after, before, 1e-4, "the first chunk")
+    whole = run(model("tiny"), given, streaming=False, finalize=False)[:, :, : before.shape[2]]
+    assert np.abs(whole - run(model("tiny"), short, streaming=False, finalize=False)).max() > 0.1
+
+
+@pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_half_precision_is_near(dtype: mx.Dtype, streaming: bool) -> None:
+    exact = run(model("tiny"), support.inputs(), streaming=streaming, finalize=not streaming)
+    mel = run(model("tiny", dtype), support.inputs(), streaming=streaming, finalize=not streaming)
+    assert np.isfinite(mel).all()
+    assert np.abs(mel - exact).mean() < 0.1 * exact.std()
+
+
+@pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16])
+def test_activations_follow_the_weights(dtype: mx.Dtype) -> None:
+    flow = model("tiny", dtype)
+    conditions = flow.encode(*(mx.array(array) for array in support.inputs()), streaming=True, finalize=False)
+    assert {array.dtype for array in conditions} == {dtype}
+    mu, spks, cond = conditions
+    velocity = flow.decoder.estimator(mu, mu, mx.zeros((1,)), spks, cond, mask=None)
+    assert velocity.dtype == dtype
+
+
+def test_given_noise_is_used_and_may_be_longer_than_the_speech() -> None:
+    flow = model("tiny")
+    how: dict[str, Any] = {"streaming": False, "finalize": True, "n_timesteps": 2}
+    fixed = run(flow, support.inputs(), **how)
+    np.testing.assert_array_equal(run(flow, support.inputs(), noise=flow.decoder.rand_noise, **how), fixed)
+    assert np.abs(run(flow, support.inputs(), noise=-flow.decoder.rand_noise, **how) - fixed).max() > 0.1
+
+
+def test_negative_tokens_are_taken_for_zero() -> None:
+    given = support.inputs()
+    how: dict[str, Any] = {"streaming": False, "finalize": True, "n_timesteps": 1}
+    padded = given.with_token(np.where(np.arange(50) == 7, -1, given.token))
+    zeroed = given.with_token(np.where(np.arange(50) == 7, 0, given.token))
+    np.testing.assert_array_equal(run(model("tiny"), padded, **how), run(model("tiny"), zeroed, **how))
+
+
+def test_a_single_token_can_be_spoken() -> None:
+    given = support.inputs().without_prompt()
+    mel = run(model("tiny"), given.with_token(given.token[:, :1]), streaming=False, finalize=True)
+    assert mel.shape == (1, 80, 2)
+    assert np.isfinite(mel).all()
+
+
+def test_speech_longer_than_the_noise_is_refused() -> None:
+    given = support.inputs().with_token(np.zeros((1, 7501 - support.PROMPT), np.int64))
+    with pytest.raises(ValueError, match=r"15002 mel frames \(300\.0 s\).*15000 \(300 s\)"):
+        run(model("tiny"), given, streaming=False, finalize=True)
+
+
+GIVEN = support.inputs()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (GIVEN.with_token(GIVEN.token[0]), r"token must be \[1, length\], not \[50\]"),
+        (GIVEN.with_token(GIVEN.token.repeat(2, 0)), r"token must be \[1, length\], not \[2, 50\]"),
+        (GIVEN.with_token(GIVEN.token[:, :3]), "3 tokens, of which 3 are lookahead"),
+        (GIVEN.with_token(np.full((1, 9), support.VOCAB)), "speech token 6561 is outside the vocabulary of 6561"),
+        (GIVEN._replace(prompt_token=GIVEN.prompt_token[:, 1:]), r"prompt_feat must be \[1, 72, 80\]"),
+        (GIVEN._replace(prompt_feat=GIVEN.prompt_feat[0]), r"prompt_feat must be \[1, 74, 80\].*not \[74, 80\]"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_named(given: support.Inputs, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(model("tiny"), given, streaming=True, finalize=False)
+
+
+def test_more_than_one_resolution_is_refused() -> None:
+    config = support.CONFIGS["tiny"].decoder.estimator
+    with pytest.raises(ValueError, match="channels"):
+        CausalConditionalDecoder(type(config)(channels=(64, 64)))
+
+
+def test_no_euler_step_is_refused() -> None:
+    with pytest.raises(ValueError, match="n_timesteps must be at least 1, not 0"):
+        run(model("tiny"), support.inputs(), streaming=False, finalize=True, n_timesteps=0)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 25])
+def test_euler_schedule_is_that_of_the_reference_and_ends_at_one(steps: int) -> None:
+    schedule = euler_schedule(steps)
+    expected = [(float(t), float(dt)) for t, dt in reference_flow.euler_schedule(steps, torch.float32)]
+    np.testing.assert_allclose(schedule, expected, rtol=0, atol=2e-7)
+    assert sum(schedule[-1]) == pytest.approx(1, abs=1e-6)
+
+
+def test_chunk_mask_shows_a_position_its_own_chunk_and_all_before() -> None:
+    mask = chunk_mask(5, 2)
+    assert mask is not None
+    expected = ["11000", "11000", "11110", "11110", "11111"]
+    np.testing.assert_array_equal(np.array(mask), [[c == "1" for c in row] for row in expected])
+    assert chunk_mask(5, 0) is None
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_rel_shift_picks_the_score_of_the_relative_position(length: int) -> None:
+    scores = np.random.default_rng(0).normal(size=(1, 2, length, 2 * length - 1)).astype(np.float32)
+    shifted = np.array(rel_shift(mx.array(scores)))
+    for i in range(length):
+        for j in range(length):
+            np.testing.assert_array_equal(shifted[:, :, i, j], scores[:, :, i, length - 1 - i + j])
