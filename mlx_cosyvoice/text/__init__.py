@@ -1,0 +1,7 @@
+"""The text tokenizer."""
+
+from mlx_cosyvoice.text.build import build_tokenizer, build_tokenizer_json
+from mlx_cosyvoice.text.special_tokens import COSYVOICE2_SPECIAL_TOKENS
+from mlx_cosyvoice.text.tokenizer import TextTokenizer
+
+__all__ = ["COSYVOICE2_SPECIAL_TOKENS", "TextTokenizer", "build_tokenizer", "build_tokenizer_json"]

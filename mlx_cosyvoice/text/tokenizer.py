@@ -1,0 +1,54 @@
+"""Text to token ids and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+
+class TextTokenizer:
+    """Qwen2's byte-level BPE with CosyVoice2's special tokens, officially `CosyVoice2Tokenizer`.
+
+    Special tokens such as `[breath]` or `<strong>` are recognised anywhere in the text. Every text can be encoded:
+    what the vocabulary lacks is spelled in bytes.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> TextTokenizer:
+        """Read a `tokenizer.json`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not a `tokenizer.json`.
+        """
+        content = Path(path).read_bytes()
+        try:
+            return cls(Tokenizer.from_buffer(content))
+        except Exception as error:  # the library raises plain Exception
+            raise ValueError(f"{path}: not a tokenizer.json ({error})") from error
+
+    def __len__(self) -> int:
+        """How many ids there are, special tokens included; every id is below it."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of `text`, with nothing added at its ends; [] for "".
+
+        Raises:
+            ValueError: `text` holds half a surrogate pair, so it is no Unicode text.
+        """
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(f"text is not valid Unicode: character {error.start} is a lone surrogate") from error
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """The text of `ids`; bytes that are no UTF-8 become U+FFFD, and ids outside the vocabulary nothing."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)

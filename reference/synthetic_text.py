@@ -1,0 +1,171 @@
+"""Writes a synthetic `CosyVoice-BlankEN` folder: the text files of the official checkpoint, made up but valid."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from reference import recipe
+from reference.text_tokenizer import COSYVOICE2_TOKENS, byte_symbols
+
+#: Tokens of the base vocabulary. 151643 is Qwen2's number; the tiny one leaves room below 1000 for special tokens.
+BASE_VOCAB = {"tiny": 900, "full": 151643}
+
+BASE_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+
+ENGLISH = """
+    the of and to in is you that it he was for on are as with his they at be this have from or one had by word but
+    not what all were we when your can said there use an each which she do how their if will up other about out many
+    then them these so some her would make like him into time has look two more write go see number no way could
+    people my than first water been call who its now find long down day did get come made may part over new sound
+    take only little work know place year live me back give most very after thing our just name good sentence man
+    think say great where help through much before line right too mean old any same tell boy follow came want show
+    hello voice speech quick brown fox jumps lazy dog enjoying warm sunshine
+"""
+CHINESE = (
+    "的一是不了人我在有他这为之大来以个中上们到说国和地也子时道出而要于就下得可你年生自会那后能对着事其里所去行过家十"
+    "用发天如然作方成者多日都三小军二无同么经法当起与好看学进种将还分此心前面又定见只主没公从收到好友寄生日礼物意外惊喜"
+    "深祝福让充满甜蜜快乐希望以后能够做比我还好呦"
+)
+
+
+def write_blank_en(
+    folder: str | os.PathLike[str],
+    *,
+    vocab_size: Literal["tiny", "full"],
+    seed: int = recipe.SEED,
+    qwen_config: Mapping[str, Any],
+) -> None:
+    """Write vocab.json, merges.txt, tokenizer_config.json and config.json into `folder`, which is made if missing.
+
+    The same arguments give the same bytes.
+
+    Args:
+        folder: the folder `CosyVoice-BlankEN` of a checkpoint.
+        vocab_size: "tiny", 900 tokens and special tokens from 900 on, or "full", 151643 and from 151643 on.
+        seed: of the made-up merges.
+        qwen_config: sizes of the language model, under the names of `config.json` (`hidden_size` and so on).
+
+    Raises:
+        ValueError: `vocab_size` is not known, or the vocabulary does not fit `qwen_config["vocab_size"]` rows.
+    """
+    if vocab_size not in BASE_VOCAB:
+        raise ValueError(f"vocab_size must be one of {', '.join(BASE_VOCAB)}, not {vocab_size!r}")
+    base = BASE_VOCAB[vocab_size]
+    ids_in_use = base + len(dict.fromkeys((*BASE_SPECIAL, *COSYVOICE2_TOKENS)))
+    config = _qwen2_config(qwen_config, end_of_text=base)
+    if config["vocab_size"] < ids_in_use:
+        raise ValueError(
+            f"qwen_config: vocab_size {config['vocab_size']} is less than the {ids_in_use} ids of the {vocab_size} text"
+        )
+    symbols = byte_symbols()
+    pairs = _merges(base - len(symbols), seed)
+    # As in the official files: printable bytes first, then the others, then the results of the merges in order.
+    vocab = {token: number for number, token in enumerate(sorted(symbols) + [left + right for left, right in pairs])}
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "vocab.json", json.dumps(vocab, ensure_ascii=False))
+    _write(folder / "merges.txt", "\n".join(["#version: 0.2", *(f"{left} {right}" for left, right in pairs), ""]))
+    _write(folder / "tokenizer_config.json", json.dumps(_tokenizer_config(base), indent=2) + "\n")
+    _write(folder / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _merges(count: int, seed: int) -> list[tuple[str, str]]:
+    """`count` pairs, best first; the parts of each are bytes or results of earlier pairs, and no result comes twice."""
+    symbols = byte_symbols()
+    known = set(symbols)
+    pairs: list[tuple[str, str]] = []
+
+    def add(left: str, right: str) -> None:
+        if len(pairs) < count and left + right not in known:
+            known.add(left + right)
+            pairs.append((left, right))
+
+    for text in _texts(large=count > 100_000):
+        parts = [symbols[byte] for byte in text.encode("utf-8")]
+        for end in range(1, len(parts)):
+            add("".join(parts[:end]), parts[end])
+    # The rest are made-up words: a known word, or the beginning of one, and another after it.
+    space = symbols[ord(" ")]
+    firsts = sorted(
+        token for token in known if token.removeprefix(space).isalpha() and token.removeprefix(space).isascii()
+    )
+    seconds = [token for token in firsts if not token.startswith(space)]
+    batch = 0
+    while len(pairs) < count:
+        left = recipe.integers(f"text/merges/{batch}/left", (10_000,), len(firsts), seed)
+        right = recipe.integers(f"text/merges/{batch}/right", (10_000,), len(seconds), seed)
+        for i, j in zip(left, right, strict=True):
+            add(firsts[i], seconds[j])
+        batch += 1
+    return pairs
+
+
+def _texts(large: bool) -> Iterator[str]:
+    """What real text is full of; each is learned from its start on, byte by byte, so its beginnings are tokens too."""
+    yield from (" ", "  ", "    ", "\n\n", "\r\n", "...", "\u3002", "\uff0c", "\uff01", "\uff1f", "\u3001")
+    for word in ENGLISH.split():
+        yield " " + word
+    yield from CHINESE
+    if large:
+        yield from ENGLISH.split()
+        yield from map(chr, range(0x4E00, 0xA000))
+        yield from map(chr, range(0x3041, 0x3100))  # Japanese syllables
+
+
+def _tokenizer_config(first_id: int) -> dict[str, Any]:
+    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+    return {
+        "add_prefix_space": False,
+        "added_tokens_decoder": {
+            str(first_id + number): {"content": token, **flags} for number, token in enumerate(BASE_SPECIAL)
+        },
+        "additional_special_tokens": list(BASE_SPECIAL[1:]),
+        "bos_token": None,
+        "clean_up_tokenization_spaces": False,
+        "eos_token": BASE_SPECIAL[0],
+        "errors": "replace",
+        "model_max_length": 32768,
+        "pad_token": BASE_SPECIAL[0],
+        "split_special_tokens": False,
+        "tokenizer_class": "Qwen2Tokenizer",
+        "unk_token": None,
+    }
+
+
+def _qwen2_config(sizes: Mapping[str, Any], end_of_text: int) -> dict[str, Any]:
+    """The fields of Qwen2-0.5B's `config.json`, with `sizes` in place of the published ones."""
+    return {
+        "architectures": ["Qwen2ForCausalLM"],
+        "attention_dropout": 0.0,
+        "bos_token_id": end_of_text,
+        "eos_token_id": end_of_text,
+        "hidden_act": "silu",
+        "hidden_size": 896,
+        "initializer_range": 0.02,
+        "intermediate_size": 4864,
+        "max_position_embeddings": 32768,
+        "max_window_layers": 24,
+        "model_type": "qwen2",
+        "num_attention_heads": 14,
+        "num_hidden_layers": 24,
+        "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-06,
+        "rope_theta": 1000000.0,
+        "sliding_window": 32768,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "transformers_version": "4.40.1",
+        "use_cache": True,
+        "use_sliding_window": False,
+        "vocab_size": 151936,
+        **sizes,
+    }
