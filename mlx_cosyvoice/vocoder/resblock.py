@@ -1,0 +1,49 @@
+"""The residual blocks that shape the waveform at each rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+
+from mlx_cosyvoice.nn import Conv1d, Module
+
+
+class Snake(Module):
+    """`activations1.N`, `activations2.N`: x + sin(alpha x)^2 / alpha, with one alpha a channel. [B, T, C]."""
+
+    official_axes = "bct"
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = mx.ones((channels,))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        alpha = self.alpha.astype(mx.float32)  # float16 could not hold the 1e-9, nor sin's large arguments
+        wave = mx.sin(x.astype(mx.float32) * alpha)
+        return x + (wave * wave * (1 / (alpha + 1e-9))).astype(x.dtype)
+
+
+class ResBlock(Module):
+    """`resblocks.N`, `source_resblocks.N`: residual pairs of a dilated and a plain convolution. [B, T, C]."""
+
+    official_axes = "bct"
+
+    def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+
+        def conv(dilation: int) -> Conv1d:
+            side = (kernel_size - 1) * dilation // 2
+            return Conv1d(channels, channels, kernel_size, pad=(side, side), dilation=dilation, weight_norm=True)
+
+        self.convs1 = [conv(dilation) for dilation in dilations]
+        self.convs2 = [conv(1) for _ in dilations]
+        self.activations1 = [Snake(channels) for _ in dilations]
+        self.activations2 = [Snake(channels) for _ in dilations]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        for act1, conv1, act2, conv2 in zip(
+            self.activations1, self.convs1, self.activations2, self.convs2, strict=True
+        ):
+            x = conv2(act2(conv1(act1(x)))) + x
+        return x
