@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ class GraphBuilder:
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
-        self._named: list[onnx.TensorProto] = []
-        self._anonymous: list[onnx.TensorProto] = []
+        self._named: deque[tuple[str, np.ndarray]] = deque()
+        self._anonymous: deque[tuple[str, np.ndarray]] = deque()
         self._count: Counter[str] = Counter()
 
     def op(self, scope: str, op_type: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
@@ -43,13 +43,13 @@ class GraphBuilder:
 
     def named(self, name: str, tensor: np.ndarray) -> str:
         """Store a tensor that keeps its state-dict name."""
-        self._named.append(numpy_helper.from_array(np.ascontiguousarray(tensor), name))
+        self._named.append((name, tensor))
         return name
 
     def anonymous(self, op_type: str, number: int, tensor: np.ndarray) -> str:
         """Store a tensor that the exporter computed, hence named by its consumer and a running number."""
         name = f"onnx::{op_type}_{number}"
-        self._anonymous.append(numpy_helper.from_array(np.ascontiguousarray(tensor), name))
+        self._anonymous.append((name, tensor))
         return name
 
     def gelu(self, scope: str, x: str) -> str:
@@ -66,20 +66,22 @@ class GraphBuilder:
         opset: int,
         ir_version: int,
     ) -> None:
-        """Write the file. Inputs and outputs: name -> (element type, shape); a string in a shape is a free size."""
-        graph = helper.make_graph(
-            self._nodes,
-            "main_graph",
-            [helper.make_tensor_value_info(name, *value) for name, value in inputs.items()],
-            [helper.make_tensor_value_info(name, *value) for name, value in outputs.items()],
-            self._named + self._anonymous,
-        )
-        model = helper.make_model(
-            graph,
-            producer_name="mlx-cosyvoice reference",
-            opset_imports=[helper.make_opsetid("", opset)],
-            ir_version=ir_version,
-        )
+        """Write the file. Inputs and outputs: name -> (element type, shape); a string in a shape is a free size.
+
+        The builder is empty afterwards: each tensor is let go once it is in the message, to hold no two copies.
+        """
+        model = onnx.ModelProto(ir_version=ir_version, producer_name="mlx-cosyvoice reference")
+        model.opset_import.append(helper.make_opsetid("", opset))
+        graph = model.graph
+        graph.name = "main_graph"
+        graph.input.extend(helper.make_tensor_value_info(name, *value) for name, value in inputs.items())
+        graph.output.extend(helper.make_tensor_value_info(name, *value) for name, value in outputs.items())
+        graph.node.extend(self._nodes)
+        self._nodes.clear()
+        for stored in (self._named, self._anonymous):
+            while stored:
+                name, tensor = stored.popleft()
+                graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(tensor), name))
         Path(path).write_bytes(model.SerializeToString())
 
 
