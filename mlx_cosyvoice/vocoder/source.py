@@ -32,8 +32,8 @@ def exact_cumsum(turns: mx.array) -> mx.array:
     """The running sum over axis 1 of float32 values in [0, 2), without accumulated rounding.
 
     PyTorch sums float32 in double precision on the CPU; this gives the same float32 numbers on devices that have no
-    double, by summing 64-bit integers. Bits of a value below 2^-40 are dropped; those matter to nobody: they are
-    2^-16 of the last bit of a sum of one turn.
+    double, by summing 64-bit integers. Bits of a value below 2^-40 are dropped: they are less than a ten thousandth
+    of the last bit of a sum of one turn.
     """
     whole = (turns * (1 / TURN_UNIT)).astype(mx.int64)
     return mx.cumsum(whole, axis=1).astype(mx.float32) * TURN_UNIT
