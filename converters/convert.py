@@ -1,0 +1,253 @@
+"""Official checkpoint folder in, MLX model folder out."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.nn as nn
+import numpy as np
+from safetensors.numpy import save
+from tqdm import tqdm
+
+from converters.checkpoint import (
+    SPEAKERS,
+    TEXT_FILES,
+    YAML,
+    Source,
+    config_of,
+    open_source,
+    require_files,
+)
+from converters.errors import CheckpointError
+from converters.model_card import model_card
+from converters.record import audit_record, config_json, hashes, versions, write_json
+from converters.torch_weights import read_speakers
+from converters.write import FORMATS, MAX_SHARD_BYTES, Entry, SafetensorsWriter
+from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config
+from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.llm import Qwen2LM
+from mlx_cosyvoice.nn.official import KeyAudit, audit_keys, from_official, rules_of
+from mlx_cosyvoice.speaker_encoder import CAMPPlus
+from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
+from mlx_cosyvoice.text import build_tokenizer
+from mlx_cosyvoice.vocoder import HiFTGenerator
+from mlx_cosyvoice.weights import COMPONENTS, CONFIG
+from reference.flow import fixed_noise
+from reference.new_folder import check_free, new_folder
+
+RECORD = "conversion.json"
+
+#: The official fp16 inference keeps these in float32 too.
+KEEP_FLOAT32 = ("hift", "campplus", "speech_tokenizer")
+
+#: The noise that every official synthesis starts from. It is no part of flow.pt, and stays float32.
+NOISE = "decoder.rand_noise"
+NOISE_ORIGIN = "torch.randn(1, 80, 15000) with seed 0, as the official class draws it"
+
+BUILDERS: dict[str, Callable[[CosyVoice2Config], nn.Module]] = {
+    "llm": lambda config: Qwen2LM(config.llm),
+    "flow": lambda config: CausalMaskedDiffWithXvec(config.flow),
+    "hift": lambda config: HiFTGenerator(config.hift),
+    "campplus": lambda config: CAMPPlus(config.campplus),
+    "speech_tokenizer": lambda config: S3TokenizerV2(config.speech_tokenizer),
+}
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What was written.
+
+    Attributes:
+        out: the model folder.
+        config: the network's sizes.
+        dtypes: component -> dtype of its weights.
+        audits: component -> what became of every official key.
+        nbytes: size of all weights.
+    """
+
+    out: Path
+    config: CosyVoice2Config
+    dtypes: dict[str, str]
+    audits: dict[str, KeyAudit]
+    nbytes: int
+
+
+@dataclass
+class _Part:
+    """A component on its way: its MLX module (never filled), and where its tensors come from."""
+
+    name: str
+    dtype: str
+    module: nn.Module
+    source: Source
+    audit: KeyAudit
+
+    def entries(self) -> Iterator[Entry]:
+        for path, module in sorted(self.module.named_modules()):
+            for parameter in rules_of(module):
+                own = f"{path}.{parameter}" if path else parameter
+                dtype = "float32" if self.name == "flow" and own == NOISE else self.dtype
+                yield Entry(f"{self.name}.{own}", dtype, tuple(module[parameter].shape))
+
+    def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
+        for converted in from_official(self.module, self.source.fetch, str(self.source.file)):
+            yield f"{self.name}.{converted.name}", converted.array
+
+
+def is_model_folder(folder: Path) -> bool:
+    return (folder / RECORD).is_file()
+
+
+def convert(
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    dtype: str = "float32",
+    components: Iterable[str] = COMPONENTS,
+    keep_float32: Iterable[str] = KEEP_FLOAT32,
+    force: bool = False,
+    source: str | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    progress: bool = False,
+) -> ConversionReport:
+    """Write the MLX model folder `out`, whole or not at all. The same input gives the same bytes.
+
+    Args:
+        checkpoint: an official checkpoint folder.
+        out: a folder that does not exist yet.
+        dtype: "float32", "float16" or "bfloat16", rounded to nearest.
+        components: which of `COMPONENTS` to convert.
+        keep_float32: components that stay float32 whatever `dtype` is.
+        force: replace `out`, once its successor is complete, if it is a converted model.
+        source: what the model card calls the checkpoint; default: the name of its folder.
+        max_shard_bytes: larger weights are cut into several files.
+        progress: show bars on stderr for what takes longer than two seconds.
+
+    Raises:
+        ValueError: an argument that is not one of the choices, or `out` and `checkpoint` lie in each other.
+        CheckpointError: a file is missing, damaged, or carries code.
+        ConfigError: the YAML or config.json has a value that the MLX network does not support.
+        OnnxLayoutError: an ONNX file without the expected nodes.
+        OfficialKeyError: a missing, surplus or mis-shaped key.
+        FileExistsError: `out` exists (see `force`).
+        OSError: the disk is full, or `out` cannot be written to.
+    """
+    folder, out = Path(checkpoint).expanduser(), Path(out).expanduser()
+    chosen = _choice("components", components)
+    kept = _choice("keep_float32", keep_float32)
+    if dtype not in FORMATS:
+        raise ValueError(f"dtype must be one of {', '.join(FORMATS)}, not {dtype!r}")
+    _check_apart(folder, out)
+    check_free(out, force=force, replaceable=is_model_folder)
+    require_files(folder, chosen)
+
+    sources = {name: open_source(folder, name) for name in chosen}
+    config = config_of(folder, sources)
+    dtypes = {name: "float32" if name in kept else dtype for name in chosen}
+    parts = {name: _part(name, dtypes[name], config, sources[name], folder) for name in chosen}
+    tokenizer = _tokenizer_json(folder, config) if "llm" in chosen else None
+    speakers, speakers_skipped = _speakers(folder)
+    entries = [entry for part in parts.values() for entry in part.entries()]
+    nbytes = sum(entry.nbytes for entry in entries)
+    audits = {name: part.audit for name, part in parts.items()}
+    _check_room(out, nbytes)
+
+    with new_folder(out, force=force, replaceable=is_model_folder) as part_folder:
+        with (
+            SafetensorsWriter(part_folder, entries, max_shard_bytes) as writer,
+            tqdm(total=nbytes, unit="B", unit_scale=True, desc="weights", delay=2, disable=not progress) as bar,
+        ):
+            # The ONNX files first: their tensors are in memory, those of .pt files still on disk.
+            for name in sorted(chosen, key=lambda name: sources[name].fields is None):
+                _write_part(parts.pop(name), writer, bar.update)
+                sources.pop(name)
+        if tokenizer is not None:
+            (part_folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+        if speakers:
+            (part_folder / "spk2info.safetensors").write_bytes(save(speakers))
+        record = {
+            "format_version": FORMAT_VERSION,
+            "source": source or folder.resolve().name,
+            "files": hashes(folder, chosen, progress),
+            "versions": versions(),
+            "dtype": dtype,
+            "dtypes": dtypes,
+            "keys": {
+                name: audit_record(audit, {NOISE: NOISE_ORIGIN} if name == "flow" else {})
+                for name, audit in audits.items()
+            },
+            "speakers": {"converted": sorted(speakers), "skipped": speakers_skipped},
+        }
+        write_json(part_folder / CONFIG, config_json(config, chosen, dtypes))
+        write_json(part_folder / RECORD, record)
+        card = model_card(record, synthetic=(folder / "synthetic.json").is_file())
+        (part_folder / "README.md").write_text(card, encoding="utf-8")
+    return ConversionReport(out, config, dtypes, audits, nbytes)
+
+
+def _choice(argument: str, given: Iterable[str]) -> list[str]:
+    """The given components in their usual order."""
+    names = list(given)
+    for name in names:
+        if name not in COMPONENTS:
+            raise ValueError(f"{argument}: {name!r} is not one of {', '.join(COMPONENTS)}")
+    if not names and argument == "components":
+        raise ValueError(f"components: name at least one of {', '.join(COMPONENTS)}")
+    return [name for name in COMPONENTS if name in names]
+
+
+def _check_apart(checkpoint: Path, out: Path) -> None:
+    inner, outer = out.resolve(), checkpoint.resolve()
+    if inner == outer or outer in inner.parents or inner in outer.parents:
+        raise ValueError(f"{out}: lies inside the checkpoint {checkpoint}, or around it; choose another output folder")
+
+
+def _check_room(out: Path, nbytes: int) -> None:
+    parent = next(path for path in out.resolve().parents if path.exists())
+    free = shutil.disk_usage(parent).free
+    if free < nbytes:
+        raise OSError(errno.ENOSPC, f"the model needs {nbytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free", str(parent))
+
+
+def _part(name: str, dtype: str, config: CosyVoice2Config, source: Source, folder: Path) -> _Part:
+    try:
+        module = BUILDERS[name](config)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / YAML}: {name}: {error}") from error
+    if name == "flow":
+        if NOISE in source.tensors:
+            raise CheckpointError(f"{source.file}: holds {NOISE}, which is no part of an official flow.pt")
+        source.tensors[NOISE] = fixed_noise(config.flow.decoder.estimator.out_channels)
+    return _Part(name, dtype, module, source, audit_keys(module, set(source.tensors), str(source.file)))
+
+
+def _write_part(part: _Part, writer: SafetensorsWriter, advance: Callable[[int], Any]) -> None:
+    for name, array in part.tensors():
+        try:
+            advance(writer.write(name, array))
+        except OverflowError as error:
+            raise CheckpointError(
+                f"{part.source.file}: {name} {error}: convert with --dtype bfloat16, or --keep-float32 {part.name}"
+            ) from error
+
+
+def _tokenizer_json(folder: Path, config: CosyVoice2Config) -> str:
+    vocab, merges, tokenizer_config = (folder / name for name in TEXT_FILES)
+    tokenizer = build_tokenizer(vocab, merges, tokenizer_config)
+    size, rows = tokenizer.get_vocab_size(with_added_tokens=True), config.llm.qwen.vocab_size
+    if size > rows:
+        raise CheckpointError(
+            f"{vocab}: makes {size} tokens with the special ones, but the language model has {rows} "
+            "embeddings only; the files do not belong together"
+        )
+    return tokenizer.to_str()
+
+
+def _speakers(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    path = folder / SPEAKERS
+    return read_speakers(path) if path.is_file() else ({}, {})

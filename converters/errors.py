@@ -1,0 +1,11 @@
+"""Errors whose message tells a user all there is to say: which file or key, what is wrong, what to do."""
+
+from __future__ import annotations
+
+
+class CheckpointError(ValueError):
+    """An official checkpoint that is incomplete, damaged or of another kind."""
+
+
+class ConfigError(ValueError):
+    """A configuration file with a value or key that the MLX network does not support."""

@@ -1,0 +1,67 @@
+"""What a conversion leaves to read: config.json for programs, conversion.json for those who want to know."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+import mlx_cosyvoice
+from converters.checkpoint import SPEAKERS, needed_files
+from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config
+from mlx_cosyvoice.nn.official import KeyAudit
+from mlx_cosyvoice.weights import COMPONENTS, MODEL_TYPE
+
+
+def hashes(folder: Path, components: list[str], progress: bool) -> dict[str, dict[str, Any]]:
+    """The sha256 and size of every source file."""
+    names = [name for name in (*needed_files(components), SPEAKERS) if (folder / name).is_file()]
+    total = sum((folder / name).stat().st_size for name in names)
+    result = {}
+    with tqdm(total=total, unit="B", unit_scale=True, desc="checksums", delay=2, disable=not progress) as bar:
+        for name in names:
+            digest, size = hashlib.sha256(), 0
+            with (folder / name).open("rb") as file:
+                while block := file.read(1 << 22):
+                    digest.update(block)
+                    size += len(block)
+                    bar.update(len(block))
+            result[name] = {"sha256": digest.hexdigest(), "bytes": size}
+    return result
+
+
+def versions() -> dict[str, str]:
+    """Package -> version of all that had a hand in it."""
+    packages = {name: version(name) for name in ("mlx", "torch", "onnx", "numpy", "safetensors", "tokenizers")}
+    return {
+        "mlx_cosyvoice": mlx_cosyvoice.__version__,
+        "python": platform.python_version(),
+        **packages,
+    }
+
+
+def audit_record(audit: KeyAudit, added: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Every official key with our key, or why it has none; and what was `added` from elsewhere."""
+    used = {key: ours for key, ours in sorted(audit.used.items()) if key not in added}
+    return {"used": used, "unused": dict(sorted(audit.unused.items())), "added": added}
+
+
+def config_json(config: CosyVoice2Config, components: list[str], dtypes: dict[str, str]) -> dict[str, Any]:
+    """The content of config.json: sizes of the components that are there, and what they are stored as."""
+    sizes = {key: value for key, value in config.to_dict().items() if key not in COMPONENTS or key in components}
+    return {
+        "model_type": MODEL_TYPE,
+        "format_version": FORMAT_VERSION,
+        "components": components,
+        "dtypes": dtypes,
+        **sizes,
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,128 @@
+"""Reads official `.pt` files: tensors only, mapped from disk, never executing what a pickle may carry."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from converters.errors import CheckpointError
+
+#: Counters that the official trainer stores beside the tensors; the published files have none. Nothing else is skipped.
+COUNTERS = ("epoch", "step")
+
+#: How PyTorch's restricted unpickler says that it met something else than tensors, and not just damage.
+CODE = re.compile(r"unsupported (global|class)|unrecognized (function|class)|blocked", re.IGNORECASE)
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    with path.open("rb") as file:
+        is_archive = file.read(4) == b"PK\x03\x04"  # files from before PyTorch 1.6 are not, and cannot be mapped
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old formats
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+    except pickle.UnpicklingError as error:
+        if CODE.search(str(error)):
+            raise CheckpointError(
+                f"{path}: holds Python objects or code besides tensors, and was not loaded. "
+                "Get the file from the official repository."
+            ) from error
+        raise _damaged(path) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # what mapping beyond the end of a file gives
+            raise
+        raise _damaged(path) from error
+    except (RuntimeError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> CheckpointError:
+    size = path.stat().st_size
+    return CheckpointError(f"{path}: not a PyTorch file, or only a part of one ({size} bytes). Download it again.")
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_quantized
+
+
+def open_pt(path: str | Path, prefix: str = "") -> dict[str, torch.Tensor]:
+    """The tensors of a state dict file; their data are read from disk when they are used.
+
+    The entries `epoch` and `step` are skipped when they are numbers, as the official trainer leaves them.
+
+    Args:
+        path: `llm.pt`, `flow.pt` or `hift.pt`.
+        prefix: taken off the keys that have it; `hift.pt` has "generator.".
+
+    Raises:
+        CheckpointError: no such file, cut off or damaged, carrying code, or with an entry that is not a tensor of
+            floats; file and key are named.
+    """
+    path = Path(path)
+    state = _load(path)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: holds a {type(state).__name__}, not a state dict. Is it the right file?")
+    tensors: dict[str, torch.Tensor] = {}
+    for key, value in state.items():
+        if key in COUNTERS and isinstance(value, (int, float)):
+            continue
+        if not isinstance(key, str) or not isinstance(value, torch.Tensor) or not _is_plain(value):
+            raise CheckpointError(
+                f"{path}: entry {key!r} is of type {type(value).__name__}, not a plain tensor. Is it the right file?"
+            )
+        name = key.removeprefix(prefix)
+        if name in tensors:
+            raise CheckpointError(f"{path}: has both {name!r} and {prefix + name!r}")
+        tensors[name] = value
+    return tensors
+
+
+def as_float32(tensor: torch.Tensor, key: str, where: str | Path) -> np.ndarray:
+    """A tensor as a float32 array, without a copy where it is one already.
+
+    Raises:
+        CheckpointError: it is not of floats, or holds NaN or infinite values; `where` (the file) and `key` are named.
+    """
+    if not tensor.is_floating_point():
+        raise CheckpointError(f"{where}: {key} is of type {tensor.dtype}, expected floats")
+    array = tensor.detach().to(torch.float32).numpy()
+    if not np.isfinite(array).all():
+        raise CheckpointError(f"{where}: {key} holds values that are NaN or infinite. Download the file again.")
+    return array
+
+
+def read_speakers(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The speakers of `spk2info.pt`.
+
+    Returns:
+        Name -> embedding [1, N] float32, and name -> why a speaker has none.
+
+    Raises:
+        CheckpointError: the file is damaged, carries code, or is not a table of speakers.
+    """
+    path = Path(path)
+    table = _load(path)
+    if not isinstance(table, dict):
+        raise CheckpointError(f"{path}: holds a {type(table).__name__}, not a table of speakers")
+    speakers: dict[str, np.ndarray] = {}
+    skipped: dict[str, str] = {}
+    for name, entry in table.items():
+        embedding = entry.get("embedding") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not isinstance(entry, dict):
+            raise CheckpointError(f"{path}: entry {name!r} is not a speaker's table. Is it the right file?")
+        if embedding is None:
+            skipped[name] = "has no entry 'embedding' (a saved zero-shot prompt: clone its recording instead)"
+        elif not isinstance(embedding, torch.Tensor) or embedding.ndim != 2 or embedding.shape[0] != 1:
+            raise CheckpointError(f"{path}: 'embedding' of speaker {name!r} must be a [1, N] tensor")
+        else:
+            speakers[name] = np.ascontiguousarray(as_float32(embedding, f"embedding of {name!r}", path))
+    return speakers, skipped

@@ -1,0 +1,193 @@
+"""Reads a model folder: `config.json`, and the safetensors files, whole or in shards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config, from_dict
+
+MODEL_TYPE = "cosyvoice2"
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+#: The parts of a model, as the official code names them. A folder may hold some of them only.
+COMPONENTS = ("llm", "flow", "hift", "campplus", "speech_tokenizer")
+
+#: Name of a dtype in config.json -> MLX's.
+DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
+
+M = TypeVar("M", bound=nn.Module)
+
+_HOW = "A model folder is written by: python -m converters CHECKPOINT --out DIR"
+
+
+class ModelFolderError(ValueError):
+    """A folder that is not a complete converted model; the message names the file or key and says what to do."""
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelFolderError(f"{path}: not JSON ({error}). Convert or download the model again.") from error
+    if not isinstance(content, dict):
+        raise ModelFolderError(f"{path}: must hold a JSON object, not {type(content).__name__}")
+    return content
+
+
+def read_config(folder: str | Path) -> tuple[CosyVoice2Config, dict[str, Any]]:
+    """The network's sizes, and what else `config.json` says.
+
+    Returns:
+        The config, and a dict with `format_version` (int), `components` (list of names out of `COMPONENTS`) and
+        `dtypes` (component -> "float32", "float16" or "bfloat16"). Sizes of components that the folder lacks are
+        defaults.
+
+    Raises:
+        ModelFolderError: no such folder, no config.json, or one that this version cannot read.
+    """
+    folder = Path(folder)
+    path = folder / CONFIG
+    if not folder.is_dir():
+        raise ModelFolderError(f"{folder}: no such folder. {_HOW}")
+    if not path.is_file():
+        raise ModelFolderError(f"{path}: no such file, so this is not a converted model. {_HOW}")
+    content = _read_json(path)
+    if content.get("model_type") != MODEL_TYPE:
+        raise ModelFolderError(
+            f"{path}: model_type is {content.get('model_type')!r}, not {MODEL_TYPE!r}: another kind of model. {_HOW}"
+        )
+    version = content.get("format_version")
+    if type(version) is not int or version < 1:
+        raise ModelFolderError(f"{path}: format_version must be a whole number from 1 on, not {version!r}")
+    if version > FORMAT_VERSION:
+        raise ModelFolderError(
+            f"{path}: format_version {version} is newer than {FORMAT_VERSION}, the latest that this mlx-cosyvoice "
+            "knows: upgrade it, or convert the checkpoint again"
+        )
+    try:
+        config = from_dict(CosyVoice2Config, content)
+    except TypeError as error:
+        raise ModelFolderError(f"{path}: {error}") from error
+    return config, {"format_version": version, **_read_components(path, content)}
+
+
+def _read_components(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    components, dtypes = content.get("components"), content.get("dtypes")
+    if not isinstance(components, list) or not components or any(name not in COMPONENTS for name in components):
+        raise ModelFolderError(f"{path}: components must list some of {', '.join(COMPONENTS)}, not {components!r}")
+    if not isinstance(dtypes, dict) or any(dtypes.get(name) not in DTYPES for name in components):
+        raise ModelFolderError(f"{path}: dtypes must give one of {', '.join(DTYPES)} for each component: {dtypes!r}")
+    return {"components": components, "dtypes": {name: dtypes[name] for name in components}}
+
+
+def weight_files(folder: str | Path) -> list[Path]:
+    """The safetensors files of a model folder: `model.safetensors`, or the shards that the index names.
+
+    Raises:
+        ModelFolderError: there are none, a shard is missing, or the index is not one.
+    """
+    folder = Path(folder)
+    index = folder / INDEX
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not index.is_file():
+        raise ModelFolderError(f"{folder}: holds neither {WEIGHTS} nor {INDEX}. {_HOW}")
+    weight_map = _read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise ModelFolderError(f"{index}: weight_map must be an object that maps keys to file names")
+    names = sorted(set(weight_map.values()))
+    for name in names:
+        if Path(name).name != name:
+            raise ModelFolderError(f"{index}: {name!r} is not the name of a file in the folder")
+        if not (folder / name).is_file():
+            raise ModelFolderError(f"{folder / name}: no such file, but {INDEX} names it. Download the model again.")
+    return [folder / name for name in names]
+
+
+def _check_whole(path: Path) -> None:
+    """MLX reads tensors when they are first used, which is too late to learn that a file was cut off."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(length)) if 0 < length <= size - 8 else None
+            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]  # type: ignore[union-attr]
+        except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
+            raise ModelFolderError(
+                f"{path}: not a safetensors file, or damaged. Convert or download the model again."
+            ) from error
+    needed = 8 + length + max(ends, default=0)
+    if size != needed:
+        raise ModelFolderError(
+            f"{path}: has {size} bytes, its header says {needed}: cut off or damaged. "
+            "Convert or download the model again."
+        )
+
+
+def load_weights(folder: str | Path) -> dict[str, mx.array]:
+    """Every tensor of a model folder under `COMPONENT.official.path`; data are read when they are first used.
+
+    Raises:
+        ModelFolderError: files are missing, cut off or damaged; named.
+    """
+    weights: dict[str, mx.array] = {}
+    for path in weight_files(folder):
+        _check_whole(path)
+        try:
+            loaded = mx.load(str(path))
+        except (RuntimeError, ValueError) as error:
+            raise ModelFolderError(f"{path}: cannot be read ({error}). Convert or download the model again.") from error
+        assert isinstance(loaded, dict)
+        weights.update(loaded)
+    return weights
+
+
+def load_component(model: M, folder: str | Path, name: str) -> M:
+    """Fill `model` with the weights of one component, checked in both directions.
+
+    Args:
+        model: the component's module, built for the folder's config.
+        folder: a model folder.
+        name: one of `COMPONENTS`.
+
+    Returns:
+        `model`, in evaluation mode, with the dtype that the folder has.
+
+    Raises:
+        ModelFolderError: the folder lacks the component, or keys or shapes do not fit; all are named.
+    """
+    prefix = f"{name}."
+    weights = {k.removeprefix(prefix): v for k, v in load_weights(folder).items() if k.startswith(prefix)}
+    if not weights:
+        raise ModelFolderError(f"{folder}: has no weights of {name!r}. Convert the checkpoint with that component.")
+    parameters: list[tuple[str, mx.array]] = tree_flatten(model.parameters())  # type: ignore[assignment]
+    expected = {key: value.shape for key, value in parameters}
+    missing = [prefix + key for key in sorted(expected.keys() - weights.keys())]
+    surplus = [prefix + key for key in sorted(weights.keys() - expected.keys())]
+    wrong = [
+        f"{prefix}{key} {list(weights[key].shape)} instead of {list(expected[key])}"
+        for key in sorted(expected.keys() & weights.keys())
+        if tuple(weights[key].shape) != tuple(expected[key])
+    ]
+    problems = [
+        f"{what}: {_few(names)}"
+        for what, names in (("missing", missing), ("not part of the network", surplus), ("wrong shape", wrong))
+        if names
+    ]
+    if problems:
+        raise ModelFolderError(f"{folder}: the weights do not fit ({'; '.join(problems)}). Convert it again.")
+    model.load_weights(list(weights.items()), strict=True)
+    model.eval()
+    return model

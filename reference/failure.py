@@ -1,0 +1,16 @@
+"""How a command tells a failure: in one line, without a traceback."""
+
+from __future__ import annotations
+
+import errno
+
+
+def one_line(error: Exception) -> str:
+    """What to print for an error whose message is meant for users, or for one of the system."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        hint = ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "; free some space, or choose a folder on another disk. Nothing was left behind."
+        return f"{where}{error.strerror}{hint}"
+    return " ".join(str(error).split())

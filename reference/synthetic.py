@@ -1,0 +1,133 @@
+"""Writes a synthetic checkpoint: a whole folder in the official layout, with weights from `reference.recipe`.
+
+    python -m reference.synthetic OUT [--size tiny|full] [--seed N] [--force]
+
+The weights are those behind the golden numbers. No table of keys is stored: names and shapes are those of the
+reference networks, built without memory on torch's meta device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from reference import flow, hift, llm, recipe
+from reference.failure import one_line
+from reference.new_folder import check_free, new_folder
+from reference.sizes import SIZES
+from reference.synthetic_onnx import write_campplus, write_speech_tokenizer
+from reference.synthetic_text import write_blank_en
+from reference.synthetic_yaml import yaml_text
+
+#: Says that a folder was written here, and how; no official checkpoint has it.
+MARKER = "synthetic.json"
+SPEAKER = "synthetic"
+
+Advance = Callable[[int], Any]
+
+
+def official_shapes(build: Callable[[Mapping[str, Any]], torch.nn.Module], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Official key -> shape of a reference network, in the order of its state dict."""
+    with torch.device("meta"):
+        return {key: tuple(tensor.shape) for key, tensor in build(config).state_dict().items()}
+
+
+def recipe_tensors(shapes: Mapping[str, Any], seed: int, advance: Advance = lambda count: None) -> dict[str, Any]:
+    """The recipe's values as torch tensors. The text head is the token embedding, and shares its memory."""
+    tensors: dict[str, torch.Tensor] = {}
+    for key, shape in shapes.items():
+        tied = key.replace("lm_head.weight", "model.embed_tokens.weight")
+        if tied != key and tied in tensors:
+            tensors[key] = tensors[tied]
+        else:
+            tensors[key] = torch.from_numpy(np.ascontiguousarray(recipe.parameter(key, shape, seed)))
+        advance(4 * tensors[key].numel())
+    return tensors
+
+
+def is_synthetic(folder: Path) -> bool:
+    return (folder / MARKER).is_file()
+
+
+def write_checkpoint(
+    out: str | Path, *, size: str = "tiny", seed: int = recipe.SEED, force: bool = False, progress: bool = False
+) -> Path:
+    """Write the folder `out`, whole or not at all. The same arguments give the same weights on any machine.
+
+    Args:
+        out: a folder that does not exist yet.
+        size: "tiny", for tests, or "full", CosyVoice2-0.5B.
+        seed: of the recipe; the golden numbers belong to the default.
+        force: replace `out` if it is a synthetic checkpoint.
+        progress: show a bar on stderr when it takes longer than two seconds.
+
+    Raises:
+        ValueError: `size` is not known.
+        FileExistsError: `out` exists (see `force`).
+        OSError: the disk is full, or `out` cannot be written to.
+    """
+    if size not in SIZES:
+        raise ValueError(f"size must be one of {', '.join(SIZES)}, not {size!r}")
+    sizes, out = SIZES[size], Path(out)
+    check_free(out, force=force, replaceable=is_synthetic)
+    files = {
+        "llm.pt": ("", official_shapes(llm.build, sizes["llm"])),
+        "flow.pt": ("", official_shapes(flow.build, sizes["flow"])),
+        "hift.pt": ("generator.", official_shapes(hift.build, sizes["hift"])),
+    }
+    total = sum(4 * int(np.prod(shape)) for _, shapes in files.values() for shape in shapes.values())
+    with (
+        new_folder(out, force=force, replaceable=is_synthetic) as folder,
+        tqdm(total=total, unit="B", unit_scale=True, desc="weights", delay=2, disable=not progress) as bar,
+    ):
+        (folder / MARKER).write_text(json.dumps({"size": size, "seed": seed}) + "\n")
+        (folder / "cosyvoice2.yaml").write_text(yaml_text(sizes, seed))
+        write_blank_en(folder / "CosyVoice-BlankEN", vocab_size=size, seed=seed, qwen_config=sizes["llm"]["qwen"])  # type: ignore[arg-type]
+        speaker = torch.from_numpy(recipe.unit(f"spk2info/{SPEAKER}", (1, 192), seed))
+        _save(folder / "spk2info.pt", {SPEAKER: {"embedding": speaker}})
+        for name, (prefix, shapes) in files.items():
+            tensors = recipe_tensors(shapes, seed, bar.update)
+            _save(folder / name, {prefix + key: tensor for key, tensor in tensors.items()})
+        bar.set_description("ONNX files")
+        write_campplus(folder / "campplus.onnx", sizes["campplus"], seed)
+        write_speech_tokenizer(folder / "speech_tokenizer_v2.onnx", sizes["speech_tokenizer"], seed)
+    return out
+
+
+def _save(path: Path, content: dict[str, Any]) -> None:
+    """`torch.save`, but a full disk is the OSError that it is, not a RuntimeError of the archive writer."""
+    with path.open("wb") as file:
+        torch.save(content, file)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m reference.synthetic", description=__doc__.split("\n")[0])
+    parser.add_argument("out", metavar="OUT", type=Path, help="the folder to write")
+    parser.add_argument("--size", choices=sorted(SIZES), default="tiny", help="tiny (default) or full, 3.3 GB")
+    parser.add_argument("--seed", type=int, default=recipe.SEED, help=f"default {recipe.SEED}")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is a synthetic checkpoint")
+    given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that clean-up runs
+    try:
+        out = write_checkpoint(given.out, size=given.size, seed=given.seed, force=given.force, progress=True)
+    except (ValueError, OSError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"interrupted: {given.out} is as it was", file=sys.stderr)
+        return 130
+    print(f"{out}: a {given.size} synthetic checkpoint, seed {given.seed}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
