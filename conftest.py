@@ -1,4 +1,4 @@
-"""Loads the fast BLAS (see `mlx_cosyvoice._blas`) before any test module imports MLX or PyTorch."""
+"""Gives every test the fast BLAS (see `mlx_cosyvoice._blas`), and says at the top of a run which one it is."""
 
 import mlx_cosyvoice
 

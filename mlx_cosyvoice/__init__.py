@@ -1,14 +1,11 @@
-"""CosyVoice2, a streaming text-to-speech model, in MLX.
-
-Import this package before `mlx.core`: on Linux it brings a fast BLAS along (see `mlx_cosyvoice._blas`).
-"""
+"""CosyVoice2, a streaming text-to-speech model, in MLX."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mlx_cosyvoice import _blas  # noqa: F401  (before anything imports mlx.core)
+from mlx_cosyvoice import _blas  # noqa: F401  (gives MLX a fast BLAS on Linux)
 
 if TYPE_CHECKING:
     from mlx_cosyvoice.model import CosyVoice2

@@ -1,11 +1,11 @@
 """Gives MLX's Linux CPU backend a fast BLAS.
 
 The Linux wheel of MLX bundles the reference netlib BLAS, which is 40 times slower at matrix products than OpenBLAS.
-Symbols resolve to the first library that offers them globally, so an OpenBLAS that is loaded before `mlx.core` takes
-the place of the bundled one; Python binds a module's symbols when it imports it, so afterwards is too late. On macOS
-MLX uses Accelerate and Metal, and nothing is done.
+This loads an OpenBLAS and makes MLX, and nothing else in the process, call it. It does not matter whether `mlx.core`
+is imported before or after. On macOS MLX uses Accelerate and Metal, and nothing is done.
 
-`MLX_COSYVOICE_BLAS` overrides the choice: the path of a BLAS library with plain symbol names, or `none`.
+`MLX_COSYVOICE_BLAS` overrides the choice: the path of a library with the CBLAS functions under their plain names and
+32-bit sizes, or `none`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+
+from mlx_cosyvoice._rebind import rebind
 
 #: Environment variable: a library's path, or `none` for the BLAS that MLX brings.
 VARIABLE = "MLX_COSYVOICE_BLAS"
@@ -48,7 +50,7 @@ def _package_files(package: str, pattern: str) -> list[Path]:
 
 
 def _candidates() -> list[str]:
-    """OpenBLAS libraries with plain symbol names: the one from PyPI (for every x86-64 processor), then the system's."""
+    """OpenBLAS libraries: the one from PyPI (built for every x86-64 processor), then the system's."""
     return [*map(str, _package_files("ngsolve_openblas", "libopenblas*.so*")), "libopenblas.so.0", "libopenblas.so"]
 
 
@@ -71,29 +73,36 @@ def _load_fortran_runtime() -> None:
         try:
             with open(descriptor, "wb", closefd=False) as file:
                 file.write(image.replace(mangled, b"libgfortran.so.5".ljust(len(mangled), b"\0")))
-            ctypes.CDLL(f"/proc/self/fd/{descriptor}", mode=ctypes.RTLD_GLOBAL)
+            ctypes.CDLL(f"/proc/self/fd/{descriptor}")
         finally:
             os.close(descriptor)
         return
 
 
-def _open(library: str) -> Blas:
-    """Load a library for everyone.
-
-    Raises:
-        OSError: it cannot be loaded, for the reason that the loader gives.
-    """
+def _open(library: str) -> ctypes.CDLL:
     try:
-        handle = ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+        return ctypes.CDLL(library)
     except OSError as error:
         if "libgfortran" not in str(error):
             raise
-        _load_fortran_runtime()
-        handle = ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
-    try:
-        describe = handle.openblas_get_config
-    except AttributeError:
+    _load_fortran_runtime()
+    return ctypes.CDLL(library)
+
+
+def _use(library: str) -> Blas:
+    """Make MLX call the BLAS in `library`.
+
+    Raises:
+        OSError: the library cannot be loaded, or MLX cannot be made to call it; the message says why.
+    """
+    provider = _open(library)
+    if not hasattr(provider, "cblas_sgemm"):
+        raise OSError(f"{library}: has no function cblas_sgemm")
+    if not any(rebind(ctypes.CDLL(str(path)), provider, "cblas_") for path in _package_files("mlx", "lib/libmlx.so")):
+        raise OSError("this build of MLX calls no BLAS library")
+    if not hasattr(provider, "openblas_get_config"):
         return Blas(Path(library).name, library)
+    describe = provider.openblas_get_config
     describe.restype = ctypes.c_char_p
     return Blas(" ".join(describe().decode().split()[:2]), library)
 
@@ -105,27 +114,21 @@ def _bundled(note: str | None) -> Blas:
 
 
 def load() -> Blas:
-    """Load an OpenBLAS if there is one and it is not too late, and say which BLAS MLX uses.
+    """Make MLX use a fast BLAS where there is one, and say which BLAS it uses.
 
-    It warns where somebody has to do something: `mlx.core` was imported first, or `MLX_COSYVOICE_BLAS` is wrong.
+    A wrong `MLX_COSYVOICE_BLAS` is a warning; MLX then keeps its own.
     """
     if sys.platform == "darwin":
         return Blas("Accelerate")
     wish = os.environ.get(VARIABLE, "")
     if wish.lower() == "none" or not sys.platform.startswith("linux"):
         return _bundled(f"{VARIABLE}={wish}" if wish else None)
-    if "mlx.core" in sys.modules:
-        blas = _bundled(
-            "mlx.core was imported before mlx_cosyvoice: import mlx_cosyvoice first, matrix products are slow"
-        )
-        warnings.warn(str(blas), RuntimeWarning, stacklevel=2)
-        return blas
     for library in [wish] if wish else _candidates():
         try:
-            return _open(library)
+            return _use(library)
         except OSError as error:
             if wish:
-                blas = _bundled(f"{VARIABLE}={wish} cannot be loaded: {error}")
+                blas = _bundled(f"{VARIABLE}={wish} cannot be used: {error}")
                 warnings.warn(str(blas), RuntimeWarning, stacklevel=2)
                 return blas
     return _bundled("pip install ngsolve-openblas, or install your system's OpenBLAS, to make it fast")
