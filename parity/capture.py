@@ -13,8 +13,16 @@ import torch
 
 from mlx_cosyvoice.nn.official import to_official_axes
 
-#: Called with (module path, how often that module was called before, output in the official layout).
+#: Called with (module path, how often that module was called before, output in the official layout). The array may
+#: share memory with the model: copy what is kept.
 Sink = Callable[[str, int, np.ndarray], None]
+
+#: Whether the output of a module's n-th call (from 0) is wanted.
+Keep = Callable[[str, int], bool]
+
+
+def keep_all(path: str, call: int) -> bool:
+    return True
 
 
 def first_tensor(output: Any) -> Any:
@@ -37,7 +45,7 @@ def as_numpy(tensor: Any) -> np.ndarray:
 
 
 @contextmanager
-def tap_torch(model: torch.nn.Module, sink: Sink, prefix: str = "") -> Iterator[None]:
+def tap_torch(model: torch.nn.Module, sink: Sink, prefix: str = "", keep: Keep = keep_all) -> Iterator[None]:
     """Report the output of every named module of a PyTorch model to `sink` while the context lasts."""
     calls: dict[str, int] = {}
 
@@ -47,11 +55,17 @@ def tap_torch(model: torch.nn.Module, sink: Sink, prefix: str = "") -> Iterator[
             if tensor is not None:
                 index = calls.get(path, 0)
                 calls[path] = index + 1
-                sink(path, index, as_numpy(tensor))
+                if keep(path, index):
+                    sink(path, index, as_numpy(tensor))
 
         return record
 
-    handles = [module.register_forward_hook(hook(f"{prefix}{path}")) for path, module in model.named_modules() if path]
+    # `parametrizations` hold weights (weight norm); what they return is no activation
+    handles = [
+        module.register_forward_hook(hook(f"{prefix}{path}"))
+        for path, module in model.named_modules()
+        if path and "parametrizations" not in path
+    ]
     try:
         yield
     finally:
@@ -60,7 +74,7 @@ def tap_torch(model: torch.nn.Module, sink: Sink, prefix: str = "") -> Iterator[
 
 
 @contextmanager
-def tap_mlx(model: mlx_nn.Module, sink: Sink, prefix: str = "") -> Iterator[None]:
+def tap_mlx(model: mlx_nn.Module, sink: Sink, prefix: str = "", keep: Keep = keep_all) -> Iterator[None]:
     """The same for an MLX model: each instance is given a subclass of its own class whose `__call__` records."""
     calls: dict[str, int] = {}
     originals: list[tuple[mlx_nn.Module, type]] = []
@@ -72,7 +86,8 @@ def tap_mlx(model: mlx_nn.Module, sink: Sink, prefix: str = "") -> Iterator[None
             if tensor is not None:
                 index = calls.get(path, 0)
                 calls[path] = index + 1
-                sink(path, index, as_numpy(to_official_axes(self, tensor)))
+                if keep(path, index):
+                    sink(path, index, as_numpy(to_official_axes(self, tensor)))
             return output
 
         return type(cls.__name__, (cls,), {"__call__": call})

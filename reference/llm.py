@@ -47,11 +47,11 @@ class Qwen2LM(nn.Module):
 
     @property
     def sos(self) -> Tensor:
-        return self.llm_embedding.weight[0].reshape(1, 1, -1)
+        return self.llm_embedding(torch.tensor([[0]]))
 
     @property
     def task_id(self) -> Tensor:
-        return self.llm_embedding.weight[1].reshape(1, 1, -1)
+        return self.llm_embedding(torch.tensor([[1]]))
 
     def embed_text(self, ids: Tensor) -> Tensor:
         return self.llm.model.model.embed_tokens(ids)

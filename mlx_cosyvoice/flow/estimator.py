@@ -26,9 +26,9 @@ class CausalBlock1D(Module):
         super().__init__()
         self.block = Sequential(
             Conv1d(dim, dim_out, 3, pad=(2, 0)),
-            Identity(),
+            Identity(official_input_axes="bct"),
             nn.LayerNorm(dim_out),
-            Identity(official_axes="bct"),
+            Identity(official_axes="bct", official_input_axes="btc"),
             Mish(official_axes="bct"),
             official_axes="bct",
         )

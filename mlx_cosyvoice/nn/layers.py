@@ -193,9 +193,9 @@ class Sequential(Module):
 class Identity(Module):
     """Stands where the official code has a dropout, or a transpose that channels-last layout does not need."""
 
-    def __init__(self, *, official_axes: str = "btc") -> None:
+    def __init__(self, *, official_axes: str = "btc", official_input_axes: str | None = None) -> None:
         super().__init__()
-        self.official_axes = official_axes
+        self.official_axes, self.official_input_axes = official_axes, official_input_axes
 
     def __call__(self, x: mx.array) -> mx.array:
         return x

@@ -45,6 +45,8 @@ class Module(nn.Module):
     """
 
     official_axes: str = "btc"
+    #: The axes of the official module's input, where they differ from those of its output.
+    official_input_axes: str | None = None
 
     def rules(self) -> dict[str, Rule]:
         """Our parameter name -> how it is made. The default: every parameter is stored alike."""
@@ -70,22 +72,39 @@ def rules_of(module: nn.Module) -> dict[str, Rule]:
     return Module.rules(module)  # type: ignore[arg-type]
 
 
+def _permuted(array: Any, source: str | None, target: str | None) -> Any:
+    """Permute a NumPy or MLX array between two namings of its axes, where both apply to its rank."""
+    if source is None or target is None or source == target or not len(source) == len(target) == array.ndim:
+        return array
+    return array.transpose(*(source.index(axis) for axis in target))
+
+
+def _output_axes(module: nn.Module) -> str:
+    return getattr(module, "official_axes", "btc")
+
+
+def _input_axes(module: nn.Module) -> str:
+    return getattr(module, "official_input_axes", None) or _output_axes(module)
+
+
 def to_official_axes(module: nn.Module, output: mx.array) -> mx.array:
     """Permute an output of `module` from our axes to those of the official module."""
-    official = getattr(module, "official_axes", "btc")
-    ours = OUR_AXES.get(output.ndim)
-    if ours is None or len(official) != output.ndim or official == ours:
-        return output
-    return output.transpose(*(ours.index(axis) for axis in official))
+    return _permuted(output, OUR_AXES.get(output.ndim), _output_axes(module))
 
 
-def to_our_axes(module: nn.Module, tensor: np.ndarray) -> np.ndarray:
-    """Permute an official output of the twin of `module` to our axes (the inverse of `to_official_axes`)."""
-    official = getattr(module, "official_axes", "btc")
-    ours = OUR_AXES.get(tensor.ndim)
-    if ours is None or len(official) != tensor.ndim or official == ours:
-        return tensor
-    return tensor.transpose(*(official.index(axis) for axis in ours))
+def to_our_axes(module: nn.Module, output: np.ndarray) -> np.ndarray:
+    """Permute an output of the official twin of `module` to our axes."""
+    return _permuted(output, _output_axes(module), OUR_AXES.get(output.ndim))
+
+
+def input_to_official_axes(module: nn.Module, argument: mx.array) -> mx.array:
+    """Permute an argument of `module` from our axes to those of the official module."""
+    return _permuted(argument, OUR_AXES.get(argument.ndim), _input_axes(module))
+
+
+def input_to_our_axes(module: nn.Module, argument: np.ndarray) -> np.ndarray:
+    """Permute an argument of the official twin of `module` to our axes."""
+    return _permuted(argument, _input_axes(module), OUR_AXES.get(argument.ndim))
 
 
 class Converted(NamedTuple):

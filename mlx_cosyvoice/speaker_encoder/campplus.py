@@ -29,6 +29,8 @@ MIN_FRAMES = 3
 class XVector(Module):
     """`xvector`: tdnn, three dense blocks with transits, statistics, embedding. [B, T, C] -> [B, embedding_size]."""
 
+    official_input_axes = "bct"
+
     def __init__(self, in_channels: int, config: SpeakerEncoderConfig) -> None:
         super().__init__()
         channels = config.init_channels

@@ -132,6 +132,8 @@ class TransitLayer(Module):
 class StatsPool(Module):
     """[B, T, C] -> [B, 2 C]: mean and unbiased standard deviation over time, taken in float32."""
 
+    official_input_axes = "bct"
+
     def __call__(self, x: mx.array) -> mx.array:
         wide = x.astype(mx.float32)
         return mx.concatenate([wide.mean(axis=1), wide.std(axis=1, ddof=1)], axis=1).astype(x.dtype)

@@ -81,6 +81,8 @@ class ResidualAttentionBlock(Module):
 class AudioEncoder(Module):
     """`encoder`: [B, T, n_mels] at 100 frames a second -> [B, T', width] at 25; T' = ceil(ceil(T / 2) / 2)."""
 
+    official_input_axes = "bct"
+
     def __init__(self, config: SpeechTokenizerConfig) -> None:
         super().__init__()
         width = config.n_audio_state

@@ -15,6 +15,8 @@ class ConvRNNF0Predictor(Module):
     The last layer runs in float32: half precision would round f0 to steps of up to 1 Hz.
     """
 
+    official_input_axes = "bct"
+
     def __init__(self, config: F0PredictorConfig) -> None:
         super().__init__()
         layers: list[nn.Module] = []

@@ -1,0 +1,37 @@
+"""Finding a converted model: a local folder, or a repository on the Hugging Face hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+#: What a converted model consists of; nothing else of a repository is downloaded.
+FILES = ("config.json", "*.safetensors", "model.safetensors.index.json", "tokenizer.json", "conversion.json")
+
+
+class ModelNotFoundError(FileNotFoundError):
+    """Neither a folder nor a repository that can be reached."""
+
+
+def find_model(path_or_repo: str | Path) -> Path:
+    """The local folder of a converted model, downloaded first if it is a hub id ("owner/name").
+
+    Raises:
+        ModelNotFoundError: no such folder, and not a repository that can be reached.
+    """
+    folder = Path(path_or_repo).expanduser()
+    if folder.is_dir():
+        return folder
+    name = str(path_or_repo)
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        raise ModelNotFoundError(f"{name}: no such folder (and a hub id has the form owner/name)")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelNotFoundError(
+            f"{name}: no such folder, and the Hugging Face hub did not give a model of that name ({reason}). "
+            "Give a local folder, or convert one with: python -m converters CHECKPOINT --out DIR"
+        ) from error

@@ -1,0 +1,189 @@
+"""How far two tensors are apart, and whether that is more than the arithmetic explains."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+#: A layer passes while its error is at most this many times the noise floor: what the reference itself loses by
+#: computing in the working dtype instead of float64. Two correct implementations add up in different orders, so
+#: their errors differ by a small factor; a porting mistake is thousands of floors away.
+FACTOR = 16.0
+
+#: The floor is never taken below this many rounding steps of the working dtype: some layers (an embedding, a copy)
+#: lose nothing at all in the reference.
+MINIMUM_STEPS = 2.0
+
+#: Spacing of the numbers next to 1.
+EPSILON = {"float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+
+
+class Verdict(str, Enum):
+    """What is known of a layer, a stage or a run. The worst one of many counts: diverged, then inconclusive."""
+
+    PASS = "pass"
+    INCONCLUSIVE = "inconclusive"
+    DIVERGED = "diverged"
+
+    @property
+    def exit_code(self) -> int:
+        return {Verdict.PASS: 0, Verdict.DIVERGED: 1, Verdict.INCONCLUSIVE: 2}[self]
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """The verdict of a whole from its parts. Nothing observed at all is inconclusive, never a pass."""
+    if Verdict.DIVERGED in verdicts:
+        return Verdict.DIVERGED
+    if Verdict.INCONCLUSIVE in verdicts or not verdicts:
+        return Verdict.INCONCLUSIVE
+    return Verdict.PASS
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two tensors of one layer side by side. `relative_rms` is |a - b| / |b| in the root mean square."""
+
+    max_abs: float
+    relative_rms: float
+    snr_db: float
+    cosine: float
+    nonfinite: int
+    nonfinite_reference: int
+    mean: float
+    std: float
+    mean_reference: float
+    std_reference: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: _json_number(value) for key, value in asdict(self).items()}
+
+
+def _json_number(value: float) -> float | str:
+    """JSON knows no infinities; they are spelled out."""
+    return value if isinstance(value, int) or math.isfinite(value) else str(value)
+
+
+def _rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(x)))) if x.size else 0.0
+
+
+def relative_rms(actual: np.ndarray, expected: np.ndarray) -> float:
+    """|actual - expected| / |expected| in the root mean square; infinite where anything is not finite.
+
+    Where `expected` is zero throughout, the absolute root mean square is returned.
+    """
+    if not (np.isfinite(actual).all() and np.isfinite(expected).all()):
+        return math.inf
+    difference = actual.astype(np.float64) - expected
+    scale = _rms(expected.astype(np.float64))
+    return _rms(difference) / scale if scale else _rms(difference)
+
+
+def compare(actual: np.ndarray, expected: np.ndarray) -> Difference:
+    """Compare `actual` (MLX) with `expected` (the reference) of the same shape.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if actual.shape != expected.shape:
+        raise ValueError(f"shapes differ: {list(actual.shape)} against {list(expected.shape)}")
+    a, b = actual.astype(np.float64).reshape(-1), expected.astype(np.float64).reshape(-1)
+    bad_a, bad_b = int(np.sum(~np.isfinite(a))), int(np.sum(~np.isfinite(b)))
+    with np.errstate(invalid="ignore"):
+        mean_a, std_a, mean_b, std_b = (float(f(x)) if x.size else 0.0 for x in (a, b) for f in (np.mean, np.std))
+    if bad_a or bad_b:
+        return Difference(math.inf, math.inf, -math.inf, 0.0, bad_a, bad_b, mean_a, std_a, mean_b, std_b)
+    error = relative_rms(a, b)
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return Difference(
+        max_abs=float(np.abs(a - b).max()) if a.size else 0.0,
+        relative_rms=error,
+        snr_db=-20 * math.log10(error) if error else math.inf,
+        cosine=float(a @ b) / norms if norms else float(np.array_equal(a, b)),
+        nonfinite=0,
+        nonfinite_reference=0,
+        mean=mean_a,
+        std=std_a,
+        mean_reference=mean_b,
+        std_reference=std_b,
+    )
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The comparison of one module's (or one stage's) output.
+
+    `error` and `floor` are relative root mean squares against the reference in float64: of the MLX output, and of
+    the reference in the working dtype.
+    """
+
+    path: str
+    type: str
+    verdict: Verdict
+    shape: tuple[int, ...] = ()
+    difference: Difference | None = None
+    error: float = math.nan
+    floor: float = math.nan
+    reason: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """Error in noise floors."""
+        return self.error / self.floor if self.floor else math.inf
+
+    def to_dict(self) -> dict[str, Any]:
+        row: dict[str, Any] = {"type": self.type, "verdict": self.verdict.value}
+        if self.difference:
+            row |= {"shape": list(self.shape), **self.difference.to_dict()}
+            row |= {"error": _json_number(self.error), "floor": _json_number(self.floor)}
+            row["error_over_floor"] = _json_number(self.ratio)
+        if self.reason:
+            row["reason"] = self.reason
+        return row
+
+
+def judge(
+    path: str,
+    kind: str,
+    actual: np.ndarray | None,
+    expected: np.ndarray | None,
+    exact: np.ndarray | None,
+    dtype: str,
+    factor: float = FACTOR,
+) -> Layer:
+    """Compare one layer and say whether it passes.
+
+    Args:
+        path: the official module path.
+        kind: the module's type, for the reader.
+        actual: the MLX output; None when it was not observed.
+        expected: the reference's output in the working dtype.
+        exact: the reference's output in float64.
+        dtype: the working dtype, a key of `EPSILON`.
+        factor: how many noise floors are allowed.
+    """
+    missing = [
+        side for side, x in (("MLX", actual), ("reference", expected), ("float64 reference", exact)) if x is None
+    ]
+    if actual is None or expected is None or exact is None:
+        return Layer(path, kind, Verdict.INCONCLUSIVE, reason=f"not observed on: {', '.join(missing)}")
+    if actual.shape != expected.shape:
+        reason = f"shape {list(actual.shape)}, the reference has {list(expected.shape)}"
+        return Layer(path, kind, Verdict.DIVERGED, actual.shape, reason=reason)
+    difference = compare(actual, expected)
+    error = relative_rms(actual, exact)
+    floor = max(relative_rms(expected, exact), MINIMUM_STEPS * EPSILON[dtype])
+    reason = ""
+    if difference.nonfinite_reference:
+        verdict, reason = Verdict.INCONCLUSIVE, "the reference itself is not finite here"
+    elif difference.nonfinite:
+        verdict, reason = Verdict.DIVERGED, f"{difference.nonfinite} values are NaN or infinite"
+    elif error <= factor * floor:
+        verdict = Verdict.PASS
+    else:
+        verdict = Verdict.DIVERGED
+    return Layer(path, kind, verdict, actual.shape, difference, error, floor, reason)

@@ -1,0 +1,30 @@
+"""What a run is given: a recording, its transcript, and a text to speak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mlx_cosyvoice.audio import load_audio
+
+#: The recording that the project ships.
+SAMPLE = Path(__file__).parent / "data" / "sample.wav"
+
+DEFAULT_TEXT = "Every stage is compared, layer by layer, with the official model."
+
+
+def load_inputs(recording: str | Path | None = None, transcript: str = "", text: str = DEFAULT_TEXT) -> dict[str, Any]:
+    """Read a recording at both rates that the model wants.
+
+    Raises:
+        AudioError: the file is not audio, empty, silent, or longer than the 30 s the speech tokenizer takes.
+    """
+    path = Path(recording) if recording else SAMPLE
+    if not recording:
+        transcript = transcript or SAMPLE.with_suffix(".txt").read_text(encoding="utf-8").strip()
+    return {
+        "wave16": load_audio(path, 16000, max_seconds=30),
+        "wave24": load_audio(path, 24000),
+        "text": text,
+        "transcript": transcript,
+    }

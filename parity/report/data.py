@@ -1,0 +1,70 @@
+"""A run as plain data: what `parity.json` holds and the HTML page shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.compare import FACTOR, MINIMUM_STEPS
+from parity.mel import mel_statistics
+from parity.run import RunReport, StageReport
+
+#: Raised when a key of `parity.json` changes its meaning or goes away.
+SCHEMA_VERSION = 1
+
+PACKAGES = ("mlx", "torch", "numpy", "onnxruntime")
+
+
+def to_dict(report: RunReport, *, checkpoint: str = "", model: str = "") -> dict[str, Any]:
+    """The whole run; keys are documented in the README."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "verdict": report.verdict.value,
+        "checkpoint": checkpoint,
+        "model": model,
+        "settings": vars(report.settings),
+        "tolerance": {"factor": FACTOR, "minimum_rounding_steps": MINIMUM_STEPS},
+        "versions": {**_versions(), "python": platform.python_version(), "platform": platform.platform()},
+        "stages": {stage.name: _stage(stage) for stage in report.stages},
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in PACKAGES}
+
+
+def _stage(stage: StageReport) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "title": stage.title,
+        "verdict": stage.verdict.value,
+        "dtype": stage.dtype,
+        "seconds": {"reference": round(stage.seconds_reference, 3), "mlx": round(stage.seconds_model, 3)},
+        "outputs": {layer.path: layer.to_dict() for layer in stage.outputs},
+        "layers": {layer.path: layer.to_dict() for layer in stage.layers},
+        "exempt": stage.exempt,
+    }
+    mel = stage.arrays.get("mel")
+    if mel is not None and mel[0].shape == mel[1].shape and all(np.isfinite(side).all() for side in mel):
+        data["mel"] = mel_statistics(*mel)
+    return data
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(data: dict[str, Any], path: Path) -> None:
+    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")

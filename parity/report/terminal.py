@@ -1,0 +1,128 @@
+"""A run on the terminal: every layer, then one line a stage, then the verdict."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Console
+from rich.table import Table
+
+from parity.compare import Layer, Verdict
+from parity.mel import mel_statistics
+from parity.run import RunReport, StageReport
+
+#: How many wrong layers of a stage are printed where only those are asked for; the report has them all.
+MOST_FAILED = 20
+
+STYLE = {Verdict.PASS: "green", Verdict.DIVERGED: "bold red", Verdict.INCONCLUSIVE: "yellow"}
+
+
+def make_console() -> Console:
+    """The terminal's own width; output that goes to a file or a CI log is not squeezed into 80 columns."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def _verdict(verdict: Verdict) -> str:
+    return f"[{STYLE[verdict]}]{verdict.value.upper()}[/]"
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}g}"
+
+
+def layer_table(title: str, layers: list[Layer]) -> Table:
+    """All that is known of the given layers, a row each."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    table.add_column("layer", overflow="fold")
+    for name in ("", "err/floor", "max abs", "rel RMS", "SNR dB", "cosine", "NaN/Inf", "mean MLX/ref", "std MLX/ref"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in layers:
+        d = layer.difference
+        numbers = (
+            [layer.reason]
+            if d is None
+            else [
+                _number(layer.ratio),
+                _number(d.max_abs),
+                _number(d.relative_rms),
+                _number(d.snr_db, 4),
+                f"{d.cosine:.7f}",
+                f"{d.nonfinite}/{d.nonfinite_reference}",
+                f"{_number(d.mean)} / {_number(d.mean_reference)}",
+                f"{_number(d.std)} / {_number(d.std_reference)}",
+            ]
+        )
+        table.add_row(layer.path, _verdict(layer.verdict), *numbers)
+    return table
+
+
+def stage_table(report: RunReport) -> Table:
+    """One line a stage."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for name in ("stage", "verdict"):
+        table.add_column(name, no_wrap=True)
+    for name in ("dtype", "layers", "err/floor", "SNR dB", "PyTorch s", "MLX s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("worst layer", overflow="fold")
+    for stage in report.stages:
+        rows = stage.layers + stage.outputs
+        passed = sum(layer.verdict is Verdict.PASS for layer in rows)
+        finite = [layer.ratio for layer in rows if layer.difference is not None]
+        snr = [layer.difference.snr_db for layer in stage.outputs if layer.difference is not None]
+        worst = stage.worst_layer
+        table.add_row(
+            stage.title,
+            _verdict(stage.verdict),
+            stage.dtype,
+            f"{passed}/{len(rows)}",
+            _number(max(finite)) if finite else "exact",
+            _number(min(snr), 4) if snr else "-",
+            f"{stage.seconds_reference:.2f}",
+            f"{stage.seconds_model:.2f}",
+            worst.path if worst and worst.difference is not None else "",
+        )
+    return table
+
+
+def _mel_line(stage: StageReport) -> str | None:
+    mel = stage.arrays.get("mel")
+    if mel is None or mel[0].shape != mel[1].shape:
+        return None
+    data = mel_statistics(*mel)
+    sides = [
+        f"{name} mean {side['mean']:.3f}, std {side['std']:.3f}, range {side['range']:.2f}"
+        for name, side in (("MLX", data["mlx"]), ("reference", data["reference"]))
+    ]
+    bias = max(data["band_bias"], key=abs)
+    ratio = max(data["band_std_ratio"], key=lambda value: abs(value - 1))
+    return f"mel: {'; '.join(sides)}; worst band: bias {bias:+.2g}, std x {ratio:.4g}"
+
+
+def print_report(report: RunReport, console: Console, layers: str = "all") -> None:
+    """Print the run. `layers`: "all", "failed" or "none" says which layers get a row of their own."""
+    for stage in report.stages:
+        rows = stage.layers + stage.outputs
+        if layers == "failed":
+            failed = [layer for layer in rows if layer.verdict is not Verdict.PASS]
+            rows = failed[:MOST_FAILED]
+            if len(failed) > len(rows):
+                console.print(f"\n{stage.title}: the first {len(rows)} of {len(failed)} wrong layers")
+        if rows and layers != "none":
+            console.print(layer_table(f"\n{stage.title} ({stage.dtype})", rows))
+            for path, reason in stage.exempt.items():
+                console.print(f"{path}: left out of the MLX network on purpose ({reason})")
+    console.print()
+    console.print(stage_table(report))
+    for stage in report.stages:
+        line = _mel_line(stage)
+        if line:
+            console.print(line, highlight=False)
+    for stage in report.stages:
+        if stage.verdict is not Verdict.PASS and stage.worst_layer is not None:
+            layer = stage.worst_layer
+            found = layer.reason
+            if not found and layer.difference:
+                found = f"{_number(layer.ratio)} noise floors off, max abs {_number(layer.difference.max_abs)}"
+            console.print(f"{stage.title}: first wrong layer is [bold]{layer.path}[/] ({found})", highlight=False)
+    console.print(f"\nverdict: {_verdict(report.verdict)}")

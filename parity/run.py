@@ -1,0 +1,277 @@
+"""Runs the stages on both sides and compares every layer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from parity.capture import tap_mlx, tap_torch
+from parity.compare import EPSILON, FACTOR, Layer, Verdict, judge, worst
+from parity.pair import DTYPES, Pair
+from parity.stages import STAGES, Outputs, Settings, Stage
+from parity.tape import Tape
+
+
+@dataclass
+class StageReport:
+    """One stage: its outputs as layers, and every module in between."""
+
+    name: str
+    title: str
+    dtype: str
+    verdict: Verdict
+    outputs: list[Layer] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+    exempt: dict[str, str] = field(default_factory=dict)
+    seconds_reference: float = 0.0
+    seconds_model: float = 0.0
+    arrays: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def worst_layer(self) -> Layer | None:
+        """The layer that fails first in data-flow order, else the one with the largest error over floor."""
+        layers = self.layers + self.outputs
+        failed = [layer for layer in layers if layer.verdict is not Verdict.PASS]
+        return failed[0] if failed else max(layers, key=lambda layer: layer.ratio, default=None)
+
+
+@dataclass
+class RunReport:
+    """A whole run."""
+
+    stages: list[StageReport]
+    settings: Settings
+
+    @property
+    def verdict(self) -> Verdict:
+        return worst([stage.verdict for stage in self.stages])
+
+
+class Recording(dict[str, np.ndarray]):
+    """What taps reported, under path or path#call, in the order in which the modules returned."""
+
+    def sink(self, path: str, call: int, output: np.ndarray) -> None:
+        self[path if call == 0 else f"{path}#{call}"] = output.copy()
+
+
+def run(
+    pair: Pair,
+    inputs: dict[str, Any],
+    *,
+    stages: Sequence[str] | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    factor: float = FACTOR,
+    progress: Callable[[str], None] = lambda message: None,
+) -> RunReport:
+    """Compare the chosen stages, in data-flow order; each is given the reference's own inputs.
+
+    Args:
+        pair: both models.
+        inputs: `wave16`, `wave24` (float32 samples), `text`, `transcript`.
+        stages: names; None for all. Earlier stages are run on the reference alone where a chosen one needs them.
+        settings: streaming and lengths.
+        seed: of the tape from which both sides draw.
+        factor: allowed error in noise floors.
+        progress: told what is going on.
+
+    Raises:
+        ValueError: a stage that does not exist.
+    """
+    settings = settings or Settings()
+    names = [stage.name for stage in STAGES]
+    unknown = sorted(set(stages or ()) - set(names))
+    if unknown:
+        raise ValueError(f"no such stage: {', '.join(unknown)}; there are: {', '.join(names)}")
+    chosen = set(stages or names)
+    given = dict(inputs)
+    reports = []
+    with torch.inference_mode():
+        for stage in STAGES:
+            if stage.name in chosen:
+                progress(stage.title)
+                reports.append(_compare_stage(stage, pair, given, Tape(seed), settings, factor))
+            elif any(needed_by(other, stage) for other in STAGES if other.name in chosen):
+                progress(f"{stage.title} (reference only)")
+                advance(stage, pair, given, Tape(seed), settings)
+    return RunReport(reports, settings)
+
+
+def needed_by(later: Stage, earlier: Stage) -> bool:
+    """Whether `later` needs, through any stages between them, something that `earlier` gives."""
+    wanted = set(later.needs)
+    for stage in reversed(STAGES[: STAGES.index(later)]):
+        if wanted & set(stage.gives):
+            if stage is earlier:
+                return True
+            wanted |= set(stage.needs)
+    return False
+
+
+def _module(stage: Stage, pair: Pair, dtype: torch.dtype) -> Any:
+    return pair.reference.component(stage.component, dtype) if stage.component else None
+
+
+def _reference_outputs(
+    stage: Stage, pair: Pair, given: dict[str, Any], tape: Tape, settings: Settings
+) -> tuple[Outputs, Recording, float]:
+    """Run the reference in the working dtype and hand its results on in `given`."""
+    dtype = DTYPES[pair.dtype(stage.component)]
+    module = _module(stage, pair, dtype)
+    given.update(stage.prepare(module, given, tape, settings, dtype))
+    recording = Recording()
+    started = time.perf_counter()
+    with _tap_reference(stage, module, recording):
+        outputs = stage.run_reference(module, given, tape, settings, dtype)
+    seconds = time.perf_counter() - started
+    given.update(stage.publish(outputs, given))
+    return outputs, recording, seconds
+
+
+def advance(stage: Stage, pair: Pair, given: dict[str, Any], tape: Tape, settings: Settings) -> None:
+    """Run the reference alone, so that later stages find in `given` what they need."""
+    dtype = DTYPES[pair.dtype(stage.component)]
+    module = _module(stage, pair, dtype)
+    given.update(stage.prepare(module, given, tape, settings, dtype))
+    given.update(stage.publish(stage.run_reference(module, given, tape, settings, dtype), given))
+
+
+def _tap_reference(stage: Stage, module: Any, recording: Recording) -> Any:
+    if not isinstance(module, torch.nn.Module):
+        return nullcontext()
+    return tap_torch(module, recording.sink, f"{stage.component}.", stage.keep)
+
+
+def _compare_stage(
+    stage: Stage, pair: Pair, given: dict[str, Any], tape: Tape, settings: Settings, factor: float
+) -> StageReport:
+    dtype = pair.dtype(stage.component)
+    before = dict(given)
+    expected, expected_layers, seconds_reference = _reference_outputs(stage, pair, given, tape, settings)
+    before.update({key: value for key, value in given.items() if key not in before and key not in stage.gives})
+
+    exact_module = _module(stage, pair, torch.float64)
+    exact_layers = Recording()
+    with _tap_reference(stage, exact_module, exact_layers):
+        exact = stage.run_reference(exact_module, before, tape, settings, torch.float64)
+    types, exempt = _module_types(exact_module, stage), exempt_modules(pair, stage)
+    del exact_module
+
+    model = getattr(pair.model, stage.component) if stage.component else None
+    actual_layers = Recording()
+    started = time.perf_counter()
+    tap = (
+        tap_mlx(model, actual_layers.sink, f"{stage.component}.", stage.keep)
+        if hasattr(model, "named_modules")
+        else nullcontext()
+    )
+    with tap:
+        actual = stage.run_model(model, before, tape, settings)
+    seconds_model = time.perf_counter() - started
+
+    report = StageReport(stage.name, stage.title, dtype, Verdict.PASS)
+    report.seconds_reference, report.seconds_model = seconds_reference, seconds_model
+    for path in _union(exact_layers, expected_layers, actual_layers):
+        module_path = path.split("#")[0]
+        if module_path in exempt and path not in actual_layers:
+            report.exempt[module_path] = exempt[module_path]
+            continue
+        recorded = (layers.pop(path, None) for layers in (actual_layers, expected_layers, exact_layers))
+        report.layers.append(judge(path, types.get(module_path, ""), *recorded, dtype=dtype, factor=factor))
+    report.outputs = _judge_outputs(actual, expected, exact, dtype, factor)
+    witness = stage.witnesses(pair.reference.checkpoint, before)
+    if witness:
+        report.outputs += _judge_witness(witness, expected, exact, factor)
+    report.arrays = {name: (actual.tensors[name], expected.tensors[name]) for name in actual.tensors}
+    report.verdict = worst([layer.verdict for layer in report.layers + report.outputs])
+    return report
+
+
+def _union(*recordings: Iterable[str]) -> list[str]:
+    """All paths, in the order of the first recording, then what only others saw."""
+    return list(dict.fromkeys(path for recording in recordings for path in recording))
+
+
+def _module_types(module: Any, stage: Stage) -> dict[str, str]:
+    if not isinstance(module, torch.nn.Module):
+        return {}
+    return {f"{stage.component}.{path}": type(child).__name__ for path, child in module.named_modules()}
+
+
+def exempt_modules(pair: Pair, stage: Stage) -> dict[str, str]:
+    """Official modules that the MLX network leaves out on purpose: those whose weights it declares unused."""
+    model = getattr(pair.model, stage.component, None) if stage.component else None
+    if not hasattr(model, "named_modules"):
+        return {}
+    exempt = {}
+    for path, module in model.named_modules():
+        for name, why in getattr(module, "unused", dict)().items():
+            owner, _, parameter = name.rpartition(".")
+            if owner and parameter:
+                exempt[".".join(filter(None, (stage.component, path, owner)))] = why
+    return exempt
+
+
+def _judge_outputs(actual: Outputs, expected: Outputs, exact: Outputs, dtype: str, factor: float) -> list[Layer]:
+    layers = [
+        judge(name, "output", actual.tensors.get(name), expected.tensors[name], exact.tensors[name], dtype, factor)
+        for name in expected.tensors
+    ]
+    for name, tokens in expected.tokens.items():
+        margin, working = exact.margins.get(name), expected.margins.get(name)
+        layers.append(judge_tokens(name, actual.tokens.get(name), tokens, margin, working, dtype, factor))
+    return layers
+
+
+def judge_tokens(
+    name: str,
+    actual: np.ndarray | None,
+    expected: np.ndarray,
+    margin: np.ndarray | None,
+    working_margin: np.ndarray | None,
+    dtype: str,
+    factor: float,
+) -> Layer:
+    """Token ids must be equal, but where the float64 reference's own decision lies within the noise of tipping over."""
+    if actual is None:
+        return Layer(name, "tokens", Verdict.INCONCLUSIVE, reason="not observed on: MLX")
+    if actual.shape != expected.shape:
+        reason = f"{actual.size} tokens, the reference has {expected.size}"
+        return Layer(name, "tokens", Verdict.DIVERGED, actual.shape, reason=reason)
+    flips = actual != expected
+    allowed = np.zeros_like(flips)
+    if margin is not None and working_margin is not None:
+        noise = max(float(np.abs(margin - working_margin).max(initial=0)), EPSILON[dtype])
+        allowed = margin <= factor * noise
+    count, ties = int(flips.sum()), int((flips & allowed).sum())
+    where = f", first at {int(np.flatnonzero(flips)[0])}" if count else ""
+    reason = f"{flips.size} tokens equal" if not count else f"{count} of {flips.size} differ{where}, {ties} near ties"
+    verdict = Verdict.PASS if count == ties else Verdict.DIVERGED
+    return Layer(name, "tokens", verdict, actual.shape, error=count / max(flips.size, 1), floor=1.0, reason=reason)
+
+
+def _judge_witness(witness: Outputs, expected: Outputs, exact: Outputs, factor: float) -> list[Layer]:
+    """ONNX Runtime on the official file against the reference: says that the file was read rightly."""
+    layers = []
+    for name, value in witness.tensors.items():
+        layers.append(
+            judge(
+                f"onnxruntime.{name}",
+                "witness",
+                value,
+                expected.tensors[name],
+                exact.tensors[name],
+                "float32",
+                64 * factor,
+            )
+        )
+    for name, tokens in witness.tokens.items():
+        margins = exact.margins.get(name), expected.margins.get(name)
+        layers.append(judge_tokens(f"onnxruntime.{name}", tokens, expected.tokens[name], *margins, "float32", factor))
+    return layers

@@ -1,0 +1,80 @@
+"""What a stage of the pipeline is to the parity harness."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from parity.tape import Tape
+
+#: Arrays by name, in the official layout. What stages hand on; always made by the reference.
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked of a run, beside the inputs."""
+
+    streaming: bool = False
+    llm_steps: int = 50
+    n_timesteps: int = 10
+
+
+@dataclass
+class Outputs:
+    """What one side computed.
+
+    `tensors` are compared like layers. `tokens` must be equal, except where rounding decides: `margins` holds, for
+    every token, how far its decision was from tipping over (any unit; the same on both sides).
+    """
+
+    tensors: dict[str, np.ndarray] = field(default_factory=dict)
+    tokens: dict[str, np.ndarray] = field(default_factory=dict)
+    margins: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Stage(ABC):
+    """One stage: how each side runs it on the same inputs."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    #: Name of the component in `Pair.reference` and `Pair.model`, and prefix of its official paths; "" for none.
+    component: ClassVar[str] = ""
+    #: Names in `given` that the stage reads, and those that it adds.
+    needs: ClassVar[tuple[str, ...]] = ()
+    gives: ClassVar[tuple[str, ...]] = ()
+
+    def prepare(self, module: Any, given: Arrays, tape: Tape, settings: Settings, dtype: torch.dtype) -> dict[str, Any]:
+        """Inputs of this stage that only the reference can make, in the working dtype; added to `given`."""
+        return {}
+
+    @abstractmethod
+    def run_reference(self, module: Any, given: Arrays, tape: Tape, settings: Settings, dtype: torch.dtype) -> Outputs:
+        """Run the reference's module, of the given dtype."""
+
+    @abstractmethod
+    def run_model(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> Outputs:
+        """Run the MLX module. Arrays in and out are in the official layout."""
+
+    def publish(self, outputs: Outputs, given: Arrays) -> dict[str, np.ndarray]:
+        """What later stages are given: by default all outputs of the reference in the working dtype."""
+        return {**outputs.tensors, **outputs.tokens}
+
+    def keep(self, path: str, call: int) -> bool:
+        """Whether a module's output at its `call`-th call (from 0) is compared. The default: the first."""
+        return call == 0
+
+    def witnesses(self, checkpoint: Any, given: Arrays) -> Outputs | None:
+        """What a third party says of the same inputs (ONNX Runtime on the official file), or None."""
+        return None
+
+
+def tensor(array: np.ndarray, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """A torch tensor; floats in `dtype`."""
+    result = torch.from_numpy(np.ascontiguousarray(array))
+    return result.to(dtype) if dtype is not None and result.is_floating_point() else result
