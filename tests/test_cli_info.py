@@ -11,23 +11,30 @@ import pytest
 
 import mlx_cosyvoice
 from mlx_cosyvoice.cli import main
+from mlx_cosyvoice.weights import CONFIG, INDEX, MODEL_TYPE, ModelFolderError
 from tests.support.process import run_python
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A model folder as far as `info` reads it: two components, two files."""
+    """A model folder as far as `info` reads it: two components, in two files."""
     folder = tmp_path / "model"
     folder.mkdir()
-    config = {"format_version": 1, "components": ["llm", "hift"], "dtypes": {"llm": "bfloat16", "hift": "float32"}}
-    (folder / "config.json").write_text(json.dumps(config))
-    mx.save_safetensors(
-        str(folder / "model-00001-of-00002.safetensors"), {"llm.a": mx.zeros((3, 5), dtype=mx.bfloat16)}
-    )
-    mx.save_safetensors(
-        str(folder / "model-00002-of-00002.safetensors"),
-        {"hift.b": mx.zeros((7,)), "llm.c": mx.zeros((2,), mx.bfloat16)},
-    )
+    config = {
+        "model_type": MODEL_TYPE,
+        "format_version": 1,
+        "components": ["llm", "hift"],
+        "dtypes": {"llm": "bfloat16", "hift": "float32"},
+    }
+    shards = {
+        "first.safetensors": {"llm.a": mx.zeros((3, 5), dtype=mx.bfloat16)},
+        "second.safetensors": {"hift.b": mx.zeros((7,)), "llm.c": mx.zeros((2,), dtype=mx.bfloat16)},
+    }
+    for name, weights in shards.items():
+        mx.save_safetensors(str(folder / name), weights)
+    index = {"weight_map": {key: name for name, weights in shards.items() for key in weights}}
+    (folder / INDEX).write_text(json.dumps(index))
+    (folder / CONFIG).write_text(json.dumps(config))
     return folder
 
 
@@ -104,23 +111,19 @@ def test_a_broken_model_folder_is_one_clear_line(model: Path, capsys: pytest.Cap
         return output.err
 
     assert "no such folder" in complaint(model / "missing")
-    weights = model / "model-00002-of-00002.safetensors"
-    weights.write_bytes(weights.read_bytes()[:20])
+    weights = model / "second.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
     assert weights.name in complaint(model)
-    for file in model.glob("*.safetensors"):
-        file.unlink()
-    assert "no .safetensors file" in complaint(model)
-    config = model / "config.json"
-    config.write_text('{"model_type": "other"}')
-    assert "lacks format_version, components, dtypes" in complaint(model)
-    config.write_text("[1")
+    weights.unlink()
+    assert weights.name in complaint(model)
+    (model / CONFIG).write_text("[1")
     assert "config.json: not JSON" in complaint(model)
-    config.unlink()
+    (model / CONFIG).unlink()
     assert "config.json: no such file" in complaint(model)
 
 
 def test_traceback_shows_where_an_error_arose(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ModelFolderError):
         main(["info", "--traceback", "--model", str(tmp_path / "missing")])
 
 

@@ -24,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     facts = _system()
     if arguments.model is not None:
-        from mlx_cosyvoice.cli.model_folder import describe
-
-        facts["model"] = describe(arguments.model)
+        facts["model"] = _model(arguments.model)
     print(json.dumps(facts, indent=2) if arguments.json else _as_text(facts))
 
 
@@ -41,6 +39,29 @@ def _system() -> dict[str, Any]:
         "platform": platform.platform(),
         "device": {"type": device.type.name, "name": str(mx.device_info(device).get("device_name", ""))},
         "blas": {"name": BLAS.name, "library": BLAS.library, "note": BLAS.note},
+    }
+
+
+def _model(folder: Path) -> dict[str, Any]:
+    """What the folder holds; the weights are not read, only the headers of their files."""
+    from mlx_cosyvoice.weights import load_weights, read_config
+
+    _, meta = read_config(folder)
+    weights = load_weights(folder)
+    components = {}
+    for name in meta["components"]:
+        own = [weight for key, weight in weights.items() if key.startswith(f"{name}.")]
+        components[name] = {
+            "dtype": meta["dtypes"][name],
+            "parameters": sum(weight.size for weight in own),
+            "bytes": sum(weight.nbytes for weight in own),
+        }
+    total = sum(weight.nbytes for weight in weights.values())
+    return {
+        "path": str(folder),
+        "format_version": meta["format_version"],
+        "components": components,
+        "bytes": total,
     }
 
 
