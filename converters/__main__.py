@@ -14,7 +14,13 @@ SYNTHETIC = {"synthetic": "tiny", "synthetic:tiny": "tiny", "synthetic:full": "f
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    from mlx_cosyvoice.weights import COMPONENTS
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in COMPONENTS:
+            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(COMPONENTS)}")
+    return names
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,7 +89,6 @@ def _run(given: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0, 1 for a failure told in one line on stderr, 2 for wrong usage."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that clean-up runs
     try:
         given = _parser().parse_args(arguments)
         _run(given)
@@ -97,4 +102,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that clean-up runs
     sys.exit(main())

@@ -155,6 +155,10 @@ def convert(
     entries = [entry for part in parts.values() for entry in part.entries()]
     nbytes = sum(entry.nbytes for entry in entries)
     audits = {name: part.audit for name, part in parts.items()}
+    keys = {
+        name: audit_record(part.module, part.audit, {NOISE: NOISE_ORIGIN} if name == "flow" else {})
+        for name, part in parts.items()
+    }
     _check_room(out, nbytes)
 
     with new_folder(out, force=force, replaceable=is_model_folder) as part_folder:
@@ -177,10 +181,7 @@ def convert(
             "versions": versions(),
             "dtype": dtype,
             "dtypes": dtypes,
-            "keys": {
-                name: audit_record(audit, {NOISE: NOISE_ORIGIN} if name == "flow" else {})
-                for name, audit in audits.items()
-            },
+            "keys": keys,
             "speakers": {"converted": sorted(speakers), "skipped": speakers_skipped},
         }
         write_json(part_folder / CONFIG, config_json(config, chosen, dtypes))

@@ -9,12 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import mlx.nn as nn
 from tqdm import tqdm
 
 import mlx_cosyvoice
 from converters.checkpoint import SPEAKERS, needed_files
 from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config
-from mlx_cosyvoice.nn.official import KeyAudit
+from mlx_cosyvoice.nn.official import KeyAudit, rules_of
 from mlx_cosyvoice.weights import COMPONENTS, MODEL_TYPE
 
 
@@ -45,9 +46,20 @@ def versions() -> dict[str, str]:
     }
 
 
-def audit_record(audit: KeyAudit, added: dict[str, str]) -> dict[str, dict[str, str]]:
-    """Every official key with our key, or why it has none; and what was `added` from elsewhere."""
-    used = {key: ours for key, ours in sorted(audit.used.items()) if key not in added}
+def audit_record(module: nn.Module, audit: KeyAudit, added: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """What became of every official key.
+
+    Returns:
+        `used`: official key -> our keys made with it; `unused`: official key -> the reason; `added`: what official
+        files do not hold -> where it is from.
+    """
+    used: dict[str, list[str]] = {key: [] for key in sorted(audit.used.keys() - added.keys())}
+    for path, owner in sorted(module.named_modules()):
+        for name, rule in rules_of(owner).items():
+            for source in rule.sources:
+                key = f"{path}.{source}" if path else source
+                if key in used:
+                    used[key].append(f"{path}.{name}" if path else name)
     return {"used": used, "unused": dict(sorted(audit.unused.items())), "added": added}
 
 

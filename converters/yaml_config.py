@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,6 +58,8 @@ def _check_sizes(config: Any, where: Path, key: str) -> None:
                     raise ConfigError(f"{where}: {name}: must hold whole numbers from 1 on, not {item!r}")
         elif hints[entry.name] is int and value < 1 and entry.name != "num_decoding_left_chunks":
             raise ConfigError(f"{where}: {name}: must be at least 1, not {value}")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{where}: {name}: must be a finite number, not {value}")
 
 
 def _leaves(value: Any) -> list[Any]:

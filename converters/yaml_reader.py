@@ -98,7 +98,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         problem = str(error.problem).replace("could not determine a constructor for the tag", "unknown tag")
         raise ConfigError(f"{path}: {problem}{_line(error)}; it is read as data and never executed") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML ({getattr(error, 'problem', None) or error}{_line(error)})") from error
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigError(f"{path}: not YAML ({problem}{_line(error)})") from error
     except (UnicodeDecodeError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise

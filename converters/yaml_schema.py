@@ -192,7 +192,7 @@ class SchemaReader:
         prefix = f"{key}." if key else ""
         given = self.arguments(schema, value, key)
         if key:  # the root has keys for training besides
-            for name in sorted(given.keys() - schema.known()):
+            for name in sorted(given.keys() - schema.known(), key=str):
                 raise self.error(
                     f"{prefix}{name}", f"unknown, with the value {given[name]!r}; it may change the network"
                 )

@@ -116,7 +116,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=recipe.SEED, help=f"default {recipe.SEED}")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is a synthetic checkpoint")
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that clean-up runs
     try:
         out = write_checkpoint(given.out, size=given.size, seed=given.seed, force=given.force, progress=True)
     except (ValueError, OSError) as error:
@@ -130,4 +129,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that clean-up runs
     sys.exit(main())

@@ -1,0 +1,50 @@
+"""Checkpoint folders that differ from a good one in a file, and what must be as it was after a failure."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+def damaged_copy(checkpoint: Path, copy: Path, name: str, change: Callable[[Path], object]) -> Path:
+    """A copy of `checkpoint` in which `change(path)` was applied to its file `name`; the others are hard links."""
+
+    def link(source: str, target: str) -> str:
+        return shutil.copy2(source, target) if source.endswith(name) else str(os.link(source, target) or target)
+
+    shutil.copytree(checkpoint, copy, copy_function=link)
+    change(copy / name)
+    return copy
+
+
+def truncate(fraction: float) -> Callable[[Path], object]:
+    return lambda path: os.truncate(path, int(path.stat().st_size * fraction))
+
+
+def change_state(change: Callable[[dict], object]) -> Callable[[Path], object]:
+    """A change of the state dict in a `.pt` file."""
+
+    def apply(path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        change(state)
+        torch.save(state, path)
+
+    return apply
+
+
+def replace_text(old: str, new: str) -> Callable[[Path], object]:
+    def apply(path: Path) -> None:
+        text = path.read_text()
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
+        path.write_text(text.replace(old, new))
+
+    return apply
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    """Every file and folder below `folder`, hidden ones too, with the files' content."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}

@@ -1,0 +1,187 @@
+"""The synthetic checkpoint: official keys and shapes, recipe values, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import reference.campplus
+import reference.flow
+import reference.hift
+import reference.llm
+import reference.speech_tokenizer
+from reference import recipe, synthetic
+from reference.new_folder import new_folder
+from reference.sizes import SIZES
+from tests.support.checkpoints import snapshot
+from tests.support.golden import official_shapes, recipe_state_dict
+
+BUILDS = {
+    "llm": reference.llm.build,
+    "flow": reference.flow.build,
+    "hift": reference.hift.build,
+    "campplus": reference.campplus.build,
+    "speech_tokenizer": reference.speech_tokenizer.build,
+}
+
+
+@pytest.mark.parametrize("size", ["tiny", "full"])
+@pytest.mark.parametrize("stage", list(BUILDS))
+def test_the_networks_have_the_official_keys_and_shapes(stage: str, size: str) -> None:
+    name = "campplus" if stage == "campplus" else f"{stage}.{size}"
+    assert synthetic.official_shapes(BUILDS[stage], SIZES[size][stage]) == official_shapes(name)
+
+
+@pytest.mark.parametrize(("stage", "prefix"), [("llm", ""), ("flow", ""), ("hift", "generator.")])
+def test_the_pt_files_hold_the_recipe(tiny_checkpoint: Path, stage: str, prefix: str) -> None:
+    state = torch.load(tiny_checkpoint / f"{stage}.pt", weights_only=True)
+    expected = recipe_state_dict(f"{stage}.tiny")
+    assert set(state) == {prefix + key for key in expected}
+    for key, value in expected.items():
+        assert state[prefix + key].dtype == torch.float32
+        np.testing.assert_array_equal(state[prefix + key].numpy(), value, err_msg=key)
+
+
+def test_the_tied_text_head_is_stored_once(tiny_checkpoint: Path) -> None:
+    state = torch.load(tiny_checkpoint / "llm.pt", weights_only=True)
+    head, embedding = state["llm.model.lm_head.weight"], state["llm.model.model.embed_tokens.weight"]
+    assert head.data_ptr() == embedding.data_ptr()
+
+
+def test_the_folder_has_the_official_files(tiny_checkpoint: Path) -> None:
+    blank = {
+        f"CosyVoice-BlankEN/{name}" for name in ("config.json", "vocab.json", "merges.txt", "tokenizer_config.json")
+    }
+    weights = {"llm.pt", "flow.pt", "hift.pt", "campplus.onnx", "speech_tokenizer_v2.onnx", "spk2info.pt"}
+    files = {str(path.relative_to(tiny_checkpoint)) for path in tiny_checkpoint.rglob("*") if path.is_file()}
+    assert files == {"cosyvoice2.yaml", "synthetic.json", *weights, *blank}
+
+
+def test_the_seed_decides_the_weights(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    again = synthetic.write_checkpoint(tmp_path / "again")
+    other = synthetic.write_checkpoint(tmp_path / "other", seed=recipe.SEED + 1)
+    mine = snapshot(tiny_checkpoint)
+    assert snapshot(again) == mine
+    changed = {name for name, content in snapshot(other).items() if content != mine[name]}
+    assert {"llm.pt", "flow.pt", "hift.pt", "campplus.onnx", "speech_tokenizer_v2.onnx", "spk2info.pt"} <= changed
+
+
+def test_an_existing_folder_is_refused_and_replaced_with_force(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "out"
+    assert synthetic.main([str(out)]) == 0
+    assert synthetic.main([str(out)]) == 1
+    assert "--force" in capsys.readouterr().err
+    assert synthetic.main([str(out), "--force", "--seed", "7"]) == 0
+    assert json.loads((out / "synthetic.json").read_text()) == {"size": "tiny", "seed": 7}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_force_does_not_replace_a_folder_of_other_things(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"meow")
+    before = snapshot(tmp_path)
+    assert synthetic.main([str(tmp_path / "photos"), "--force"]) == 1
+    assert "remove it yourself" in capsys.readouterr().err
+    assert snapshot(tmp_path) == before
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full(path: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(synthetic, "write_campplus", full)
+    assert synthetic.main([str(tmp_path / "made" / "for" / "it")]) == 1
+    error = capsys.readouterr().err
+    assert "campplus.onnx" in error
+    assert "No space left" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_size_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="size must be one of tiny, full, not 'huge'"):
+        synthetic.write_checkpoint(tmp_path / "out", size="huge")
+
+
+class TestNewFolder:
+    @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
+    def test_what_was_there_stays_when_the_block_fails(self, tmp_path: Path, failure: type[BaseException]) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "old").write_text("old")
+        before = snapshot(tmp_path)
+
+        def write() -> None:
+            with new_folder(tmp_path / "out", force=True, replaceable=lambda folder: True) as folder:
+                (folder / "new").write_text("new")
+                raise failure
+
+        with pytest.raises(failure):
+            write()
+        assert snapshot(tmp_path) == before
+
+    def test_what_was_there_comes_back_when_the_last_step_fails(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "old").write_text("old")
+        before, rename = snapshot(tmp_path), Path.rename
+
+        def fail(self: Path, target: Path) -> Path:
+            if self.suffix == ".part":
+                raise OSError(errno.EACCES, "Permission denied")
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", fail)
+        with (
+            pytest.raises(OSError, match="Permission denied"),
+            new_folder(tmp_path / "out", force=True, replaceable=lambda folder: True),
+        ):
+            pass
+        assert snapshot(tmp_path) == before
+
+    def test_an_empty_folder_may_be_replaced_and_a_file_not(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        with new_folder(tmp_path / "empty", force=True, replaceable=lambda folder: False) as folder:
+            (folder / "new").write_text("new")
+        assert (tmp_path / "empty" / "new").exists()
+        (tmp_path / "file").write_text("text")
+        with (
+            pytest.raises(FileExistsError),
+            new_folder(tmp_path / "file", force=True, replaceable=lambda folder: True),
+        ):
+            pass
+
+    def test_a_link_to_a_folder_stays_a_link(self, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "real")
+        with new_folder(tmp_path / "link", force=True, replaceable=lambda folder: True) as folder:
+            (folder / "new").write_text("new")
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "real" / "new").exists()
+
+    def test_a_parent_that_is_a_file_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("text")
+        with (
+            pytest.raises(NotADirectoryError, match="file is a file"),
+            new_folder(tmp_path / "file" / "out", force=False, replaceable=lambda folder: True),
+        ):
+            pass
+
+
+@pytest.mark.slow
+def test_the_full_checkpoint_has_the_published_sizes(tmp_path: Path) -> None:
+    folder = synthetic.write_checkpoint(tmp_path / "full", size="full")
+    try:
+        sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+        assert sizes["llm.pt"] == pytest.approx(2_023_000_000, rel=0.01)
+        assert sizes["campplus.onnx"] == pytest.approx(28_303_423, rel=0.03)
+        assert sizes["speech_tokenizer_v2.onnx"] == pytest.approx(496_082_973, rel=0.01)
+    finally:
+        shutil.rmtree(folder)
