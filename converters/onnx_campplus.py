@@ -99,6 +99,8 @@ def campplus_config(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
 def _graph_config(graph: OnnxGraph) -> dict[str, Any]:
     sizing = ("tdnn.linear", "block1.tdnnd1.linear1", "block1.tdnnd1.cam_layer.linear_local", "dense.linear")
     graph.require((f"xvector.{module}", "Conv") for module in sizing)
+    for module in sizing:
+        graph.shape(graph.node(f"xvector.{module}", "Conv"), 1, rank=3)
     return _config({module: graph.shape(graph.nodes(module, "Conv")[0], 1) for module in graph.modules("Conv")})
 
 

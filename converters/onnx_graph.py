@@ -43,14 +43,15 @@ class OnnxGraph:
 
         Raises:
             OSError: the file cannot be read.
-            OnnxLayoutError: it is not an ONNX file, or only a part of one.
+            OnnxLayoutError: it is not an ONNX file, or a damaged or truncated one.
         """
         self.path, self.network = Path(path), network
         try:
-            graph = onnx.load(self.path, load_external_data=False).graph
+            graph = onnx.load(self.path, format="protobuf", load_external_data=False).graph
         except DecodeError as error:
             raise self._not_onnx() from error
-        if not graph.node:
+        # damaged text fields are read as bytes
+        if not graph.node or not all(isinstance(node.name, str) for node in graph.node):
             raise self._not_onnx()
         self._stored = {tensor.name: tensor for tensor in graph.initializer}
         self._alias: dict[str, str] = {}
@@ -65,9 +66,7 @@ class OnnxGraph:
 
     def _not_onnx(self) -> OnnxLayoutError:
         size = self.path.stat().st_size
-        return OnnxLayoutError(
-            f"{self.path}: not an ONNX file, or only a part of one ({size} bytes). Download it again."
-        )
+        return OnnxLayoutError(f"{self.path}: not an ONNX file, or a damaged or cut one ({size} bytes). Get it again.")
 
     def wrong(self, what: str) -> OnnxLayoutError:
         """The error for a graph that is not the expected one."""
@@ -114,12 +113,15 @@ class OnnxGraph:
         """Whether this input is a tensor that the file holds (and not one that the graph computes)."""
         return self._tensor(node, position) is not None
 
-    def shape(self, node: onnx.NodeProto, position: int) -> tuple[int, ...]:
-        """The shape of a stored input. Raises OnnxLayoutError when the input is not stored."""
+    def shape(self, node: onnx.NodeProto, position: int, rank: int | None = None) -> tuple[int, ...]:
+        """The shape of a stored input. Raises OnnxLayoutError when it is not stored, or not of this rank."""
         tensor = self._tensor(node, position)
         if tensor is None:
             raise self.wrong(f"input {position} of node {node.name} is not a stored tensor")
-        return tuple(tensor.dims)
+        shape = tuple(tensor.dims)
+        if rank is not None and len(shape) != rank:
+            raise self.wrong(f"input {position} of node {node.name} has shape {list(shape)}, expected {rank} axes")
+        return shape
 
     def values(self, node: onnx.NodeProto, position: int) -> np.ndarray:
         """A stored input as the file has it. Raises OnnxLayoutError when it is not stored or its data are cut short."""

@@ -94,7 +94,7 @@ def read_speech_tokenizer(path: str | Path) -> tuple[dict[str, np.ndarray], dict
     names = {module.split(".")[1] for module in graph.modules("MatMul") if module.startswith("blocks.")}
     layers = max((int(name) + 1 for name in names if name.isdecimal()), default=1)
     graph.require(_nodes(layers))
-    width, mels, _ = graph.shape(graph.node("conv1", "Conv"), 1)
+    width, mels, _ = graph.shape(graph.node("conv1", "Conv"), 1, rank=3)
 
     modules: dict[str, dict[str, np.ndarray]] = {
         "encoder.conv1": _conv(graph, "conv1", (width, mels, 3), True),

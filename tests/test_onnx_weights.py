@@ -159,7 +159,15 @@ def test_a_truncated_file(kind: str, share: float, files: dict[str, Path], tmp_p
     path = tmp_path / "part.onnx"
     whole = files[kind].read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(OnnxLayoutError, match=r"part\.onnx: not an ONNX file, or only a part of one"):
+    with pytest.raises(OnnxLayoutError, match=r"part\.onnx: not an ONNX file, or a damaged or cut one"):
+        READERS[kind](path)
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_damaged_name(kind: str, files: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(files[kind].read_bytes().replace(b"/Transpose", b"/Tran\xffpose", 4))
+    with pytest.raises(OnnxLayoutError, match=r"damaged\.onnx: not an ONNX file"):
         READERS[kind](path)
 
 
@@ -233,6 +241,16 @@ def test_a_wrong_shape_is_named(kind: str, node: str, position: int, files: dict
     path = edited(files[kind], tmp_path / "shape.onnx", shrink)
     with pytest.raises(OnnxLayoutError, match=rf"input {position} of node {node} has shape \[.*\], expected \["):
         READERS[kind](path)
+
+
+@pytest.mark.parametrize(("kind", "node"), [("campplus", "/xvector/tdnn/linear/Conv"), ("tokenizer", "/conv1/Conv")])
+def test_a_convolution_of_other_rank(kind: str, node: str, files: dict[str, Path], tmp_path: Path) -> None:
+    def flatten(graph: onnx.GraphProto) -> None:
+        tensor = stored(graph, node_named(graph, node).input[1])
+        tensor.dims[:] = [tensor.dims[0], int(np.prod(tensor.dims[1:]))]
+
+    with pytest.raises(OnnxLayoutError, match=rf"input 1 of node {node} has shape \[.*\], expected 3 axes"):
+        READERS[kind](edited(files[kind], tmp_path / "rank.onnx", flatten))
 
 
 def test_data_shorter_than_the_shape(files: dict[str, Path], tmp_path: Path) -> None:
