@@ -224,7 +224,11 @@ def test_a_copied_cache_is_independent_and_a_trimmed_one_goes_back() -> None:
     two = np.array(model.step(model.embed_speech([22]), other))
     assert (cache.offset, other.offset) == (44, 44)
     assert np.abs(one - two).max() > 0.1
-    cache.trim(1)
+    straight = model.make_cache()
+    model.step(mx.concatenate([x, model.embed_speech([11])], axis=1), straight)
+    third = model.embed_speech([33])
+    assert_close(model.step(third, cache), np.array(model.step(third, straight)), 1e-4, "after the copy went elsewhere")
+    cache.trim(2)
     assert_close(model.step(model.embed_speech([22]), cache), two, 1e-6, "after trim")
     other.trim(1)
     assert_close(model.step(model.embed_speech([11]), other), one, 1e-6, "after trim")

@@ -74,6 +74,13 @@ def test_nucleus_draws_follow_the_candidates_probabilities(make: Make) -> None:
 
 
 @both
+def test_a_token_owns_the_lower_end_of_its_interval(make: Make) -> None:
+    sampler = make(CONFIG, [0.0, 0.25, 0.5, 0.75, np.nextafter(0.25, 0)])
+    scores = scores_of(0.25, 0.25, 0.25, 0.25, 0, 0)
+    assert [sampler(scores, [], False) for _ in range(5)] == [0, 1, 2, 3, 0]
+
+
+@both
 def test_top_k_limits_the_nucleus(make: Make) -> None:
     sampler = make(dataclasses.replace(CONFIG, top_k=2), (np.arange(100) + 0.5) / 100)
     assert {sampler(scores_of(0.2, 0.2, 0.3, 0.1, 0.1, 0.1), [], False) for _ in range(100)} == {0, 2}
