@@ -48,6 +48,19 @@ def run(flow: CausalMaskedDiffWithXvec, given: support.Inputs, **how: Any) -> np
     return np.array(mel).transpose(0, 2, 1)
 
 
+@cache
+def reference(dtype: torch.dtype = torch.float32) -> reference_flow.CausalMaskedDiffWithXvec:
+    """The tiny PyTorch flow."""
+    flow = reference_flow.build(support.config_dict("tiny"))
+    flow.load_state_dict(as_torch(recipe_state_dict("flow.tiny")), strict=True)
+    return flow.to(dtype)
+
+
+def reference_mel(dtype: torch.dtype, given: support.Inputs, **how: Any) -> np.ndarray:
+    """The mel of the tiny PyTorch flow, [1, 80, T]."""
+    return reference(dtype).inference(*(torch.from_numpy(array) for array in given), **how).numpy()
+
+
 @sizes
 @modes
 def test_mel_is_the_official_one(size: str, streaming: int, finalize: int) -> None:
@@ -99,21 +112,17 @@ def test_a_state_dict_without_the_noise_is_refused() -> None:
 @pytest.mark.parametrize("streaming", [False, True])
 def test_speech_without_a_prompt_is_that_of_the_reference(streaming: bool) -> None:
     """Speakers of a fine-tuned model have no prompt."""
-    reference = reference_flow.build(support.config_dict("tiny"))
-    reference.load_state_dict(as_torch(recipe_state_dict("flow.tiny")))
     given = support.inputs().without_prompt()
     how: dict[str, Any] = {"streaming": streaming, "finalize": not streaming}
-    expected = reference.inference(*(torch.from_numpy(array) for array in given), **how).numpy()
+    expected = reference_mel(torch.float32, given, **how)
     assert expected.shape[2] == (94 if streaming else 100)
     assert_close(run(model("tiny"), given, **how), expected, MEL, "no prompt")
 
 
 def test_conditions_are_those_of_the_reference() -> None:
-    reference = reference_flow.build(support.config_dict("tiny"))
-    reference.load_state_dict(as_torch(recipe_state_dict("flow.tiny")))
     given = support.inputs()
     how: dict[str, Any] = {"streaming": True, "finalize": False}
-    expected = reference.encode(*(torch.from_numpy(array) for array in given), **how)
+    expected = reference().encode(*(torch.from_numpy(array) for array in given), **how)
     actual = model("tiny").encode(*(mx.array(array) for array in given), **how)
     for name, ours, theirs in zip(("mu", "spks", "cond"), actual, expected, strict=True):
         array = np.array(ours)
@@ -132,13 +141,17 @@ def test_streamed_chunks_do_not_change_when_tokens_are_added() -> None:
     assert np.abs(whole - run(model("tiny"), short, streaming=False, finalize=False)).max() > 0.1
 
 
-@pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16])
 @pytest.mark.parametrize("streaming", [False, True])
-def test_half_precision_is_near(dtype: mx.Dtype, streaming: bool) -> None:
-    exact = run(model("tiny"), support.inputs(), streaming=streaming, finalize=not streaming)
-    mel = run(model("tiny", dtype), support.inputs(), streaming=streaming, finalize=not streaming)
-    assert np.isfinite(mel).all()
-    assert np.abs(mel - exact).mean() < 0.1 * exact.std()
+@pytest.mark.parametrize(("dtype", "torch_dtype"), [(mx.bfloat16, torch.bfloat16), (mx.float16, torch.float16)])
+def test_half_precision_drifts_no_more_than_the_reference(
+    dtype: mx.Dtype, torch_dtype: torch.dtype, streaming: bool
+) -> None:
+    """Measured, RMS: bfloat16 0.032 (reference 0.029), float16 0.0038 (reference 0.0036); the mel's std is 2.1."""
+    how: dict[str, Any] = {"streaming": streaming, "finalize": not streaming}
+    exact = reference_mel(torch.float32, support.inputs(), **how)
+    floor = np.square(reference_mel(torch_dtype, support.inputs(), **how) - exact).mean()
+    drift = np.square(run(model("tiny", dtype), support.inputs(), **how) - exact).mean()
+    assert np.sqrt(drift) <= 2 * np.sqrt(floor)
 
 
 @pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16])
