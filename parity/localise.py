@@ -120,7 +120,9 @@ class ReferenceCapture:
             progress(f"{stage.title}: MLX")
             found = _Judge(stage, pair, self.captured[stage.name], factor)
             found.run(Tape(self.seed), self.settings)
-            culprits += found.culprits
+            # two stages may share a component, whose weights are audited in both
+            known = {(culprit.module, culprit.kind) for culprit in culprits}
+            culprits += [culprit for culprit in found.culprits if (culprit.module, culprit.kind) not in known]
             layers[stage.name] = found.layers
             unobserved += found.unobserved
         verdicts = [layer.verdict for rows in layers.values() for layer in rows]
@@ -175,7 +177,8 @@ class _Judge:
         with observe_mlx(model, self.stage.component, self.stage.keep, self.captured.calls) as calls:
             outputs = self.stage.run_model(model, self.captured.given, tape, settings)
         for call in calls.entered:
-            self._judge_arguments(call)
+            if call.caller not in wrong_weights:
+                self._judge_arguments(call)
             self._judge_output(call, wrong_weights)
         seen, exempt = calls.by_key(), exempt_modules(self.pair, self.stage)
         for key, call in self.captured.calls.items():

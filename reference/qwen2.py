@@ -37,15 +37,16 @@ class RMSNorm(nn.Module):
 
 
 class RotaryEmbedding(nn.Module):
-    """Cosines and sines of the rotary angles: positions [T] -> two of [1, T, head_dim], in the dtype of `like`."""
+    """Cosines and sines of the rotary angles of `length` positions from `start`: two of [1, length, head_dim]."""
 
     def __init__(self, head_dim: int, theta: float) -> None:
         super().__init__()
         self.head_dim, self.theta = head_dim, theta
 
-    def forward(self, positions: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, start: int, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
         # not a buffer: a buffer would be rounded by .half() and .bfloat16()
         wide = torch.promote_types(like.dtype, torch.float32)
+        positions = torch.arange(start, start + length, device=like.device)
         exponents = torch.arange(0, self.head_dim, 2, device=like.device).to(wide) / self.head_dim
         angles = positions.to(wide)[:, None] * (1.0 / self.theta**exponents)
         angles = torch.cat([angles, angles], dim=-1)[None]
@@ -132,7 +133,7 @@ class Qwen2Model(nn.Module):
 
     def forward(self, x: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
         start = cache[0][0].shape[2] if cache else 0
-        rotary = self.rotary_emb(torch.arange(start, start + x.shape[1], device=x.device), x)
+        rotary = self.rotary_emb(start, x.shape[1], x)
         grown = []
         for index, layer in enumerate(self.layers):
             x, present = layer(x, rotary, cache[index] if cache else None)

@@ -24,14 +24,14 @@ class PreLookaheadLayer(Module):
         super().__init__()
         self.lookahead = lookahead
         self.conv1 = Conv1d(channels, channels, lookahead + 1)
-        self.conv2 = Conv1d(channels, channels, 3, pad=(2, 0))
+        self.conv2 = Conv1d(channels, channels, 3)
 
     def __call__(self, x: mx.array, context: mx.array | None) -> mx.array:
         """x [1, T, C]; context [1, lookahead, C] holds the tokens after x, None (zeros) at the end of speech."""
         if context is None:
             context = mx.zeros((x.shape[0], self.lookahead, x.shape[2]), x.dtype)
         y = self.conv1(mx.concatenate([x, context], axis=1))
-        return self.conv2(nn.leaky_relu(y, 0.01)) + x
+        return self.conv2(mx.pad(nn.leaky_relu(y, 0.01), [(0, 0), (2, 0), (0, 0)])) + x
 
 
 class Upsample1D(Module):
@@ -42,10 +42,10 @@ class Upsample1D(Module):
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.conv = Conv1d(channels, channels, stride * 2 + 1, pad=(stride * 2, 0))
+        self.conv = Conv1d(channels, channels, stride * 2 + 1)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self.conv(mx.repeat(x, self.stride, axis=1))
+        return self.conv(mx.pad(mx.repeat(x, self.stride, axis=1), [(0, 0), (2 * self.stride, 0), (0, 0)]))
 
 
 class PositionwiseFeedForward(Module):
