@@ -14,7 +14,10 @@ def damaged_copy(checkpoint: Path, copy: Path, name: str, change: Callable[[Path
     """A copy of `checkpoint` in which `change(path)` was applied to its file `name`; the others are hard links."""
 
     def link(source: str, target: str) -> str:
-        return shutil.copy2(source, target) if source.endswith(name) else str(os.link(source, target) or target)
+        if source.endswith(name):
+            return shutil.copy2(source, target)
+        os.link(source, target)
+        return target
 
     shutil.copytree(checkpoint, copy, copy_function=link)
     change(copy / name)
