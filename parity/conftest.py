@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from converters.convert import convert
-from reference.synthetic import write_checkpoint
 
+from converters.convert import convert
 from parity.inputs import load_inputs
 from parity.pair import Pair, load_pair
 from parity.run import RunReport, run
 from parity.stages import Settings
+from reference.synthetic import write_checkpoint
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from converters.convert import convert
-from reference.synthetic import write_checkpoint
 from rich.console import Console
 
+from converters.convert import convert
 from mlx_cosyvoice.audio import write_wav
 from parity.compare import Verdict
 from parity.inputs import SAMPLE, load_inputs
 from parity.pair import load_pair
 from parity.report import data, html, terminal
 from parity.run import run
-
+from reference.synthetic import write_checkpoint
 
 TEXT = "Hello from MLX."
 

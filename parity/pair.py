@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from converters.checkpoint import open_source, read_model_config
-from reference.text_tokenizer import TextTokenizer
 
 import reference.campplus
 import reference.flow
@@ -19,8 +17,10 @@ import reference.hift
 import reference.llm
 import reference.speech_tokenizer
 from converters import onnx_weights
+from converters.checkpoint import open_source, read_model_config
 from mlx_cosyvoice.model import CosyVoice2
 from reference.checkpoint import load_pt
+from reference.text_tokenizer import TextTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 

@@ -1,0 +1,1 @@
+"""The subcommands of `python -m parity`, a file each: `add_parser` declares one, `run` does it."""
