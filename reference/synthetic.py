@@ -104,9 +104,17 @@ def write_checkpoint(
 
 
 def _save(path: Path, content: dict[str, Any]) -> None:
-    """`torch.save`, but a full disk is the OSError that it is, not a RuntimeError of the archive writer."""
-    with path.open("wb") as file:
-        torch.save(content, file)
+    """`torch.save`, but what stopped it (a full disk, an interrupt) is what is raised.
+
+    The archive writer complains about the unfinished archive instead, with the true reason as its context.
+    """
+    try:
+        with path.open("wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:
+        if error.__context__ is None:
+            raise
+        raise error.__context__ from None
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
+import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +25,7 @@ from reference.new_folder import new_folder
 from reference.sizes import SIZES
 from tests.support.checkpoints import snapshot
 from tests.support.golden import official_shapes, recipe_state_dict
+from tests.support.process import ROOT
 
 BUILDS = {
     "llm": reference.llm.build,
@@ -103,6 +108,36 @@ def test_a_full_disk_leaves_nothing_behind(
     assert "campplus.onnx" in error
     assert "No space left" in error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("limit", [1_000_000, 10_000_000])
+def test_a_file_that_cannot_grow_leaves_nothing_behind(limit: int, tmp_path: Path) -> None:
+    """In llm.pt and in flow.pt: the system's answer differs from that of a full disk in the number only."""
+    result = subprocess.run(
+        [sys.executable, "-m", "reference.synthetic", str(tmp_path / "out")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert result.returncode == 1
+    assert "File too large" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_while_saving_is_raised_as_such(
+    stop: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(io.FileIO):
+        def write(self, data: object) -> int:
+            raise stop
+
+    monkeypatch.setattr(Path, "open", lambda self, mode: Interrupted(self, "w"))
+    with pytest.raises(stop):
+        synthetic._save(tmp_path / "llm.pt", {"a": torch.zeros(10_000)})
 
 
 def test_an_unknown_size_is_named(tmp_path: Path) -> None:
