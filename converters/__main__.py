@@ -89,11 +89,11 @@ def _run(given: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0, 1 for a failure told in one line on stderr, 2 for wrong usage."""
+    given = _parser().parse_args(arguments)
     try:
-        given = _parser().parse_args(arguments)
         _run(given)
     except (ValueError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error, given.out)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: the output folder is as it was", file=sys.stderr)

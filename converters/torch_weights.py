@@ -47,7 +47,7 @@ def _load(path: Path) -> Any:
 
 def _damaged(path: Path) -> CheckpointError:
     size = path.stat().st_size
-    return CheckpointError(f"{path}: not a PyTorch file, or only a part of one ({size} bytes). Download it again.")
+    return CheckpointError(f"{path}: not a PyTorch file, or a damaged or cut one ({size} bytes). Get it again.")
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:

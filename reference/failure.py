@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 
 
-def one_line(error: Exception) -> str:
-    """What to print for an error whose message is meant for users, or for one of the system."""
+def one_line(error: Exception, out: object) -> str:
+    """What to print for an error whose message is meant for users, or for one of the system.
+
+    `out` is named for a system error that names no file: those of writing do not.
+    """
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{error.filename or out}: "
         hint = ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = "; free some space, or choose a folder on another disk. Nothing was left behind."

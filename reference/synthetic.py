@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         out = write_checkpoint(given.out, size=given.size, seed=given.seed, force=given.force, progress=True)
     except (ValueError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error, given.out)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"interrupted: {given.out} is as it was", file=sys.stderr)

@@ -97,7 +97,7 @@ def test_an_empty_file_and_a_git_lfs_pointer(name: str, folders: Folders, fails:
 @pytest.mark.parametrize("name", ["llm.pt", "flow.pt", "hift.pt", "campplus.onnx", "speech_tokenizer_v2.onnx"])
 def test_a_truncated_file(name: str, fraction: float, folders: Folders, fails: Callable[..., str]) -> None:
     folders.damage(name, truncate(fraction))
-    fails(str(folders.checkpoint / name), "only a part of one", "Download it again")
+    fails(str(folders.checkpoint / name), "a damaged or cut one", "Get it again")
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ class TestArguments:
 
 
 class TestDiskFull:
-    def test_while_writing(self, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_while_writing(self, folders: Folders, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
         calls = []
         original = write.SafetensorsWriter.write
 
@@ -338,7 +338,7 @@ class TestDiskFull:
             return original(self, name, array)
 
         monkeypatch.setattr(write.SafetensorsWriter, "write", full)
-        fails("No space left on device", "free some space")
+        fails(f"{folders.out}: No space left on device", "free some space")
         assert len(calls) == 50
 
     def test_seen_beforehand(self, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,7 +359,7 @@ class TestDiskFull:
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         )
         assert result.returncode == 1
-        assert "File too large" in result.stderr
+        assert f"error: {folders.out}: File too large" in result.stderr
         assert "Traceback" not in result.stderr
         assert snapshot(folders.out.parent) == before
 

@@ -122,7 +122,7 @@ def test_a_file_that_cannot_grow_leaves_nothing_behind(limit: int, tmp_path: Pat
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert result.returncode == 1
-    assert "File too large" in result.stderr
+    assert f"error: {tmp_path / 'out'}: File too large" in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
 
