@@ -150,14 +150,16 @@ def test_clean_leaves_the_environment_and_distclean_does_not(checkout: Path) -> 
     assert not (checkout / ".venv").exists()
 
 
-def test_ci_runs_lint_the_tests_and_the_slow_tests() -> None:
+def test_ci_runs_lint_the_tests_the_demo_and_the_slow_tests() -> None:
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)
     text = script.read_text()
     assert "set -euo pipefail" in text
-    assert [line for line in text.splitlines() if line.startswith("section ")][-3:] == [
+    assert [line for line in text.splitlines() if line.startswith("section ")] == [
+        "section setup",
         "section lint",
         "section test",
+        "section demo",
         "section test-slow",
     ]
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
