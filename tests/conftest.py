@@ -1,13 +1,18 @@
-"""The tiny synthetic checkpoint and its conversion, made once for all tests. Tests must not change them."""
+"""The tiny synthetic checkpoint and its conversion, made once for all tests (which must not change them), and how a
+conversion is seen to fail."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from converters import __main__ as cli
 from converters.convert import convert
 from reference.synthetic import write_checkpoint
+from tests.support.checkpoints import Folders, snapshot
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +25,29 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of its conversion to MLX in float32."""
     return convert(tiny_checkpoint, tmp_path_factory.mktemp("model") / "tiny-mlx").out
+
+
+@pytest.fixture
+def folders(tiny_checkpoint: Path, tmp_path: Path) -> Folders:
+    return Folders(tiny_checkpoint, tmp_path)
+
+
+@pytest.fixture
+def fails(folders: Folders, capsys: pytest.CaptureFixture) -> Callable[..., str]:
+    """Runs the command over the old model, and checks all that is common to failures. Returns the message."""
+
+    def run(*words: str, arguments: tuple[str, ...] = (), status: int = 1) -> str:
+        before = snapshot(folders.out.parent)
+        components = ("--components", ",".join(folders.components))
+        given = [str(folders.checkpoint), "--out", str(folders.out), "--force", *components, *arguments]
+        assert cli.main(given) == status
+        shown = capsys.readouterr()
+        lines = [line for line in re.split(r"[\r\n]+", shown.err) if line and "B/s]" not in line]
+        assert len(lines) == 1, lines
+        assert shown.out == ""
+        for word in words:
+            assert word in lines[0]
+        assert snapshot(folders.out.parent) == before
+        return lines[0]
+
+    return run

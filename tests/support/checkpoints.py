@@ -9,6 +9,9 @@ from pathlib import Path
 
 import torch
 
+from converters.checkpoint import SPEAKERS, WEIGHT_FILES
+from mlx_cosyvoice.weights import COMPONENTS
+
 
 def damaged_copy(checkpoint: Path, copy: Path, name: str, change: Callable[[Path], object]) -> Path:
     """A copy of `checkpoint` in which `change(path)` was applied to its file `name`; the others are hard links."""
@@ -51,3 +54,23 @@ def replace_text(old: str, new: str) -> Callable[[Path], object]:
 def snapshot(folder: Path) -> dict[str, bytes | None]:
     """Every file and folder below `folder`, hidden ones too, with the files' content."""
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+#: File -> the components that read it, so that a test converts no more than it needs.
+READERS = {**{file: (name,) for name, file in WEIGHT_FILES.items()}, SPEAKERS: ("hift",)}
+
+
+class Folders:
+    """`checkpoint` is good until a test damages it; `out` holds an older model, which must survive every failure."""
+
+    def __init__(self, good: Path, root: Path) -> None:
+        self.good, self.root = good, root
+        self.checkpoint, self.out = good, root / "results" / "out"
+        self.components: tuple[str, ...] = COMPONENTS
+        self.out.mkdir(parents=True)
+        (self.out / "conversion.json").write_text("{}")
+        (self.out / "model.safetensors").write_bytes(b"the old weights")
+
+    def damage(self, name: str, change: Callable[[Path], object]) -> None:
+        self.checkpoint = damaged_copy(self.good, self.root / "checkpoint", name, change)
+        self.components = READERS.get(name, ("llm",) if "/" in name else COMPONENTS)
