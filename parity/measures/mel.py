@@ -1,0 +1,48 @@
+"""Mel bands: which are too loud, and which too flat or too lively."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from parity.measures._arrays import finite, matched
+
+
+def band_bias(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Mean difference of every band, in the mel's unit (natural log of magnitude).
+
+    Args:
+        actual: [batch, bands, frames].
+        expected: the same shape.
+
+    Returns:
+        [bands]; all infinite where anything is not finite.
+
+    Raises:
+        ValueError: the shapes differ, or are not three-dimensional, or empty.
+    """
+    a, b = _mels(actual, expected)
+    if not finite(a, b):
+        return np.full(a.shape[1], np.inf)
+    return (a - b).mean(axis=(0, 2))
+
+
+def band_variance_ratio(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """The variance of every band of `actual` over that of `expected`: 1 is right, below 1 is over-smoothed.
+
+    Arguments, errors and shapes as for `band_bias`. A band that is constant in `expected` gives 1 if it is constant
+    in `actual` too, else infinity.
+    """
+    a, b = _mels(actual, expected)
+    if not finite(a, b):
+        return np.full(a.shape[1], np.inf)
+    mine, theirs = a.var(axis=(0, 2)), b.var(axis=(0, 2))
+    # equal variances are 1 even where both are zero
+    ratio = np.divide(mine, theirs, out=np.full_like(mine, np.inf), where=theirs > 0)
+    return np.where(mine == theirs, 1.0, ratio)
+
+
+def _mels(actual: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = matched(actual, expected, "mel")
+    if a.ndim != 3:
+        raise ValueError(f"mel: must be [batch, bands, frames], not {list(a.shape)}")
+    return a, b
