@@ -30,8 +30,9 @@ convert: $(STAMP) ## convert [CHECKPOINT=folder, hub id or synthetic] [OUT=folde
 	@$(RUN) -m converters "$(or $(CHECKPOINT),FunAudioLLM/CosyVoice2-0.5B)" \
 		--out "$(or $(OUT),build/$(CHECKPOINT_NAME)-mlx)" $(if $(DTYPE),--dtype $(DTYPE)) $(ARGS)
 
-parity: $(STAMP) ## compare a converted model with its checkpoint [CHECKPOINT=folder] [MODEL=folder]
-	@$(RUN) -m parity run $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+parity: $(STAMP) ## compare a model with its checkpoint (default: the demo's) [CHECKPOINT=folder] [MODEL=folder]
+	@$(RUN) -m parity run --checkpoint "$(or $(CHECKPOINT),build/demo/checkpoint)" \
+		--model "$(or $(MODEL),build/demo/model)" $(ARGS)
 
 test: $(STAMP) ## run the tests (a few minutes)
 	@$(RUN) -m pytest $(ARGS)

@@ -1,7 +1,14 @@
 """Gives every test the fast BLAS (see `mlx_cosyvoice._blas`), and says at the top of a run which one it is."""
 
-import mlx_cosyvoice
+import os
+
+# Most tests run tiny models, which more threads only slow down: up to ten times where several jobs share the cores.
+# The libraries read these when they are loaded.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+import mlx_cosyvoice  # noqa: E402
 
 
 def pytest_report_header() -> str:
-    return f"blas: {mlx_cosyvoice._blas.BLAS}"
+    return f"blas: {mlx_cosyvoice._blas.BLAS}, {os.environ['OMP_NUM_THREADS']} thread(s)"

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 #: A layer passes while its error is at most this many times the noise floor: what the reference itself loses by
-#: computing in the working dtype instead of float64. Two correct implementations add up in different orders, so
-#: their errors differ by a small factor; a porting mistake is thousands of floors away.
-FACTOR = 16.0
+#: computing in the working dtype instead of float64. Two correct implementations add up in different orders, so their
+#: errors differ by a small factor: 2.2 at most over all layers of the tiny and the full model in all dtypes, on x86-64.
+#: A porting mistake is thousands of floors away.
+FACTOR = 8.0
 
 #: The floor is never taken below this many rounding steps of the working dtype: some layers (an embedding, a copy)
 #: lose nothing at all in the reference.
