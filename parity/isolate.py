@@ -45,10 +45,11 @@ class Call:
 
 @dataclass
 class Calls:
-    """All calls of a run. `entered` and `returned` are in time order."""
+    """All calls of a run. `entered` and `returned` are in time order; `failed` is the call that raised, if one did."""
 
     entered: list[Call] = field(default_factory=list)
     returned: list[Call] = field(default_factory=list)
+    failed: Call | None = None
 
     def by_key(self) -> dict[tuple[str, int], Call]:
         return {(call.path, call.index): call for call in self.entered}
@@ -149,6 +150,11 @@ class _Recorder:
             call.output = output
             self.calls.returned.append(call)
 
+    def fail(self) -> None:
+        """The running call raises. The innermost one is remembered."""
+        call = self.stack.pop()
+        self.calls.failed = self.calls.failed or call
+
 
 @contextmanager
 def observe_torch(
@@ -244,8 +250,13 @@ def observe_mlx(model: mlx_nn.Module, component: str, keep: Keep, feed: dict[tup
                 put = ours(self, input_to_our_axes)
                 arguments = {n: _replace(own, source.arguments.get(n, own), put) for n, own in arguments.items()}
                 args, kwargs = _unbind(function, arguments)
-            output = function(self, *args, **kwargs)
-            recorder.leave(_map(output, official(self, to_official_axes)))
+            try:
+                output = function(self, *args, **kwargs)
+                noted_output = _map(output, official(self, to_official_axes))
+            except Exception:
+                recorder.fail()
+                raise
+            recorder.leave(noted_output)
             return output if source is None else _replace(output, source.output, ours(self, to_our_axes))
 
         return type(cls.__name__, (cls,), {"__call__": call})

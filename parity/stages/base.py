@@ -48,6 +48,8 @@ class Stage(ABC):
     #: Names in `given` that the stage reads, and those that it adds.
     needs: ClassVar[tuple[str, ...]] = ()
     gives: ClassVar[tuple[str, ...]] = ()
+    #: Output -> the official module that makes it, where that is not the component itself.
+    owners: ClassVar[Mapping[str, str]] = {}
 
     def prepare(self, module: Any, given: Arrays, tape: Tape, settings: Settings, dtype: torch.dtype) -> dict[str, Any]:
         """Inputs of this stage that only the reference can make, in the working dtype; added to `given`."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import mlx.core as mx
 import numpy as np
 import torch
 
-from mlx_cosyvoice.speech_tokenizer.quantizer import codes
+from mlx_cosyvoice.speech_tokenizer import tokenizer
 from parity.stages.base import Arrays, Outputs, Settings, Stage, tensor
 from parity.tape import Tape
 from reference.speech_tokenizer import codes as reference_codes
@@ -21,6 +21,7 @@ class SpeechTokenizer(Stage):
     component = "speech_tokenizer"
     needs = ("log_mel", "prompt_mel")
     gives = ("prompt_token", "prompt_feat")
+    owners: ClassVar = {"prompt_token": "speech_tokenizer.quantizer._codebook"}
 
     @staticmethod
     def _outputs(before_rounding: np.ndarray, tokens: np.ndarray) -> Outputs:
@@ -38,7 +39,7 @@ class SpeechTokenizer(Stage):
 
     def run_model(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> Outputs:
         before = module.before_rounding(mx.array(given["log_mel"].transpose(0, 2, 1)))
-        return self._outputs(np.array(before), np.array(codes(before)))
+        return self._outputs(np.array(before), np.array(tokenizer.codes(before)))
 
     def publish(self, outputs: Outputs, given: Arrays) -> dict[str, np.ndarray]:
         # the official frontend cuts both to the same duration: two mel frames for a token

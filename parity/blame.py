@@ -1,0 +1,270 @@
+"""Judges one stage of the MLX model on the reference's own inputs, and says which modules are to blame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_flatten
+
+from mlx_cosyvoice.nn.official import from_official
+from parity.compare import Layer, Verdict, judge
+from parity.isolate import INPUT, OPAQUE, Call, Calls, Value, observe_mlx
+from parity.pair import Pair
+from parity.run import exempt_modules, judge_tokens
+from parity.stages import Outputs, Settings, Stage
+from parity.tape import Tape
+
+#: What is wrong with a culprit.
+KINDS = ("weights", "leaf", "glue")
+
+
+@dataclass
+class Culprit:
+    """A module that computes something else than its official twin.
+
+    `kind`: "weights" (a parameter differs from the official one), "leaf" (a module without parts is wrong on right
+    input), or "glue" (its parts are right, what it does between them is not: a mask, an order, a scale, a missing
+    activation). `place` is the call at which it shows: its own path, or the child that was given a wrong argument;
+    `argument` is then the name of that.
+    """
+
+    module: str
+    kind: str
+    stage: str
+    place: str
+    evidence: list[str] = field(default_factory=list)
+    layer: Layer | None = None
+    argument: str = ""
+
+
+@dataclass
+class Captured:
+    """What the reference did in one stage, in the working dtype and, fed by it, in float64.
+
+    `constants` are numbers that its modules hold beside their weights, such as the epsilon of a norm.
+    """
+
+    given: dict[str, Any]
+    calls: dict[tuple[str, int], Call]
+    exact: dict[tuple[str, int], Call]
+    outputs: Outputs
+    exact_outputs: Outputs
+    constants: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+#: Constants that modules of both sides hold under the same name.
+CONSTANTS = ("eps",)
+
+
+def constants_of(module: Any, component: str) -> dict[str, dict[str, float]]:
+    """Official path -> the `CONSTANTS` that the module there has; the same for a torch and an MLX model."""
+    found = {}
+    for path, child in module.named_modules():
+        own = {name: float(getattr(child, name)) for name in CONSTANTS if isinstance(getattr(child, name, None), float)}
+        if path and own:
+            found[f"{component}.{path}"] = own
+    return found
+
+
+class StageJudge:
+    """One stage of one MLX model against the captured reference."""
+
+    def __init__(self, stage: Stage, pair: Pair, captured: Captured, factor: float) -> None:
+        self.stage, self.pair, self.captured, self.factor = stage, pair, captured, factor
+        self.dtype = pair.dtype(stage.component)
+        self.culprits: list[Culprit] = []
+        self.layers: list[Layer] = []
+        self.unobserved: list[str] = []
+        self._seen: dict[tuple[str, str], Culprit] = {}
+        self._place = {key: place for place, key in enumerate(captured.calls)}
+        self._rank: dict[tuple[str, str], int] = {}
+
+    def run(self, tape: Tape, settings: Settings) -> None:
+        model = getattr(self.pair.model, self.stage.component) if self.stage.component else None
+        if not hasattr(model, "named_modules"):
+            self._judge_outputs(self.stage.run_model(model, self.captured.given, tape, settings))
+            return
+        wrong_weights = self._audit_weights(model)
+        wrong_constants = self._audit_constants(model)
+        with observe_mlx(model, self.stage.component, self.stage.keep, self.captured.calls) as calls:
+            outputs = self._run_model(model, tape, settings, calls)
+        for call in calls.entered:
+            if call.caller not in wrong_weights:
+                self._judge_arguments(call)
+            self._judge_output(call, wrong_weights | wrong_constants)
+        if outputs is None:
+            self.unobserved.append(f"{self.stage.title}: what comes after the exception")
+        else:
+            seen, exempt = calls.by_key(), exempt_modules(self.pair, self.stage)
+            for key, expected in self.captured.calls.items():
+                if key not in seen and expected.path not in exempt:
+                    self.unobserved.append(f"{expected.path} was not called by MLX")
+            self._judge_outputs(outputs)
+        self.culprits.sort(key=lambda culprit: self._rank[culprit.module, culprit.kind])
+
+    def _run_model(self, model: Any, tape: Tape, settings: Settings, calls: Calls) -> Outputs | None:
+        """The stage's outputs; None where the MLX model raises, for which the innermost module is blamed."""
+        try:
+            return self.stage.run_model(model, self.captured.given, tape, settings)
+        except Exception as error:  # whatever a wrong port may raise is its fault, not the harness's
+            path, children = (calls.failed.path, calls.failed.children) if calls.failed else (self.stage.component, 1)
+            self._blame(path, "glue" if children else "leaf", path, f"raised {type(error).__name__}: {error}")
+            return None
+
+    def _blame(
+        self, module: str, kind: str, place: str, evidence: str, layer: Layer | None = None, argument: str = ""
+    ) -> None:
+        known = self._seen.get((module, kind))
+        if known:
+            known.evidence.append(evidence)
+            return
+        culprit = Culprit(module, kind, self.stage.name, place, [evidence], layer, argument)
+        self._seen[module, kind] = culprit
+        self._rank[module, kind] = self._moment(module, place)
+        self.culprits.append(culprit)
+
+    def _moment(self, module: str, place: str) -> int:
+        """When a fault shows in the data flow: at the call of `place`, or after the last child of a module itself."""
+        if place != module:
+            return self._place.get((place, 0), len(self._place))
+        inside = [at for (path, _), at in self._place.items() if path == module or path.startswith(f"{module}.")]
+        return max(inside, default=len(self._place))
+
+    def _audit_weights(self, model: Any) -> set[str]:
+        """Hold every MLX tensor against the official one; returns the paths of modules with a wrong one."""
+        official = self.pair.reference.official_tensor(self.stage.component)
+        actual: dict[str, mx.array] = dict(tree_flatten(model.parameters()))  # type: ignore[arg-type]
+        wrong = set()
+        for converted in from_official(model, official, self.stage.component):
+            module, _, parameter = f"{self.stage.component}.{converted.name}".rpartition(".")
+            mine = actual[converted.name]
+            expected = np.array(mx.array(np.asarray(converted.array, np.float32)).astype(mine.dtype).astype(mx.float32))
+            found = np.array(mine.astype(mx.float32))
+            if found.shape == expected.shape and np.allclose(found, expected, rtol=1e-5, atol=1e-7):
+                continue
+            wrong.add(module)
+            largest = np.abs(found - expected).max() if found.shape == expected.shape else np.inf
+            self._blame(
+                module, "weights", module, f"`{parameter}` differs from the official tensor by up to {largest:.3g}"
+            )
+        return wrong
+
+    def _audit_constants(self, model: Any) -> set[str]:
+        """Hold the numbers that modules keep beside their weights against the official ones."""
+        wrong = set()
+        for path, constants in constants_of(model, self.stage.component).items():
+            for name, official in self.captured.constants.get(path, {}).items():
+                mine = constants.get(name, official)
+                if abs(mine - official) > 1e-6 * abs(official):
+                    wrong.add(path)
+                    self._blame(
+                        path, "leaf", path, f"its constant `{name}` is {mine:g}, the official one is {official:g}"
+                    )
+        return wrong
+
+    def _judge_arguments(self, call: Call) -> None:
+        expected = self.captured.calls.get((call.path, call.index))
+        exact = self.captured.exact.get((call.path, call.index))
+        if expected is None or exact is None:
+            if call.children == 0 and self.captured.calls:
+                self.unobserved.append(f"{call.path} (call {call.index}) was not called by the reference")
+            return
+        for name, value in call.arguments.items():
+            if name not in expected.arguments:
+                continue
+            problem = self._differs(name, value, expected.arguments[name], exact.arguments[name])
+            if problem:
+                label = "its input" if name == INPUT else f"its argument `{name}`"
+                evidence = f"{call.path} was called with a wrong value (call {call.index}): {label} {problem}"
+                self._blame(call.caller, "glue", call.path, evidence, argument=name)
+
+    def _differs(self, name: str, actual: Value, expected: Value, exact: Value) -> str:
+        """What is wrong with a value, or nothing."""
+        if actual is OPAQUE or expected is OPAQUE:
+            return ""
+        if isinstance(expected, tuple) and isinstance(actual, tuple) and len(actual) == len(expected):
+            problems = [self._differs(name, *items) for items in zip(actual, expected, exact, strict=True)]
+            return next(filter(None, problems), "")
+        if isinstance(expected, np.ndarray) and isinstance(actual, np.ndarray):
+            return self._array_differs(name, actual, expected, exact)
+        if isinstance(expected, np.ndarray) or isinstance(actual, np.ndarray):
+            return f"is {_describe(actual)}, the reference's is {_describe(expected)}"
+        if actual == expected:
+            return ""
+        return f"is {actual!r}, the reference's is {expected!r}"
+
+    def _array_differs(self, name: str, actual: np.ndarray, expected: np.ndarray, exact: Value) -> str:
+        if expected.dtype == bool or actual.dtype == bool:
+            actual, expected = (np.squeeze(_allowed(mask)) for mask in (actual, expected))
+            if actual.shape != expected.shape:
+                return f"has shape {list(actual.shape)}, the reference's {list(expected.shape)}"
+            count = int((actual != expected).sum())
+            return f"differs in {count} of {expected.size} places" if count else ""
+        if not np.issubdtype(expected.dtype, np.floating):
+            return "" if np.array_equal(actual, expected) else "holds other numbers"
+        values = (np.squeeze(value) for value in (actual, expected, exact))  # sides may broadcast over other axes
+        layer = judge(name, "argument", *values, dtype=self.dtype, factor=self.factor)
+        return "" if layer.verdict is Verdict.PASS else f"is wrong: {_evidence(layer)}"
+
+    def _judge_output(self, call: Call, wrong_weights: set[str]) -> None:
+        key = (call.path, call.index)
+        expected, exact = self.captured.calls.get(key), self.captured.exact.get(key)
+        if expected is None or exact is None:
+            return
+        arrays = [_first_array(c.output) for c in (call, expected, exact)]
+        if arrays[1] is None or not np.issubdtype(arrays[1].dtype, np.floating):
+            return
+        path = call.path if call.index == 0 else f"{call.path}#{call.index}"
+        layer = judge(path, "glue" if call.children else "leaf", *arrays, dtype=self.dtype, factor=self.factor)
+        self.layers.append(layer)
+        if layer.verdict is Verdict.DIVERGED and call.path not in wrong_weights:
+            kind = "glue" if call.children else "leaf"
+            self._blame(call.path, kind, call.path, f"on the reference's own input: {_evidence(layer)}", layer)
+
+    def _judge_outputs(self, outputs: Outputs) -> None:
+        """What the stage's own code makes of its modules' outputs, all of which were replaced by right ones."""
+        expected, exact = self.captured.outputs, self.captured.exact_outputs
+        root = self.stage.component or self.stage.name
+        for name, value in expected.tensors.items():
+            layer = judge(
+                name, "output", outputs.tensors.get(name), value, exact.tensors[name], self.dtype, self.factor
+            )
+            self.layers.append(layer)
+            if layer.verdict is Verdict.DIVERGED:
+                module = self.stage.owners.get(name, root if self.stage.component else f"{root}.{name}")
+                self._blame(module, "glue", module, f"output `{name}`: {_evidence(layer)}", layer)
+        for name, tokens in expected.tokens.items():
+            margins = exact.margins.get(name), expected.margins.get(name)
+            layer = judge_tokens(name, outputs.tokens.get(name), tokens, *margins, self.dtype, self.factor)
+            self.layers.append(layer)
+            if layer.verdict is Verdict.DIVERGED:
+                owner = self.stage.owners.get(name, root)
+                self._blame(owner, "glue", owner, f"output `{name}`: {layer.reason}", layer)
+
+
+def _first_array(output: Value) -> np.ndarray | None:
+    if isinstance(output, tuple):
+        output = output[0] if output else None
+    return output if isinstance(output, np.ndarray) else None
+
+
+def _allowed(mask: np.ndarray) -> np.ndarray:
+    """Which places a mask lets through, whether it is boolean or added to the scores."""
+    return mask if mask.dtype == bool else mask > -1e4
+
+
+def _describe(value: Value) -> str:
+    return f"a tensor of shape {list(value.shape)}" if isinstance(value, np.ndarray) else repr(value)
+
+
+def _evidence(layer: Layer) -> str:
+    if layer.difference is None or layer.reason:
+        return layer.reason
+    d = layer.difference
+    return (
+        f"{layer.ratio:.3g} noise floors off, max abs {d.max_abs:.3g}, SNR {d.snr_db:.1f} dB, "
+        f"mean {d.mean:.4g} against {d.mean_reference:.4g}, std {d.std:.4g} against {d.std_reference:.4g}"
+    )
