@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -19,10 +20,13 @@ def load_pt(module: torch.nn.Module, path: Path, prefix: str = "") -> torch.nn.M
         prefix: what the official trainer put before every key ("generator." in `hift.pt`).
 
     Raises:
-        pickle.UnpicklingError: the file carries code.
-        RuntimeError: a key is missing or surplus, or a shape does not fit.
+        OSError: the file cannot be read.
+        ValueError: it is damaged or carries code; a key is missing or surplus, or a shape does not fit.
     """
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    tensors = {key.removeprefix(prefix): value for key, value in state.items() if key not in COUNTERS}
-    module.load_state_dict(tensors, strict=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        tensors = {key.removeprefix(prefix): value for key, value in state.items() if key not in COUNTERS}
+        module.load_state_dict(tensors, strict=True)
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())[:500]}") from error
     return module.eval()
