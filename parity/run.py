@@ -14,13 +14,14 @@ import torch
 from parity.capture import tap_mlx, tap_torch
 from parity.compare import EPSILON, FACTOR, Layer, Verdict, judge, worst
 from parity.pair import DTYPES, Pair
+from parity.stage_measures import Observed, measure
 from parity.stages import STAGES, Outputs, Settings, Stage
 from parity.tape import Tape
 
 
 @dataclass
 class StageReport:
-    """One stage: its outputs as layers, and every module in between."""
+    """One stage: its outputs as layers, every module in between, and its speech-aware measures."""
 
     name: str
     title: str
@@ -32,6 +33,7 @@ class StageReport:
     seconds_reference: float = 0.0
     seconds_model: float = 0.0
     arrays: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    measures: dict[str, Any] = field(default_factory=dict)
 
     @property
     def worst_layer(self) -> Layer | None:
@@ -177,6 +179,9 @@ def _compare_stage(
 
     report = StageReport(stage.name, stage.title, dtype, Verdict.PASS)
     report.seconds_reference, report.seconds_model = seconds_reference, seconds_model
+    report.measures = measure(
+        Observed(pair, stage, settings, before, factor, actual, expected, exact, actual_layers, expected_layers)
+    )
     for path in _union(exact_layers, expected_layers, actual_layers):
         module_path = path.split("#")[0]
         if module_path in exempt and path not in actual_layers:

@@ -48,6 +48,7 @@ def _stage(stage: StageReport) -> dict[str, Any]:
         "outputs": {layer.path: layer.to_dict() for layer in stage.outputs},
         "layers": {layer.path: layer.to_dict() for layer in stage.layers},
         "exempt": stage.exempt,
+        "measures": stage.measures,
     }
     mel = stage.arrays.get("mel")
     if mel is not None and mel[0].shape == mel[1].shape and all(np.isfinite(side).all() for side in mel):

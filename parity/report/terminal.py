@@ -9,6 +9,7 @@ from rich.table import Table
 
 from parity.compare import Layer, Verdict
 from parity.mel import mel_statistics
+from parity.report.measures import measures_line
 from parity.run import RunReport, StageReport
 
 #: How many wrong layers of a stage are printed where only those are asked for; the report has them all.
@@ -115,8 +116,7 @@ def print_report(report: RunReport, console: Console, layers: str = "all") -> No
     console.print()
     console.print(stage_table(report))
     for stage in report.stages:
-        line = _mel_line(stage)
-        if line:
+        for line in filter(None, (_mel_line(stage), measures_line(stage))):
             console.print(line, highlight=False)
     for stage in report.stages:
         if stage.verdict is not Verdict.PASS and stage.worst_layer is not None:

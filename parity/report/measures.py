@@ -1,0 +1,61 @@
+"""The speech-aware measures of a stage in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parity.run import StageReport
+
+
+def measures_line(stage: StageReport) -> str | None:
+    """What a person wants to know first; None for a stage without measures."""
+    parts = [text for name, write in LINES.items() if name in stage.measures for text in [write(stage.measures[name])]]
+    return f"{stage.title}: {', '.join(parts)}" if parts else None
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    """Infinities come as words."""
+    return str(value) if isinstance(value, str) else f"{value:.{digits}g}"
+
+
+def _largest(values: list[Any]) -> tuple[int, Any]:
+    """The largest entry and its place; one that is no number wins."""
+    place = max(range(len(values)), key=lambda place: float(values[place]))
+    return place, values[place]
+
+
+def _flip(flip: dict[str, Any] | None) -> str:
+    if flip is None:
+        return "no token flips"
+    tie = "a near tie" if flip["near_tie"] else "no near tie"
+    mine, theirs = ("the end" if token is None else token for token in (flip["actual"], flip["expected"]))
+    return (
+        f"first flip at token {flip['step']}: {mine}, the reference's is {theirs} "
+        f"(margin {_number(flip['margin'])}, {_number(flip['logit_margin'])} nats: {tie})"
+    )
+
+
+def _seams(streaming: dict[str, Any]) -> str:
+    boundaries = streaming["boundaries_frames"]
+    if not boundaries:
+        return "no chunk boundary in so short a mel"
+    place, error = _largest(streaming["seam_error"])
+    elsewhere = streaming["elsewhere_error"]
+    against = "" if elsewhere is None else f", {_number(elsewhere)} elsewhere"
+    return f"worst of {len(boundaries)} seams at frame {boundaries[place]}: {_number(error)}{against}"
+
+
+#: Measure -> its words, in the order of the line. The bands of a mel have a line of their own, with its level.
+LINES: dict[str, Any] = {
+    "not_measured": lambda reason: f"not measured ({reason})",
+    "speaker_cosine": lambda value: f"speaker cosine {_number(value, 9)}",
+    "first_flip": _flip,
+    "smallest_margin": lambda value: f"smallest margin {_number(value)}",
+    "euler_step_error": lambda values: f"error of Euler steps {_number(values[0])} to {_number(values[-1])}",
+    "streaming": _seams,
+    "f0_error_hz": lambda value: f"F0 error {_number(value)} Hz",
+    "voicing_agreement": lambda value: f"voicing agrees in {_number(100 * value, 4)} %",
+    "log_spectral_distance_db": lambda value: f"log-spectral distance {_number(value)} dB",
+    "snr_db": lambda value: f"SNR {_number(value, 4)} dB",
+    "lag_samples": lambda value: f"lag {value} samples",
+}

@@ -1,0 +1,180 @@
+"""Which speech-aware measures are taken of which stage of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from parity import measures
+from parity.compare import EPSILON
+from parity.measures.seams import MEL_WINDOW
+from parity.pair import DTYPES, Pair
+from parity.stages import Outputs, Settings, Stage
+from parity.tape import Tape
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the comparison of one stage saw; arrays in the official layout.
+
+    `exact` is the float64 reference. The layers map a module's path (path#call from the second call on) to its
+    output. `given` are the stage's inputs, made by the reference in the working dtype.
+    """
+
+    pair: Pair
+    stage: Stage
+    settings: Settings
+    given: Mapping[str, Any]
+    factor: float
+    actual: Outputs
+    expected: Outputs
+    exact: Outputs
+    actual_layers: Mapping[str, np.ndarray]
+    expected_layers: Mapping[str, np.ndarray]
+
+    @property
+    def dtype(self) -> str:
+        return self.pair.dtype(self.stage.component)
+
+    def sides(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The output `name` of MLX and of the reference.
+
+        Raises:
+            ValueError: MLX has none.
+        """
+        if name not in self.actual.tensors:
+            raise ValueError(f"{name}: not observed on MLX")
+        return self.actual.tensors[name], self.expected.tensors[name]
+
+
+def measure(observed: Observed) -> dict[str, Any]:
+    """The measures of a stage by name, as plain data; an infinity is spelled "inf".
+
+    What cannot be measured (shapes that differ, an output that is missing) is told under `not_measured`.
+    """
+    function = MEASURES.get(observed.stage.name)
+    try:
+        return {name: as_json(value) for name, value in function(observed).items()} if function else {}
+    except ValueError as error:
+        return {"not_measured": str(error)}
+
+
+def as_json(value: Any) -> Any:
+    """Lists and numbers that JSON can hold; NaN and infinities as words."""
+    if isinstance(value, Mapping):
+        return {key: as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [as_json(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else str(float(value))
+    return value
+
+
+def _speaker_encoder(observed: Observed) -> dict[str, Any]:
+    return {"speaker_cosine": measures.speaker_cosine(*observed.sides("embedding"))}
+
+
+def _llm(observed: Observed) -> dict[str, Any]:
+    name = "speech_token"
+    exact, working = observed.exact.margins[name], observed.expected.margins[name]
+    noise = max(float(np.abs(exact - working).max(initial=0)), EPSILON[observed.dtype])
+    flip = measures.first_flip(
+        observed.actual.tokens[name],
+        observed.expected.tokens[name],
+        log_probs=observed.expected.tensors["log_probs"],
+        margins=exact,
+        tie=observed.factor * noise,
+    )
+    return {
+        "tokens": observed.expected.tokens[name].size,
+        "first_flip": asdict(flip) if flip else None,
+        "smallest_margin": float(exact.min(initial=np.inf)),
+        "near_tie_below": observed.factor * noise,
+    }
+
+
+def _flow_decoder(observed: Observed) -> dict[str, Any]:
+    mel = observed.sides("mel")
+    steps = [
+        [array for path, array in layers.items() if path.split("#")[0] == "flow.decoder.estimator"]
+        for layers in (observed.actual_layers, observed.expected_layers)
+    ]
+    found: dict[str, Any] = {
+        "band_bias": measures.band_bias(*mel),
+        "band_variance_ratio": measures.band_variance_ratio(*mel),
+        "euler_step_error": measures.euler_step_errors(*steps),
+    }
+    if observed.settings.streaming:
+        found["streaming"] = _mel_seams(observed)
+    return found
+
+
+def _mel_seams(observed: Observed) -> dict[str, Any]:
+    """The mel made chunk by chunk, as streaming synthesis makes it, against the mel made in one piece.
+
+    `seam_error` is against the reference's mel with the same chunk masks, which a right model meets up to rounding.
+    `offline_seam_error` is against the reference's mel with full attention: streaming costs that much on either side.
+    """
+    mel, expected = observed.sides("mel")
+    prompt, frames = observed.given["prompt_feat"].shape[1], mel.shape[2]
+    chunk = observed.pair.reference.config.flow.decoder.estimator.static_chunk_size
+    boundaries = measures.chunk_boundaries(frames, chunk, offset=prompt)
+    streamed = mel.copy()
+    for start, end in zip([0, *boundaries], boundaries, strict=False):
+        piece = _decode(observed, prompt + end)
+        streamed[:, :, start:end] = piece[:, :, start:]
+    seams = measures.seam_errors(streamed, expected, boundaries, MEL_WINDOW)
+    offline = _decode_offline(observed)
+    return {
+        "boundaries_frames": boundaries,
+        "window_frames": MEL_WINDOW,
+        "seam_error": seams.error,
+        "elsewhere_error": seams.elsewhere,
+        "worst_ratio": seams.worst,
+        "offline_seam_error": {
+            side: measures.seam_errors(array, offline, boundaries, MEL_WINDOW).error
+            for side, array in (("mlx", streamed), ("reference", expected))
+        },
+    }
+
+
+def _decode(observed: Observed, end: int) -> np.ndarray:
+    """The MLX mel of what has been heard until frame `end` of prompt and speech."""
+    prefix = {**observed.given, **{name: observed.given[name][:, :, :end] for name in ("mu", "cond")}}
+    outputs = observed.stage.run_model(observed.pair.model.flow, prefix, Tape(), observed.settings)
+    return outputs.tensors["mel"]
+
+
+def _decode_offline(observed: Observed) -> np.ndarray:
+    """The reference's mel from the same conditions with full attention."""
+    dtype = DTYPES[observed.dtype]
+    settings = Settings(False, observed.settings.llm_steps, observed.settings.n_timesteps)
+    with torch.inference_mode():
+        module = observed.pair.reference.component("flow", dtype)
+        return observed.stage.run_reference(module, observed.given, Tape(), settings, dtype).tensors["mel"]
+
+
+def _vocoder(observed: Observed) -> dict[str, Any]:
+    f0, wav = observed.sides("f0"), observed.sides("wav")
+    snr, lag = measures.aligned_snr(wav[0].reshape(-1), wav[1].reshape(-1))
+    return {
+        "f0_error_hz": measures.f0_error(*f0),
+        "voicing_agreement": measures.voicing_agreement(*f0),
+        "log_spectral_distance_db": measures.log_spectral_distance(*wav),
+        "snr_db": snr,
+        "lag_samples": lag,
+    }
+
+
+#: Stage name -> its measures. Stages that are not here have none beside their outputs' errors.
+MEASURES: dict[str, Callable[[Observed], dict[str, Any]]] = {
+    "speaker_encoder": _speaker_encoder,
+    "llm": _llm,
+    "flow_decoder": _flow_decoder,
+    "vocoder": _vocoder,
+}
