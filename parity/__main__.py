@@ -6,11 +6,12 @@ import argparse
 import sys
 
 import mlx_cosyvoice  # noqa: F401  (loads the BLAS before mlx)
-from parity.commands import demo, run
+from parity.commands import demo, drift, run
 
 COMMANDS = (
     run,
     demo,
+    drift,
 )
 
 

@@ -1,0 +1,117 @@
+"""Which layers cost how much of the final error when a network runs in a lower precision.
+
+The network is the MLX model in float32; precision is taken away from groups of layers (`parity.drift_stages.groups`) by
+simulation (`parity.rounding`). Every network is given the float32 inputs that the reference made, so that errors of
+one do not hide another's. For each precision:
+
+1. Everything is rounded, and each call of a group is repeated in float32 on the same inputs: the group's own error.
+2. To first order, the final error is the sum of all own errors, each carried to the output by the network's
+   derivative. One backward pass along the direction of the final error gives every group's share of it. The shares
+   add up to 1 as far as the first order holds; `explained` says how far. The vocoder's source has no derivative; its
+   groups are few, and all are measured as in 3.
+3. The groups with the largest shares are verified: each is rounded alone, everything else being float32. A
+   verified share is (final error with this group alone / with all)^2, which adds up to 1 for independent errors.
+4. Proposed exceptions are the fewest verified groups, largest first, that hold half of the final error, and at least
+   `drift_measure.STANDS_OUT` times their fair share each; the final error is measured without and with these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from parity.drift_measure import VERIFIED, Measure, StageDrift
+from parity.drift_stages import DRIFT_STAGES, DriftStage
+from parity.pair import Pair
+from parity.rounding import Precision
+from parity.run import advance, needed_by
+from parity.stages import STAGES, Settings
+from parity.tape import Tape
+
+#: Quantisation is for the language model, which has most of the weights; the other networks stay as they are.
+QUANTISED_STAGES = ("llm",)
+
+
+@dataclass
+class DriftReport:
+    stages: list[StageDrift]
+    settings: Settings
+
+
+def drift(
+    pair: Pair,
+    inputs: dict[str, Any],
+    precisions: Sequence[Precision],
+    *,
+    stages: Sequence[str] | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    verified: int = VERIFIED,
+    progress: Callable[[str], None] = lambda message: None,
+) -> DriftReport:
+    """Rank the groups of layers of each network in each precision; see the module's docstring.
+
+    Args:
+        pair: both models, the MLX one in float32.
+        inputs: as for `parity.run.run`.
+        precisions: what to try.
+        stages: names out of llm, flow, vocoder; None for all.
+        settings: streaming and lengths.
+        seed: of the tape.
+        verified: groups to run alone.
+        progress: told what is going on.
+
+    Raises:
+        ValueError: no such stage, or a network that the model lacks or does not hold in float32.
+    """
+    settings = settings or Settings()
+    chosen = _chosen(stages)
+    for stage in chosen:
+        if getattr(pair.model, stage.component) is None:
+            raise ValueError(f"the model has no {stage.component!r}: convert it with that component")
+        if pair.dtype(stage.component) != "float32":
+            raise ValueError(
+                f"{stage.component} of the model is {pair.dtype(stage.component)}; drift is measured from float32: "
+                "convert the checkpoint with --dtype float32"
+            )
+    last = {stage.last for stage in chosen}
+    given = reference_arrays(pair, inputs, last, seed=seed, settings=settings, progress=progress)
+    reports = []
+    for stage in chosen:
+        measure = Measure(stage, getattr(pair.model, stage.component), given, seed, settings, progress)
+        for precision in precisions:
+            if not precision.quantised or stage.name in QUANTISED_STAGES:
+                reports.append(measure.drift(precision, verified))
+    if not reports:
+        raise ValueError(f"nothing to measure: q8 and q4 are for {', '.join(QUANTISED_STAGES)} alone")
+    return DriftReport(reports, settings)
+
+
+def _chosen(names: Sequence[str] | None) -> list[DriftStage]:
+    known = [stage.name for stage in DRIFT_STAGES]
+    unknown = sorted(set(names or ()) - set(known))
+    if unknown:
+        raise ValueError(f"no such stage: {', '.join(unknown)}; drift is measured in: {', '.join(known)}")
+    return [stage for stage in DRIFT_STAGES if not names or stage.name in names]
+
+
+def reference_arrays(
+    pair: Pair,
+    inputs: dict[str, Any],
+    last: set[str],
+    *,
+    settings: Settings,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda message: None,
+) -> dict[str, Any]:
+    """What the reference computes up to the stages named in `last`, in float32, by name."""
+    given = dict(inputs)
+    with torch.inference_mode():
+        for stage in STAGES:
+            if stage.name in last or any(needed_by(other, stage) for other in STAGES if other.name in last):
+                progress(f"{stage.title} (reference)")
+                advance(stage, pair, given, Tape(seed), settings)
+    return given

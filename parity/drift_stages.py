@@ -1,0 +1,129 @@
+"""The three networks whose drift is measured: how each is run in float32, and its groups of layers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.flow.cfm import CausalConditionalCFM
+from mlx_cosyvoice.flow.encoder import UpsampleConformerEncoder
+from mlx_cosyvoice.flow.estimator import CausalConditionalDecoder
+from mlx_cosyvoice.llm import Qwen2LM
+from mlx_cosyvoice.llm.qwen2 import Qwen2Encoder, Qwen2ForCausalLM, Qwen2Model
+from mlx_cosyvoice.vocoder import HiFTGenerator
+from parity.stages import Settings
+from parity.stages.base import Arrays
+from parity.stages.vocoder import Vocoder
+from parity.tape import Tape
+
+#: Modules that only line up others; what they line up are the groups.
+BACKBONES = (
+    Qwen2LM,
+    Qwen2Encoder,
+    Qwen2ForCausalLM,
+    Qwen2Model,
+    CausalMaskedDiffWithXvec,
+    UpsampleConformerEncoder,
+    CausalConditionalCFM,
+    CausalConditionalDecoder,
+    HiFTGenerator,
+)
+
+
+def groups(component: str, model: nn.Module) -> dict[str, nn.Module]:
+    """Official path -> module: each transformer or residual block and single layer that can keep its own dtype."""
+    modules = dict(model.named_modules())
+
+    def is_group(path: str) -> bool:
+        names = path.split(".")
+        owners = (modules.get(".".join(names[:end])) for end in range(len(names)))
+        return all(owner is None or isinstance(owner, BACKBONES) for owner in owners)
+
+    return {
+        f"{component}.{path}": module
+        for path, module in sorted(modules.items())
+        if path and is_group(path) and not isinstance(module, BACKBONES) and module.parameters()
+    }
+
+
+class DriftStage(ABC):
+    """One network."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    component: ClassVar[str]
+    #: The last stage of a parity run that the reference has to do for it.
+    last: ClassVar[str]
+    #: What is measured, and its name among what the reference made.
+    output: ClassVar[str]
+    #: Whether the output's derivative by every group's output can be had.
+    differentiable: ClassVar[bool] = True
+
+    @abstractmethod
+    def run(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> mx.array:
+        """The output, float32, from the reference's inputs. Lazy."""
+
+    @abstractmethod
+    def official(self, output: mx.array) -> mx.array:
+        """The output in the official layout."""
+
+
+class LanguageModelDrift(DriftStage):
+    """The walk along the reference's own tokens is run at once, not token by token: the same sums, 20 times faster."""
+
+    name, title, component, last, output = "llm", "Language model", "llm", "llm", "log_probs"
+
+    def run(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> mx.array:
+        x = module.prompt(*(given[k][0].tolist() for k in ("text_token", "prompt_text_token", "prompt_token")))
+        walk = given["walk"][0].tolist()
+        if len(walk) > 1:
+            x = mx.concatenate([x, module.embed_speech(walk[:-1])], axis=1)
+        hidden = module.llm(x, module.make_cache())
+        logits = module.llm_decoder(hidden[:, -len(walk) :]).astype(mx.float32)
+        return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+
+    def official(self, output: mx.array) -> mx.array:
+        return output
+
+
+class FlowDrift(DriftStage):
+    """Encoder and decoder in a row: speech tokens to mel."""
+
+    name, title, component, last, output = "flow", "Flow", "flow", "flow_decoder", "mel"
+
+    def run(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> mx.array:
+        names = ("speech_token", "prompt_token", "prompt_feat", "embedding")
+        return module(
+            *(mx.array(given[name]) for name in names),
+            streaming=settings.streaming,
+            finalize=not settings.streaming,
+            n_timesteps=settings.n_timesteps,
+        )
+
+    def official(self, output: mx.array) -> mx.array:
+        return output.transpose(0, 2, 1)
+
+
+class VocoderDrift(DriftStage):
+    """Mel to wave, with the F0 and the source of its own.
+
+    The source sums phases as integers, which has no derivative.
+    """
+
+    name, title, component, last, output = "vocoder", "Vocoder", "hift", "vocoder", "wav"
+    differentiable = False
+
+    def run(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> mx.array:
+        mel = mx.array(given["mel"].transpose(0, 2, 1))
+        rand_ini, sine_noise = (mx.array(draw) for draw in Vocoder._draws(tape, mel.shape[1]))
+        return module(mel, rand_ini=rand_ini, sine_noise=sine_noise)[0]
+
+    def official(self, output: mx.array) -> mx.array:
+        return output
+
+
+DRIFT_STAGES: tuple[DriftStage, ...] = (LanguageModelDrift(), FlowDrift(), VocoderDrift())

@@ -1,0 +1,138 @@
+"""Looking into a float32 network while it runs: what each group loses by rounding, and what that does to the output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlx_cosyvoice.llm.cache import LayerCache
+from parity.rounding import Precision, map_floats, rounded
+
+
+@dataclass
+class OwnErrors:
+    """One entry for every array of floats that a group returned, in the order in which they did.
+
+    `paths` names the group, `errors` is rounded minus float32, `powers` the sums of squares of the float32 output.
+    """
+
+    paths: list[str] = field(default_factory=list)
+    errors: list[mx.array] = field(default_factory=list)
+    powers: list[float] = field(default_factory=list)
+
+    def relative(self) -> dict[str, float]:
+        """Group -> relative root mean square over all that it returned, in data-flow order; infinite if any is."""
+        squares, powers = dict.fromkeys(self.paths, 0.0), dict.fromkeys(self.paths, 0.0)
+        for path, error, power in zip(self.paths, self.errors, self.powers, strict=True):
+            squares[path] += float(mx.square(error).sum())
+            powers[path] += power
+        ratios = {path: squares[path] / (powers[path] or 1.0) for path in squares}
+        return {path: math.sqrt(ratio) if math.isfinite(ratio) else math.inf for path, ratio in ratios.items()}
+
+    def only(self, paths: set[str]) -> OwnErrors:
+        """The same with zeros in place of the errors of other groups."""
+        errors = [
+            error if path in paths else mx.zeros_like(error)
+            for path, error in zip(self.paths, self.errors, strict=True)
+        ]
+        return OwnErrors(self.paths, errors, self.powers)
+
+
+@contextmanager
+def _wrapped(found: Mapping[str, nn.Module], wrap: Callable[[str, nn.Module, Any, Any], Any]) -> Iterator[None]:
+    """Let `wrap(path, module, args, kwargs)` answer for every group; it sees the module as it was before."""
+    originals = {path: type(module) for path, module in found.items()}
+
+    def wrapper(path: str, cls: type) -> type:
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            wrapped = type(self)
+            self.__class__ = cls
+            try:
+                return wrap(path, self, args, kwargs)
+            finally:
+                self.__class__ = wrapped
+
+        return type(cls.__name__, (cls,), {"__call__": call})
+
+    try:
+        for path, module in found.items():
+            module.__class__ = wrapper(path, originals[path])
+        yield
+    finally:
+        for path, module in found.items():
+            module.__class__ = originals[path]
+
+
+def _leaves(value: Any) -> list[mx.array]:
+    leaves: list[mx.array] = []
+    map_floats(value, lambda array: leaves.append(array) or array)  # type: ignore[func-returns-value]
+    return leaves
+
+
+@contextmanager
+def own_errors(found: Mapping[str, nn.Module], precision: Precision) -> Iterator[OwnErrors]:
+    """Round every group, and repeat each of its calls in float32 on the same inputs.
+
+    The inputs are those of the rounded network, because it is the errors made there that add up to the final one. Where
+    a rounded output is not finite, the float32 one is handed on, so that groups behind can still be judged.
+    """
+    noted = OwnErrors()
+
+    def both(path: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        # the repetition must not extend the cache a second time
+        copies = [value.copy() if isinstance(value, LayerCache) else value for value in args]
+        exact = module(*copies, **kwargs)
+        with rounded([(path, module)], precision):
+            low = module(*args, **kwargs)
+            errors = [a - b for a, b in zip(_leaves(low), _leaves(exact), strict=True)]
+            powers = [mx.square(leaf).sum() for leaf in _leaves(exact)]
+            mx.eval(errors, powers)  # bounds the graph to one call
+        noted.paths += [path] * len(errors)
+        noted.errors += errors
+        noted.powers += [float(power) for power in powers]
+        return low if all(mx.isfinite(error).all().item() for error in errors) else exact
+
+    with _wrapped(found, both):
+        yield noted
+
+
+def shares(
+    run: Callable[[], mx.array], found: Mapping[str, nn.Module], noted: OwnErrors, final_error: mx.array
+) -> dict[str, float]:
+    """To first order, how much of the final error comes of each group's own errors.
+
+    Args:
+        run: the network, float32.
+        found: its groups.
+        noted: their own errors.
+        final_error: of the network with all groups rounded; not zero.
+
+    Returns:
+        Group -> its errors, carried to the output by the derivative, along `final_error`, over its square. The sum
+        is 1 if the first order says it all.
+    """
+
+    def perturbed(*deltas: mx.array) -> mx.array:
+        left = iter(deltas)
+
+        def add(path: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
+            return map_floats(module(*args, **kwargs), lambda leaf: leaf + next(left))
+
+        with _wrapped(found, add):
+            return run()
+
+    zeros = [mx.zeros_like(error) for error in noted.errors]
+    _, slopes = mx.vjp(perturbed, zeros, [final_error])
+    total = mx.square(final_error).sum()
+    parts = [(slope * error).sum() / total for slope, error in zip(slopes, noted.errors, strict=True)]
+    mx.eval(parts)
+    result = dict.fromkeys(found, 0.0)
+    for path, part in zip(noted.paths, parts, strict=True):
+        result[path] += float(part)
+    return result

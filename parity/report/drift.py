@@ -1,0 +1,154 @@
+"""Drift by dtype on the terminal, and as plain data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from parity.compare import Difference
+from parity.drift import DriftReport
+from parity.drift_measure import GroupDrift, StageDrift
+
+#: Raised when a key of the JSON changes its meaning or goes away.
+SCHEMA_VERSION = 1
+
+#: Rows printed of each ranking; the JSON has them all.
+ROWS = 12
+
+OUTPUTS = {"log_probs": "log-probabilities", "mel": "mel", "wav": "wave"}
+
+SIMULATED = (
+    "Simulated on the float32 MLX model: float16 and bfloat16 round weights and activations and sum in float32; "
+    "q8 and q4 quantise the weights of the language model's Linear and Embedding layers, activations and the "
+    "other networks stay float32. Each network is given the reference's float32 inputs."
+)
+
+
+def _percent(group: GroupDrift) -> str:
+    return f"{'' if group.alone is not None else '~'}{100 * group.share:.1f} %"
+
+
+def _error(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def ranking_table(stage: StageDrift, rows: int = ROWS) -> Table:
+    """The groups that cost most. A share with a tilde is an estimate."""
+    title = f"\n{stage.title} in {stage.precision.name}: what the error of the {OUTPUTS[stage.output]} comes from"
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    table.add_column("", justify="right")
+    table.add_column("layers", overflow="fold")
+    for name in ("dtype", "own error", "final error alone", "share of final"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for rank, group in enumerate(stage.groups[:rows], 1):
+        name = f"[bold]{group.path}[/]" if group.path in stage.exceptions else group.path
+        numbers = (_error(group.own), _error(group.alone), _percent(group))
+        table.add_row(str(rank), name, stage.precision.name, *numbers)
+    return table
+
+
+def final_table(report: DriftReport) -> Table:
+    """The final errors without and with the exceptions."""
+    table = Table(title="\nFinal error", title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for name in ("output", "dtype"):
+        table.add_column(name, no_wrap=True)
+    for name in (
+        "all rounded: rel RMS",
+        "SNR dB",
+        "exceptions kept: rel RMS",
+        "SNR dB",
+        "exceptions",
+        "float32 vs reference",
+    ):
+        table.add_column(name, justify="right")
+    for stage in report.stages:
+        errors = (f(d) for d in (stage.final, stage.kept) for f in (_rms, _snr))
+        count = f"{len(stage.exceptions)} of {len(stage.groups)}"
+        table.add_row(OUTPUTS[stage.output], stage.precision.name, *errors, count, _rms(stage.baseline))
+    return table
+
+
+def _rms(difference: Difference) -> str:
+    return f"{difference.relative_rms:.3g}"
+
+
+def _snr(difference: Difference) -> str:
+    return f"{difference.snr_db:.1f}"
+
+
+def print_drift(report: DriftReport, console: Console, rows: int = ROWS) -> None:
+    """Rankings, proposals, and the final errors."""
+    console.print(SIMULATED, highlight=False)
+    for stage in report.stages:
+        console.print(ranking_table(stage, rows))
+        left = len(stage.groups) - rows
+        if left > 0:
+            rest = sum(abs(group.share) for group in stage.groups[rows:])
+            console.print(f"and {left} more with {100 * rest:.1f} % together (all in the JSON)", highlight=False)
+        if stage.explained is not None:
+            console.print(f"estimated shares add up to {100 * stage.explained:.1f} %", highlight=False)
+        if stage.precision.quantised:
+            console.print(_quantised(stage), highlight=False)
+        if stage.note:
+            console.print(stage.note, style="yellow")
+        proposal = ",".join(stage.exceptions) or "none, no group of layers stands out"
+        console.print(f"proposed exceptions: [bold]{proposal}[/]", highlight=False, soft_wrap=True)
+    console.print(final_table(report))
+
+
+def _quantised(stage: StageDrift) -> str:
+    total = len(stage.quantised) + len(stage.not_quantised)
+    text = f"quantised: {len(stage.quantised)} of {total} Linear and Embedding layers, "
+    text += f"group size {stage.precision.group_size}"
+    if stage.not_quantised:
+        few = ", ".join(stage.not_quantised[:4]) + (" ..." if len(stage.not_quantised) > 4 else "")
+        text += f"; width does not divide: {few}"
+    return text
+
+
+def to_dict(report: DriftReport, *, checkpoint: str = "", model: str = "") -> dict[str, Any]:
+    """The whole report as plain data."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "checkpoint": checkpoint,
+        "model": model,
+        "settings": vars(report.settings),
+        "method": SIMULATED,
+        "drift": [_stage(stage) for stage in report.stages],
+    }
+
+
+def _stage(stage: StageDrift) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "stage": stage.stage,
+        "output": stage.output,
+        "dtype": stage.precision.name,
+        "final": stage.final.to_dict(),
+        "final_with_exceptions": stage.kept.to_dict(),
+        "float32_against_reference": stage.baseline.to_dict(),
+        "exceptions": stage.exceptions,
+        "estimated_shares_sum": stage.explained,
+        "groups": [_group(rank, group) for rank, group in enumerate(stage.groups, 1)],
+    }
+    if stage.precision.quantised:
+        data["group_size"] = stage.precision.group_size
+        data |= {"quantised": stage.quantised, "not_quantised": stage.not_quantised}
+    if stage.note:
+        data["note"] = stage.note
+    return data
+
+
+def _number(value: float) -> float | str:
+    """JSON knows no infinities; they are spelled out."""
+    return value if math.isfinite(value) else str(value)
+
+
+def _group(rank: int, group: GroupDrift) -> dict[str, Any]:
+    row = {"rank": rank, "path": group.path, "own_error": _number(group.own), "share": _number(group.share)}
+    row["verified"] = group.alone is not None
+    if group.alone is not None:
+        row["final_error_alone"] = _number(group.alone)
+    return row
