@@ -6,12 +6,14 @@ import argparse
 import sys
 
 import mlx_cosyvoice  # noqa: F401  (loads the BLAS before mlx)
-from parity.commands import demo, drift, run
+from parity.commands import demo, drift, faults, localise, run
 
 COMMANDS = (
     run,
     demo,
     drift,
+    faults,
+    localise,
 )
 
 

@@ -81,6 +81,7 @@ class StageJudge:
         self._seen: dict[tuple[str, str], Culprit] = {}
         self._place = {key: place for place, key in enumerate(captured.calls)}
         self._rank: dict[tuple[str, str], int] = {}
+        self._doubtful: list[tuple[Call, str, Layer]] = []
 
     def run(self, tape: Tape, settings: Settings) -> None:
         model = getattr(self.pair.model, self.stage.component) if self.stage.component else None
@@ -95,6 +96,7 @@ class StageJudge:
             if call.caller not in wrong_weights:
                 self._judge_arguments(call)
             self._judge_output(call, wrong_weights | wrong_constants)
+        self._judge_doubtful()
         if outputs is None:
             self.unobserved.append(f"{self.stage.title}: what comes after the exception")
         else:
@@ -102,7 +104,7 @@ class StageJudge:
             for key, expected in self.captured.calls.items():
                 if key not in seen and expected.path not in exempt:
                     self.unobserved.append(f"{expected.path} was not called by MLX")
-            self._judge_outputs(outputs)
+            self._judge_outputs(outputs, blame=calls.isolated or not self.culprits)
         self.culprits.sort(key=lambda culprit: self._rank[culprit.module, culprit.kind])
 
     def _run_model(self, model: Any, tape: Tape, settings: Settings, calls: Calls) -> Outputs | None:
@@ -214,24 +216,43 @@ class StageJudge:
         expected, exact = self.captured.calls.get(key), self.captured.exact.get(key)
         if expected is None or exact is None:
             return
-        arrays = [_first_array(c.output) for c in (call, expected, exact)]
-        if arrays[1] is None or not np.issubdtype(arrays[1].dtype, np.floating):
-            return
-        path = call.path if call.index == 0 else f"{call.path}#{call.index}"
-        layer = judge(path, "glue" if call.children else "leaf", *arrays, dtype=self.dtype, factor=self.factor)
-        self.layers.append(layer)
-        if layer.verdict is Verdict.DIVERGED and call.path not in wrong_weights:
-            kind = "glue" if call.children else "leaf"
-            self._blame(call.path, kind, call.path, f"on the reference's own input: {_evidence(layer)}", layer)
+        kind = "glue" if call.children else "leaf"
+        for place, arrays in enumerate(zip(*_outputs(call.output, expected.output, exact.output), strict=True)):
+            path = call.path + (f"#{call.index}" if call.index else "") + (f"[{place}]" if place else "")
+            layer = judge(path, kind, *arrays, dtype=self.dtype, factor=self.factor)
+            if not call.isolated:  # its own error or that of a call inside it, which was not fed
+                self._doubtful.append((call, kind, layer))
+                continue
+            self.layers.append(layer)
+            if layer.verdict is Verdict.DIVERGED and call.path not in wrong_weights:
+                self._blame(call.path, kind, call.path, f"on the reference's own input: {_evidence(layer)}", layer)
 
-    def _judge_outputs(self, outputs: Outputs) -> None:
-        """What the stage's own code makes of its modules' outputs, all of which were replaced by right ones."""
+    def _judge_doubtful(self) -> None:
+        """Blame a module that ran others once too often, unless a fault inside it explains what it returns."""
+        for call, kind, layer in self._doubtful:
+            explained = any(culprit.module.startswith(f"{call.path}.") for culprit in self.culprits)
+            if layer.verdict is Verdict.DIVERGED and not explained:
+                self._blame(call.path, kind, call.path, f"on the reference's own input: {_evidence(layer)}", layer)
+
+    def _judge_outputs(self, outputs: Outputs, *, blame: bool = True) -> None:
+        """What the stage's own code makes of its modules' outputs, all of which were replaced by right ones.
+
+        Without `blame` there were calls that were not fed, and a culprit inside that explains what comes out.
+        """
         expected, exact = self.captured.outputs, self.captured.exact_outputs
         root = self.stage.component or self.stage.name
         for name, value in expected.tensors.items():
             layer = judge(
-                name, "output", outputs.tensors.get(name), value, exact.tensors[name], self.dtype, self.factor
+                name,
+                "output",
+                outputs.tensors.get(name),
+                value,
+                exact.tensors[name],
+                dtype=self.dtype,
+                factor=self.factor,
             )
+            if not blame:
+                continue
             self.layers.append(layer)
             if layer.verdict is Verdict.DIVERGED:
                 module = self.stage.owners.get(name, root if self.stage.component else f"{root}.{name}")
@@ -239,16 +260,27 @@ class StageJudge:
         for name, tokens in expected.tokens.items():
             margins = exact.margins.get(name), expected.margins.get(name)
             layer = judge_tokens(name, outputs.tokens.get(name), tokens, *margins, self.dtype, self.factor)
+            if not blame:
+                continue
             self.layers.append(layer)
             if layer.verdict is Verdict.DIVERGED:
                 owner = self.stage.owners.get(name, root)
                 self._blame(owner, "glue", owner, f"output `{name}`: {layer.reason}", layer)
 
 
-def _first_array(output: Value) -> np.ndarray | None:
-    if isinstance(output, tuple):
-        output = output[0] if output else None
-    return output if isinstance(output, np.ndarray) else None
+def _outputs(actual: Value, expected: Value, exact: Value) -> tuple[list[Any], list[Any], list[Any]]:
+    """The arrays of floats in three outputs; of tuples only the first one where the sides return different things."""
+    sides = [value if isinstance(value, tuple) else (value,) for value in (actual, expected, exact)]
+    common = len(sides[0]) if len({len(side) for side in sides}) == 1 else 1
+    places = [
+        place
+        for place, value in enumerate(sides[1][:common])
+        if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
+    ]
+    actual, expected, exact = (
+        [side[place] if isinstance(side[place], np.ndarray) else None for place in places] for side in sides
+    )
+    return actual, expected, exact
 
 
 def _allowed(mask: np.ndarray) -> np.ndarray:

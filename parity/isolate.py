@@ -10,7 +10,7 @@ distance between it and the captured values is the noise floor of every place.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +33,7 @@ Value = Any
 
 @dataclass
 class Call:
-    """One call of a module, as it was observed."""
+    """One call of a module, as it was observed. It is `isolated` if all calls inside it were fed."""
 
     path: str
     index: int
@@ -41,15 +41,24 @@ class Call:
     arguments: dict[str, Value]
     output: Value = None
     children: int = 0
+    isolated: bool = True
+
+
+#: The reference's calls by (path, call index): what a run is fed.
+Feed = Mapping[tuple[str, int], Call]
 
 
 @dataclass
 class Calls:
-    """All calls of a run. `entered` and `returned` are in time order; `failed` is the call that raised, if one did."""
+    """All calls of a run. `entered` and `returned` are in time order; `failed` is the call that raised, if one did.
+
+    The run is `isolated` if all outermost calls were fed.
+    """
 
     entered: list[Call] = field(default_factory=list)
     returned: list[Call] = field(default_factory=list)
     failed: Call | None = None
+    isolated: bool = True
 
     def by_key(self) -> dict[tuple[str, int], Call]:
         return {(call.path, call.index): call for call in self.entered}
@@ -96,6 +105,8 @@ def _map(value: Value, array: Callable[[Any], Any]) -> Value:
 
 def _replace(own: Value, given: Value, array: Callable[[Any, Any], Any]) -> Value:
     """`own` with the reference's values in place of its tensors, flags and numbers, where there are any."""
+    if isinstance(given, tuple) and given and isinstance(own, (torch.Tensor, mx.array)):
+        given = given[0]  # the reference's layer returns its cache as well, where ours keeps it elsewhere
     if isinstance(own, (tuple, list)) and isinstance(given, tuple) and len(own) == len(given):
         return tuple(_replace(a, b, array) for a, b in zip(own, given, strict=True))
     if isinstance(given, np.ndarray) and (own is None or isinstance(own, (torch.Tensor, mx.array))):
@@ -132,12 +143,14 @@ class _Recorder:
         self.stack: list[Call] = []
         self._counts: dict[str, int] = {}
 
-    def enter(self, path: str, arguments: dict[str, Value]) -> Call:
+    def enter(self, path: str, arguments: dict[str, Value], feed: Feed) -> Call:
         index = self._counts.get(path, 0)
         self._counts[path] = index + 1
         caller = self.stack[-1].path if self.stack else self.root
         call = Call(path, index, caller, arguments)
-        for outer in self.stack[-1:]:
+        outer = self.stack[-1] if self.stack else self.calls
+        outer.isolated &= (path, index) in feed
+        if isinstance(outer, Call):
             outer.children += 1
         self.stack.append(call)
         if self.keep(path, index):
@@ -161,7 +174,7 @@ def observe_torch(
     model: torch.nn.Module,
     component: str,
     keep: Keep,
-    feed: dict[tuple[str, int], Call] | None = None,
+    feed: Feed | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> Iterator[Calls]:
     """Note every call in a PyTorch model; with `feed`, also replace what goes in and out by what `feed` holds.
@@ -183,7 +196,8 @@ def observe_torch(
         def hook(module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
             function = type(module).forward
             arguments = _bind(function, args, kwargs)
-            call = recorder.enter(path, {name: _torch_value(value) for name, value in arguments.items()})
+            noted = {name: _torch_value(value) for name, value in arguments.items()}
+            call = recorder.enter(path, noted, feed or {})
             source = feed.get((path, call.index)) if feed is not None else None
             if source is None:
                 return None
@@ -215,7 +229,7 @@ def observe_torch(
 
 
 @contextmanager
-def observe_mlx(model: mlx_nn.Module, component: str, keep: Keep, feed: dict[tuple[str, int], Call]) -> Iterator[Calls]:
+def observe_mlx(model: mlx_nn.Module, component: str, keep: Keep, feed: Feed) -> Iterator[Calls]:
     """The same for an MLX model, always fed. Arrays are noted in the official layout."""
     calls = Calls()
     recorder = _Recorder(calls, keep, component)
@@ -244,7 +258,7 @@ def observe_mlx(model: mlx_nn.Module, component: str, keep: Keep, feed: dict[tup
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
             arguments = _bind(function, args, kwargs)
             note_input = official(self, input_to_official_axes)
-            noted = recorder.enter(path, {name: _map(value, note_input) for name, value in arguments.items()})
+            noted = recorder.enter(path, {n: _map(value, note_input) for n, value in arguments.items()}, feed)
             source = feed.get((path, noted.index))
             if source is not None:
                 put = ours(self, input_to_our_axes)

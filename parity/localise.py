@@ -18,8 +18,8 @@ from parity.compare import FACTOR, Layer, Verdict, worst
 from parity.inputs import load_inputs
 from parity.isolate import Calls, observe_torch
 from parity.pair import DTYPES, Pair
-from parity.run import advance, needed_by
-from parity.stages import STAGES, Outputs, Settings, Stage
+from parity.run import StageReport, advance, compare_stage, needed_by
+from parity.stages import STAGES, Settings, Stage
 from parity.tape import Tape
 
 __all__ = ["KINDS", "Culprit", "LocaliseReport", "ReferenceCapture", "localise"]
@@ -29,15 +29,15 @@ __all__ = ["KINDS", "Culprit", "LocaliseReport", "ReferenceCapture", "localise"]
 class LocaliseReport:
     """What `localise` found.
 
-    `layers` holds every isolated comparison by stage; `unobserved` lists what kept it from a pass. `outputs` holds
-    what a stage with a culprit gives when it runs freely, its own errors adding up: stage -> (MLX, reference).
+    `layers` holds every isolated comparison by stage; `unobserved` lists what kept it from a pass. `free`
+    holds the ordinary comparison, in which errors add up, of the stages that have a culprit.
     """
 
     verdict: Verdict
     culprits: list[Culprit]
     layers: dict[str, list[Layer]] = field(default_factory=dict)
     unobserved: list[str] = field(default_factory=list)
-    outputs: dict[str, tuple[Outputs, Outputs]] = field(default_factory=dict)
+    free: dict[str, StageReport] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
 
 
@@ -104,11 +104,11 @@ class ReferenceCapture:
         Args:
             pair: both models.
             stages: names, out of those captured; None for all of them.
-            free_run: run stages with a culprit once more, without the reference's help, for `LocaliseReport.outputs`.
+            free_run: compare stages with a culprit once more, not isolated, for `LocaliseReport.free`.
             factor: allowed error in noise floors.
             progress: told what is going on.
         """
-        outputs: dict[str, tuple[Outputs, Outputs]] = {}
+        free: dict[str, StageReport] = {}
         culprits: list[Culprit] = []
         layers: dict[str, list[Layer]] = {}
         unobserved: list[str] = []
@@ -125,20 +125,21 @@ class ReferenceCapture:
             unobserved += found.unobserved
             if free_run and found.culprits:
                 progress(f"{stage.title}: MLX, free run")
-                own = self._free_run(stage, pair)
-                outputs |= {stage.name: (own, self.captured[stage.name].outputs)} if own else {}
+                compared = self._free_run(stage, pair, factor)
+                free |= {stage.name: compared} if compared else {}
         verdicts = [layer.verdict for rows in layers.values() for layer in rows]
         if culprits:
             verdicts.append(Verdict.DIVERGED)
         if unobserved:
             verdicts.append(Verdict.INCONCLUSIVE)
-        return LocaliseReport(worst(verdicts), culprits, layers, unobserved, outputs, self.settings)
+        return LocaliseReport(worst(verdicts), culprits, layers, unobserved, free, self.settings)
 
-    def _free_run(self, stage: Stage, pair: Pair) -> Outputs | None:
-        """The stage's outputs on the reference's inputs; None where the faulty model raises."""
-        model = getattr(pair.model, stage.component) if stage.component else None
+    def _free_run(self, stage: Stage, pair: Pair, factor: float) -> StageReport | None:
+        """The ordinary comparison of a stage; None where the faulty model raises."""
+        given = dict(self.captured[stage.name].given)
         try:
-            return stage.run_model(model, self.captured[stage.name].given, Tape(self.seed), self.settings)
+            with torch.inference_mode():
+                return compare_stage(stage, pair, given, Tape(self.seed), self.settings, factor)
         except Exception:  # its culprit says so already
             return None
 
@@ -149,6 +150,7 @@ def localise(
     *,
     stages: Sequence[str] | None = None,
     streaming: bool = False,
+    seed: int = 0,
     factor: float = FACTOR,
     progress: Callable[[str], None] = lambda message: None,
 ) -> LocaliseReport:
@@ -159,6 +161,7 @@ def localise(
         inputs: as for `parity.run.run`; None for the recording that the project ships.
         stages: names; None for all.
         streaming: with the chunk masks of streaming synthesis.
+        seed: of the tape from which both sides draw.
         factor: allowed error in noise floors.
         progress: told what is going on.
 
@@ -167,5 +170,5 @@ def localise(
     """
     settings = Settings(streaming=streaming)
     inputs = load_inputs() if inputs is None else inputs
-    capture = ReferenceCapture(pair, inputs, stages=stages, settings=settings, progress=progress)
+    capture = ReferenceCapture(pair, inputs, stages=stages, settings=settings, seed=seed, progress=progress)
     return capture.localise(pair, factor=factor, progress=progress)

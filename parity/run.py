@@ -98,7 +98,7 @@ def run(
         for stage in STAGES:
             if stage.name in chosen:
                 progress(stage.title)
-                reports.append(_compare_stage(stage, pair, given, Tape(seed), settings, factor))
+                reports.append(compare_stage(stage, pair, given, Tape(seed), settings, factor))
             elif any(needed_by(other, stage) for other in STAGES if other.name in chosen):
                 progress(f"{stage.title} (reference only)")
                 advance(stage, pair, given, Tape(seed), settings)
@@ -150,7 +150,7 @@ def _tap_reference(stage: Stage, module: Any, recording: Recording) -> Any:
     return tap_torch(module, recording.sink, f"{stage.component}.", stage.keep)
 
 
-def _compare_stage(
+def compare_stage(
     stage: Stage, pair: Pair, given: dict[str, Any], tape: Tape, settings: Settings, factor: float
 ) -> StageReport:
     dtype = pair.dtype(stage.component)
@@ -165,7 +165,7 @@ def _compare_stage(
     types, exempt = _module_types(exact_module, stage), exempt_modules(pair, stage)
     del exact_module
 
-    model = getattr(pair.model, stage.component) if stage.component else None
+    model: Any = getattr(pair.model, stage.component) if stage.component else None
     actual_layers = Recording()
     started = time.perf_counter()
     tap = (
@@ -211,7 +211,7 @@ def _module_types(module: Any, stage: Stage) -> dict[str, str]:
 
 def exempt_modules(pair: Pair, stage: Stage) -> dict[str, str]:
     """Official modules that the MLX network leaves out on purpose: those whose weights it declares unused."""
-    model = getattr(pair.model, stage.component, None) if stage.component else None
+    model: Any = getattr(pair.model, stage.component, None) if stage.component else None
     if not hasattr(model, "named_modules"):
         return {}
     exempt = {}
@@ -225,7 +225,15 @@ def exempt_modules(pair: Pair, stage: Stage) -> dict[str, str]:
 
 def _judge_outputs(actual: Outputs, expected: Outputs, exact: Outputs, dtype: str, factor: float) -> list[Layer]:
     layers = [
-        judge(name, "output", actual.tensors.get(name), expected.tensors[name], exact.tensors[name], dtype, factor)
+        judge(
+            name,
+            "output",
+            actual.tensors.get(name),
+            expected.tensors[name],
+            exact.tensors[name],
+            dtype=dtype,
+            factor=factor,
+        )
         for name in expected.tensors
     ]
     for name, tokens in expected.tokens.items():
@@ -272,8 +280,8 @@ def _judge_witness(witness: Outputs, expected: Outputs, exact: Outputs, factor: 
                 value,
                 expected.tensors[name],
                 exact.tensors[name],
-                "float32",
-                64 * factor,
+                dtype="float32",
+                factor=factor,
             )
         )
     for name, tokens in witness.tokens.items():

@@ -86,7 +86,8 @@ def stage_table(report: RunReport) -> Table:
     return table
 
 
-def _mel_line(stage: StageReport) -> str | None:
+def mel_line(stage: StageReport) -> str | None:
+    """Level and spread of both mels; None for a stage without one."""
     mel = stage.arrays.get("mel")
     if mel is None or mel[0].shape != mel[1].shape:
         return None
@@ -116,7 +117,7 @@ def print_report(report: RunReport, console: Console, layers: str = "all") -> No
     console.print()
     console.print(stage_table(report))
     for stage in report.stages:
-        for line in filter(None, (_mel_line(stage), measures_line(stage))):
+        for line in filter(None, (mel_line(stage), measures_line(stage))):
             console.print(line, highlight=False)
     for stage in report.stages:
         if stage.verdict is not Verdict.PASS and stage.worst_layer is not None:

@@ -51,7 +51,8 @@ class FlowDecoder(Stage):
     gives = ("mel",)
 
     def keep(self, path: str, call: int) -> bool:
-        return call == 0 or path == "flow.decoder.estimator"  # every Euler step of the estimator itself
+        # every Euler step of the estimator itself and of its time, which is 0 at the first
+        return call == 0 or path in ("flow.decoder.estimator", "flow.decoder.estimator.time_embeddings")
 
     def run_reference(self, module: Any, given: Arrays, tape: Tape, settings: Settings, dtype: torch.dtype) -> Outputs:
         mu, spks, cond = (tensor(given[name], dtype) for name in CONDITIONS)

@@ -1,0 +1,122 @@
+"""`python -m parity faults`: put known mistakes into the MLX model and see whether the harness names them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from parity.faults.trial import Trial
+    from parity.localise import LocaliseReport
+
+#: How many of the faults must be named exactly.
+EXACT_SHARE = 0.95
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "faults",
+        help="put known mistakes into the model and see whether each is named",
+        description="Exit status 0: every fault is found, at least 95 % are named at the exact modules, and the "
+        "healthy model has none.",
+    )
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="official checkpoint (default: a tiny one)")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="MLX model converted from it")
+    parser.add_argument("--only", metavar="NAME,...", help="these faults alone")
+    parser.add_argument("--list", action="store_true", help="print the catalogue and do nothing else")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from parity.faults import choose
+    from parity.report.terminal import make_console
+
+    faults = choose(arguments.only.split(",") if arguments.only is not None else None)
+    console = make_console()
+    if bool(arguments.checkpoint) != bool(arguments.model):
+        raise ValueError("--checkpoint and --model go together")
+    if arguments.list:
+        for fault in faults:
+            console.print(f"[bold]{fault.name}[/] ({fault.stage}{', streaming' if fault.streaming else ''})")
+            console.print(f"  {fault.mistake}", highlight=False)
+        return 0
+    if arguments.checkpoint:
+        return _try(arguments.checkpoint, arguments.model, faults, arguments.json, console)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint, model = Path(folder) / "checkpoint", Path(folder) / "model"
+        _build_tiny(checkpoint, model)
+        return _try(checkpoint, model, faults, arguments.json, console)
+
+
+def _build_tiny(checkpoint: Path, model: Path) -> None:
+    from converters.convert import convert
+    from reference.synthetic import write_checkpoint
+
+    write_checkpoint(checkpoint, size="tiny")
+    convert(checkpoint, model)
+
+
+def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | None, console: Console) -> int:
+    from rich.console import Console as Screen
+
+    from parity.faults.trial import Bench
+    from parity.inputs import load_inputs
+    from parity.pair import load_pair
+
+    started = time.perf_counter()
+    trials = []
+    with Screen(stderr=True).status("") as status:
+        bench = Bench(load_pair(checkpoint, model), load_inputs(), faults, progress=status.update)
+        healthy = bench.healthy()
+        _print_healthy(healthy, console)
+        for number, trial in enumerate(bench.try_all(faults), start=1):
+            trials.append(trial)
+            _print_trial(trial, f"{number}/{len(faults)}", console)
+    passed = _print_summary(trials, healthy, time.perf_counter() - started, console)
+    if json_file:
+        result = {
+            "schema": 1,
+            "passed": passed,
+            "healthy": [culprit.module for report in healthy for culprit in report.culprits],
+            "faults": [trial.to_dict() for trial in trials],
+        }
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 0 if passed else 1
+
+
+def _print_healthy(reports: list[LocaliseReport], console: Console) -> None:
+    for report in reports:
+        mode = "streaming" if report.settings.streaming else "offline"
+        console.print(f"healthy model, {mode}: {report.verdict.value}, {len(report.culprits)} culprits")
+        for culprit in report.culprits:
+            console.print(f"  [red]{culprit.module}[/] ({culprit.kind}): {culprit.evidence[0]}", highlight=False)
+        for line in report.unobserved[:5]:
+            console.print(f"  [yellow]not observed[/]: {line}", highlight=False)
+
+
+def _print_trial(trial: Trial, number: str, console: Console) -> None:
+    mark = "[green]named[/]" if trial.exact else "[yellow]found[/]" if trial.found else "[red]missed[/]"
+    first = trial.culprits[0] if trial.culprits else None
+    more = f" and {len(trial.named) - 1} more" if len(trial.named) > 1 else ""
+    named = f"{first.module}{more} ({first.kind})" if first else "nothing"
+    console.print(f"{number:>7} {mark} {trial.fault.name}: {named}  {trial.seconds:.1f} s", highlight=False)
+    if not trial.exact:
+        console.print(f"        {trial.reason}", highlight=False)
+
+
+def _print_summary(trials: list[Trial], healthy: list[LocaliseReport], seconds: float, console: Console) -> bool:
+    found, exact = sum(trial.found for trial in trials), sum(trial.exact for trial in trials)
+    console.print(f"\nfound {found} / {len(trials)}, named exactly {exact} / {len(trials)}, {seconds:.0f} s")
+    for trial in trials:
+        if not trial.exact:
+            console.print(f"  {trial.fault.name}: {trial.reason}", highlight=False)
+    blamed = any(report.culprits or report.unobserved for report in healthy)
+    return found == len(trials) and exact >= EXACT_SHARE * len(trials) and not blamed
