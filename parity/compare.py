@@ -153,6 +153,7 @@ def judge(
     actual: np.ndarray | None,
     expected: np.ndarray | None,
     exact: np.ndarray | None,
+    *,
     dtype: str,
     factor: float = FACTOR,
 ) -> Layer:

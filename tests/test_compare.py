@@ -52,9 +52,9 @@ def test_nan_and_infinity_never_pass(a: np.ndarray, value: float, data: st.DataO
     broken = a.copy()
     broken.flat[data.draw(st.integers(0, a.size - 1))] = value
     assert compare(broken, a).nonfinite == 1
-    assert judge("layer", "Linear", broken, a, a, "float32").verdict is Verdict.DIVERGED
+    assert judge("layer", "Linear", broken, a, a, dtype="float32").verdict is Verdict.DIVERGED
     # a reference that is not finite proves nothing, even where both sides agree
-    assert judge("layer", "Linear", broken, broken, broken, "float32").verdict is Verdict.INCONCLUSIVE
+    assert judge("layer", "Linear", broken, broken, broken, dtype="float32").verdict is Verdict.INCONCLUSIVE
 
 
 @given(st.floats(1e-6, 1), st.floats(1.01, 100))
@@ -75,7 +75,7 @@ def test_what_was_not_observed_never_passes() -> None:
 
 def test_another_shape_diverges() -> None:
     a = np.ones((1, 3), np.float32)
-    layer = judge("layer", "Linear", a.T, a, a, "float32")
+    layer = judge("layer", "Linear", a.T, a, a, dtype="float32")
     assert layer.verdict is Verdict.DIVERGED
     assert "[3, 1]" in layer.reason
     with pytest.raises(ValueError, match=r"\[3, 1\] against \[1, 3\]"):
@@ -89,8 +89,8 @@ def test_the_bound_is_a_multiple_of_the_measured_floor() -> None:
     floor = relative_rms(expected, exact)
     within = exact + 0.9 * FACTOR * floor * rng.normal(size=exact.size)
     beyond = exact + 1.1 * FACTOR * floor * rng.normal(size=exact.size)
-    assert judge("layer", "Linear", within, expected, exact, "float32").verdict is Verdict.PASS
-    assert judge("layer", "Linear", beyond, expected, exact, "float32").verdict is Verdict.DIVERGED
+    assert judge("layer", "Linear", within, expected, exact, dtype="float32").verdict is Verdict.PASS
+    assert judge("layer", "Linear", beyond, expected, exact, dtype="float32").verdict is Verdict.DIVERGED
 
 
 def test_the_worst_verdict_counts() -> None:
