@@ -6,7 +6,7 @@ import argparse
 import sys
 
 import mlx_cosyvoice  # noqa: F401  (loads the BLAS before mlx)
-from parity.commands import demo, drift, faults, localise, run
+from parity.commands import demo, drift, faults, localise, run, transplant
 
 COMMANDS = (
     run,
@@ -14,6 +14,7 @@ COMMANDS = (
     drift,
     faults,
     localise,
+    transplant,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -10,19 +11,24 @@ import pytest
 
 from mlx_cosyvoice.flow import cfm
 from mlx_cosyvoice.vocoder import HiFTGenerator
-from parity.inputs import load_inputs
-from parity.pair import Pair
+from parity.pair import Pair, load_pair
 from parity.report.measures import measures_line
 from parity.run import StageReport, run
 from parity.stage_measures import MEASURES, as_json
 from parity.stages import STAGES, Settings
+from tests.support.recordings import short_inputs
 
-#: Long enough for a chunk boundary after the sample's prompt.
+#: Long enough for a chunk boundary after the prompt.
 STREAMING = Settings(streaming=True, llm_steps=30, n_timesteps=2)
 
 
+@pytest.fixture(scope="module")
+def pair(tiny_checkpoint: Path, tiny_model: Path) -> Pair:
+    return load_pair(tiny_checkpoint, tiny_model)
+
+
 def _run(pair: Pair, stages: list[str], settings: Settings = STREAMING) -> dict[str, StageReport]:
-    report = run(pair, load_inputs(), stages=stages, settings=settings)
+    report = run(pair, short_inputs(), stages=stages, settings=settings)
     return {stage.name: stage for stage in report.stages}
 
 
