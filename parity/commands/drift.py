@@ -29,7 +29,13 @@ def add_parser(commands: Any) -> None:
         "--prompt-seconds", type=_seconds, default=PROMPT_SECONDS, metavar="S", help="of the recording (default: 1)"
     )
     parser.add_argument("--llm-steps", type=_count, default=LLM_STEPS, metavar="N", help="tokens (default: 24)")
-    parser.add_argument("--euler-steps", type=_count, default=EULER_STEPS, metavar="N", help="default: 10")
+    parser.add_argument(
+        "--euler-steps",
+        type=_count,
+        default=EULER_STEPS,
+        metavar="N",
+        help="of the flow; memory grows with them: about 1 GB each at full size (default: 10)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default: 0)")
     parser.set_defaults(run=run)
 
