@@ -10,7 +10,9 @@ one do not hide another's. For each precision:
    add up to 1 as far as the first order holds; `explained` says how far. The vocoder's source has no derivative; its
    groups are few, and all are measured as in 3.
 3. The groups with the largest shares are verified: each is rounded alone, everything else being float32. A
-   verified share is (final error with this group alone / with all)^2, which adds up to 1 for independent errors.
+   verified share is (final error with this group alone / with all)^2, which adds up to 1 for independent errors. It
+   can differ much from the estimate where the error is spread over many groups: the estimate counts what happened to
+   point along the errors of the others too.
 4. Proposed exceptions are the fewest verified groups, largest first, that hold half of the final error, and at least
    `drift_measure.STANDS_OUT` times their fair share each; the final error is measured without and with these.
 """

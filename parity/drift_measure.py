@@ -112,7 +112,7 @@ class Measure:
             group.alone = self._difference(self._rounded([group.path], precision)).relative_rms
             if math.isfinite(group.own) and math.isfinite(whole) and whole:
                 group.share = (group.alone / whole) ** 2
-        ranked.sort(key=lambda group: (group.alone is None, -abs(group.share)))
+        ranked.sort(key=lambda group: -abs(group.share))
         exceptions = _exceptions(ranked, verified)
         say("with the exceptions in float32")
         if any(math.isinf(group.own) for group in ranked):
@@ -186,7 +186,7 @@ def _exceptions(ranked: list[GroupDrift], most: int) -> list[str]:
     """The fewest of the verified groups that hold `ENOUGH` of the error, each standing out."""
     chosen: list[str] = []
     held = 0.0
-    for group in ranked[:most]:
+    for group in [group for group in ranked if group.alone is not None][:most]:
         overflows = math.isinf(group.share)
         if not overflows and (held >= ENOUGH or group.share < STANDS_OUT / len(ranked)):
             break

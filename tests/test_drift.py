@@ -91,8 +91,14 @@ def test_exceptions_reduce_the_final_error_and_are_the_best_verified(healthy: Dr
     for stage in healthy.stages:
         assert stage.exceptions, (stage.stage, stage.precision.name)
         assert stage.kept.relative_rms < 0.9 * stage.final.relative_rms, (stage.stage, stage.precision.name)
-        assert stage.exceptions == [group.path for group in stage.groups[: len(stage.exceptions)]]
-        assert all(group.alone is not None for group in stage.groups[: len(stage.exceptions)])
+        verified = [group.path for group in stage.groups if group.alone is not None]
+        assert stage.exceptions == verified[: len(stage.exceptions)]
+
+
+def test_groups_are_ranked_by_share(healthy: DriftReport) -> None:
+    for stage in healthy.stages:
+        shares = [abs(group.share) for group in stage.groups]
+        assert shares == sorted(shares, reverse=True), (stage.stage, stage.precision.name)
 
 
 def test_ranking_is_deterministic(healthy: DriftReport, pair: Pair) -> None:

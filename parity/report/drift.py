@@ -18,6 +18,9 @@ SCHEMA_VERSION = 1
 #: Rows printed of each ranking; the JSON has them all.
 ROWS = 12
 
+#: Exceptions that gain less are said to be hardly worth it.
+WORTH_DB = 1.0
+
 OUTPUTS = {"log_probs": "log-probabilities", "mel": "mel", "wav": "wave"}
 
 SIMULATED = (
@@ -94,9 +97,18 @@ def print_drift(report: DriftReport, console: Console, rows: int = ROWS) -> None
             console.print(_quantised(stage), highlight=False)
         if stage.note:
             console.print(stage.note, style="yellow")
-        proposal = ",".join(stage.exceptions) or "none, no group of layers stands out"
-        console.print(f"proposed exceptions: [bold]{proposal}[/]", highlight=False, soft_wrap=True)
+        console.print(_proposal(stage), highlight=False, soft_wrap=True)
     console.print(final_table(report))
+
+
+def _proposal(stage: StageDrift) -> str:
+    if not stage.exceptions:
+        return "proposed exceptions: none, no group of layers stands out"
+    text = f"proposed exceptions: [bold]{','.join(stage.exceptions)}[/]"
+    gain = stage.kept.snr_db - stage.final.snr_db
+    if gain < WORTH_DB:
+        text += f"\nthese gain {gain:.1f} dB only: the error is spread over many layers"
+    return text
 
 
 def _quantised(stage: StageDrift) -> str:
