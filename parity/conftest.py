@@ -1,17 +1,26 @@
-"""`pytest parity/ [--checkpoint DIR --model DIR] [--audio WAV] [--streaming]`: one test a stage."""
+"""`pytest parity/ [--checkpoint DIR --model DIR] [--audio WAV] [--fault NAME]`: two tests a stage, in both modes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from converters.convert import convert
+from parity.faults import choose
 from parity.inputs import load_inputs
+from parity.localise import LocaliseReport, localise
 from parity.pair import Pair, load_pair
 from parity.run import RunReport, run
-from parity.stages import Settings
+from parity.stages import STAGES, Settings
 from reference.synthetic import write_checkpoint
+
+#: The stages that streaming changes.
+STREAMED = ("flow_encoder", "flow_decoder", "vocoder")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,24 +28,54 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--checkpoint", type=Path, help="official checkpoint folder (default: a tiny synthetic one)")
     group.addoption("--model", type=Path, help="MLX model converted from it (default: converted for the test)")
     group.addoption("--audio", type=Path, help="a recording (default: the sample in the project)")
+    group.addoption("--fault", help="switch on a mistake of `python -m parity faults --list`: its stage must fail")
 
 
 @pytest.fixture(scope="session")
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Both models: those named on the command line, or a tiny synthetic checkpoint and its conversion."""
     checkpoint, model = request.config.getoption("--checkpoint"), request.config.getoption("--model")
     if bool(checkpoint) != bool(model):
         raise pytest.UsageError("--checkpoint and --model go together")
+    name = request.config.getoption("--fault")
+    faults = choose([name]) if name else []
     if not checkpoint:
         folder = tmp_path_factory.mktemp("parity")
         checkpoint, model = folder / "checkpoint", folder / "model"
         write_checkpoint(checkpoint, size="tiny")
         convert(checkpoint, model)
-    return load_pair(checkpoint, model)
+    loaded = load_pair(checkpoint, model)
+    with faults[0].switch(loaded) if faults else nullcontext():
+        yield loaded
 
 
-@pytest.fixture(scope="session", params=[False, True], ids=["offline", "streaming"])
-def report(request: pytest.FixtureRequest, pair: Pair) -> RunReport:
-    """All stages compared once, offline and with the chunk masks of streaming."""
-    inputs = load_inputs(request.config.getoption("--audio"))
-    return run(pair, inputs, settings=Settings(streaming=request.param))
+@pytest.fixture(scope="session")
+def inputs(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return load_inputs(request.config.getoption("--audio"))
+
+
+def _stages(streaming: bool) -> list[str]:
+    return [stage.name for stage in STAGES if not streaming or stage.name in STREAMED]
+
+
+@pytest.fixture(scope="session")
+def report(pair: Pair, inputs: dict[str, Any]) -> Callable[[bool], RunReport | Exception]:
+    """All stages compared, once offline and, where that makes a difference, once with the chunk masks of streaming.
+
+    A faulty model may raise: then that is what is known.
+    """
+
+    @cache
+    def compare(streaming: bool) -> RunReport | Exception:
+        try:
+            return run(pair, inputs, stages=_stages(streaming), settings=Settings(streaming=streaming))
+        except Exception as error:
+            return error
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def findings(pair: Pair, inputs: dict[str, Any]) -> Callable[[bool], LocaliseReport]:
+    """The same stages' modules, each fed with the reference's own inputs."""
+    return cache(lambda streaming: localise(pair, inputs, stages=_stages(streaming), streaming=streaming))

@@ -1,0 +1,147 @@
+"""The harness names every mistake of the catalogue. The tests have a quick choice of them; `-m slow` tries the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+from parity.__main__ import main
+from parity.compare import Verdict
+from parity.faults import FAULTS, Fault, choose
+from parity.faults.base import behaving, modules_at
+from parity.faults.trial import LLM_STEPS, Bench
+from parity.localise import ReferenceCapture
+from parity.pair import Pair
+from parity.stages import STAGES, Settings
+
+QUICK = (
+    "text-gpt2-words",
+    "resampler-roll-off",
+    "fsq-base-order",
+    "kv-head-order",
+    "pos-bias-swapped",
+    "decoder-mask",
+    "snake-square",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def healthy_model(request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--fault"):
+        pytest.skip("these tests switch faults on by themselves, in a healthy model")
+
+
+@pytest.fixture(scope="module")
+def bench(request: pytest.FixtureRequest, pair: Pair, inputs: dict[str, Any]) -> Bench:
+    """The captured reference, for those faults that this session tries."""
+    params = (getattr(item, "callspec", None) for item in request.session.items)
+    chosen = {param.params["fault"] for param in params if param and "fault" in param.params}
+    return Bench(pair, inputs, [fault for fault in FAULTS if fault in chosen])
+
+
+@pytest.fixture(scope="module")
+def capture(pair: Pair, inputs: dict[str, Any]) -> ReferenceCapture:
+    return ReferenceCapture(pair, inputs, stages=["llm", "vocoder"], settings=Settings(llm_steps=LLM_STEPS))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(f, id=f.name, marks=() if f.name in QUICK else pytest.mark.slow) for f in FAULTS],
+)
+def test_fault_is_named(bench: Bench, fault: Fault) -> None:
+    trial = bench.try_fault(fault)
+    assert trial.exact, f"{fault.mistake}\n  {trial.reason}"
+
+
+def test_healthy_model_is_not_blamed(pair: Pair, capture: ReferenceCapture) -> None:
+    report = capture.localise(pair)
+    assert report.verdict is Verdict.PASS
+    assert not report.culprits
+
+
+def test_two_faults_are_both_named_in_data_flow_order(pair: Pair, capture: ReferenceCapture) -> None:
+    faults = choose(["f0-without-abs", "kv-head-order"])
+    with ExitStack() as stack:
+        for fault in faults:
+            stack.enter_context(fault.switch(pair))
+        report = capture.localise(pair)
+    layers = "llm.llm.model.model.layers"
+    named = [culprit.module for culprit in report.culprits]
+    assert named == [f"{layers}.0.self_attn", f"{layers}.1.self_attn", "hift.f0_predictor"]
+
+
+def test_a_module_that_raises_is_named(pair: Pair, capture: ReferenceCapture) -> None:
+    def broken(self: Any, x: mx.array) -> mx.array:
+        raise ValueError("no such shape")
+
+    path = "llm.llm.model.model.layers.1.mlp.act_fn"
+    with behaving(modules_at(pair, path), broken):
+        report = capture.localise(pair)
+    (culprit,) = report.culprits
+    assert (culprit.module, culprit.kind) == (path, "leaf")
+    assert "ValueError: no such shape" in culprit.evidence[0]
+    assert report.unobserved, "what comes after the exception was not seen"
+
+
+def test_a_faulty_stage_is_compared_freely_as_well(pair: Pair, capture: ReferenceCapture) -> None:
+    (fault,) = choose(["f0-without-abs"])
+    with fault.switch(pair):
+        report = capture.localise(pair)
+    assert set(report.free) == {"vocoder"}
+    assert report.free["vocoder"].measures["f0_error_hz"] > 0
+
+
+def test_stages_can_be_chosen(pair: Pair, capture: ReferenceCapture) -> None:
+    assert set(capture.localise(pair, stages=["llm"]).layers) == {"llm"}
+
+
+def _state(pair: Pair) -> Iterator[tuple[Any, ...]]:
+    """What every module of the model is and holds; MLX keeps its arrays and children as items of a dict."""
+    for component in ("llm", "flow", "hift", "campplus", "speech_tokenizer"):
+        for path, module in getattr(pair.model, component).named_modules():
+            held = {name: id(value) for name, value in {**vars(module), **module}.items() if not name.startswith("_")}
+            yield component, path, type(module), held
+    yield id(pair.model.text_tokenizer._tokenizer), type(pair.model.llm)
+
+
+@pytest.mark.parametrize("name", [fault.name for fault in FAULTS])
+def test_a_fault_leaves_no_trace(pair: Pair, name: str) -> None:
+    (fault,) = choose([name])
+    before = list(_state(pair))
+    with fault.switch(pair):
+        pass
+    assert list(_state(pair)) == before
+
+
+def test_catalogue(pair: Pair) -> None:
+    names = [fault.name for fault in FAULTS]
+    assert len(set(names)) == len(names) >= 40
+    assert {fault.stage for fault in FAULTS} == {stage.name for stage in STAGES}
+    for fault in FAULTS:
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", fault.name)
+        assert fault.mistake.endswith(".")
+        assert fault.kind in ("weights", "leaf", "glue")
+        assert fault.expected_modules(pair)
+
+
+def test_command_lists_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["faults", "--list"]) == 0
+    out = capsys.readouterr().out
+    assert all(fault.name in out for fault in FAULTS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "decoder-mask,nonsense"], "no such fault: nonsense; there are: "),
+        (["--checkpoint", "somewhere"], "--checkpoint and --model go together"),
+    ],
+)
+def test_command_refuses_bad_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    assert main(["faults", *arguments]) == 2
+    assert message in capsys.readouterr().err
