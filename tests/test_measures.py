@@ -133,6 +133,13 @@ def test_log_spectral_distance_of_a_gain_is_that_gain(seed: int, gain: float, ti
     assert other > one
 
 
+def test_log_spectral_distance_takes_silence_for_100_db_below_a_full_sine() -> None:
+    sine = np.sin(np.arange(1024) * 2 * np.pi * 64 / 1024)
+    # the Hann window spreads it over its bin and, 6 dB below, the two beside it
+    bins = [100, 100 - 20 * math.log10(2), 100 - 20 * math.log10(2)]
+    assert log_spectral_distance(sine, 0 * sine) == pytest.approx(math.sqrt(sum(x**2 for x in bins) / 513), rel=1e-6)
+
+
 def test_log_spectral_distance_does_not_hear_what_is_below_silence() -> None:
     wave = 1e-9 * np.random.default_rng(0).normal(size=4000)
     assert log_spectral_distance(wave, np.zeros(4000)) == 0
@@ -207,6 +214,13 @@ def test_alignment_never_makes_it_worse(seed: int, scale: float, max_lag: int) -
 def test_periodic_signals_are_not_shifted() -> None:
     wave = np.sin(np.arange(2400) * 2 * np.pi / 100)
     assert aligned_snr(wave, wave) == (math.inf, 0)
+
+
+def test_of_equally_good_shifts_the_smallest_is_meant() -> None:
+    actual, expected = np.zeros(40), np.zeros(40)
+    actual[[10, 25]], expected[20] = 1, 1
+    assert find_lag(actual, expected) == 5
+    assert find_lag(actual[::-1], expected[::-1]) == -5
 
 
 def test_no_signal_has_no_snr() -> None:

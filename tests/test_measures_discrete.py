@@ -87,6 +87,15 @@ def test_an_even_error_is_no_seam(size: float) -> None:
     assert seams.worst == pytest.approx(1)
 
 
+@given(st.floats(1e-3, 1e3))
+def test_seams_do_not_depend_on_loudness(gain: float) -> None:
+    expected, noise = np.random.default_rng(0).normal(size=(2, 80, 200))
+    one = seam_errors(expected + noise, expected, [50, 150], 4)
+    other = seam_errors(gain * (expected + noise), gain * expected, [50, 150], 4)
+    assert other.error == pytest.approx(one.error)
+    assert other.elsewhere == pytest.approx(one.elsewhere)
+
+
 def test_seams_without_a_boundary_or_without_a_rest() -> None:
     signal = np.ones((1, 10))
     assert seam_errors(signal, signal, [], 3).worst == 0

@@ -11,6 +11,7 @@ import pytest
 
 from mlx_cosyvoice.flow import cfm
 from mlx_cosyvoice.vocoder import HiFTGenerator
+from parity.compare import Verdict
 from parity.pair import Pair, load_pair
 from parity.report.measures import measures_line
 from parity.run import StageReport, run
@@ -71,6 +72,19 @@ def test_a_dropped_chunk_mask_shows_in_the_seams(pair: Pair) -> None:
         measures = _run(pair, ["flow_decoder"])["flow_decoder"].measures
     assert min(measures["streaming"]["seam_error"]) > 1e-3
     assert min(measures["euler_step_error"]) > 1e-3
+
+
+def test_a_mask_that_is_wrong_in_short_pieces_alone_shows_in_the_seams(pair: Pair) -> None:
+    chunk_mask, longest = cfm.chunk_mask, [0]
+
+    def forgetful(frames: int, size: int) -> Any:
+        longest[0] = max(longest[0], frames)
+        return chunk_mask(frames, size if frames == longest[0] else 0)
+
+    with mock.patch.object(cfm, "chunk_mask", forgetful):
+        stage = _run(pair, ["flow_decoder"])["flow_decoder"]
+    assert stage.verdict is Verdict.PASS  # the mel in one piece is right
+    assert min(stage.measures["streaming"]["seam_error"]) > 1e-3
 
 
 def test_values_that_are_not_finite_are_spelled_out(pair: Pair) -> None:
