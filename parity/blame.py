@@ -84,7 +84,7 @@ class StageJudge:
         self._doubtful: list[tuple[Call, str, Layer]] = []
 
     def run(self, tape: Tape, settings: Settings) -> None:
-        model = getattr(self.pair.model, self.stage.component) if self.stage.component else None
+        model: Any = getattr(self.pair.model, self.stage.component) if self.stage.component else None
         if not hasattr(model, "named_modules"):
             self._judge_outputs(self.stage.run_model(model, self.captured.given, tape, settings))
             return

@@ -106,6 +106,7 @@ def _state(pair: Pair) -> Iterator[tuple[Any, ...]]:
         for path, module in getattr(pair.model, component).named_modules():
             held = {name: id(value) for name, value in {**vars(module), **module}.items() if not name.startswith("_")}
             yield component, path, type(module), held
+    assert pair.model.text_tokenizer is not None
     yield id(pair.model.text_tokenizer._tokenizer), type(pair.model.llm)
 
 

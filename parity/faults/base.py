@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-import mlx.core as mx
-
 from parity.pair import Pair
 
 #: Switches a fault on in `pair.model` for as long as the context lasts.
@@ -140,7 +138,7 @@ def without(modules: list[Any], name: str) -> Iterator[None]:
 
 
 @contextmanager
-def behaving(modules: list[Any], call: Callable[..., mx.array]) -> Iterator[None]:
+def behaving(modules: list[Any], call: Callable[..., Any]) -> Iterator[None]:
     """Let modules run `call(self, ...)`, which has the parameters of their own `__call__`."""
     classes = [type(module) for module in modules]
     try:

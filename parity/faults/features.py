@@ -43,8 +43,8 @@ def resampler_linear(pair: Pair) -> Context:
 
 def _htk_filters(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> np.ndarray:
     """`librosa.filters.mel(htk=True, norm=None)`."""
-    ends = [2595 * np.log10(1 + hz / 700) for hz in (fmin, fmax)]
-    edges = 700 * (10 ** (np.linspace(*ends, n_mels + 2) / 2595) - 1)
+    low, high = (2595 * np.log10(1 + hz / 700) for hz in (fmin, fmax))
+    edges = 700 * (10 ** (np.linspace(low, high, n_mels + 2) / 2595) - 1)
     points = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rows = np.minimum((points - left) / (centre - left), (right - points) / (right - centre))

@@ -86,7 +86,7 @@ def encoder_mask_value(pair: Pair) -> Context:
 @fault("rel-shift-off-by-one", "The relative shift is off by one position.", *ATTENTIONS)
 def rel_shift_off_by_one(pair: Pair) -> Context:
     original = attention.rel_shift
-    return patched(attention, "rel_shift", lambda scores: original(mx.roll(scores, 1, axis=-1)))
+    return patched(attention, "rel_shift", lambda scores: original(mx.roll(scores, 1, -1)))
 
 
 @fault("rel-shift-missing", "Scores by relative position are cut off in place of shifted.", *ATTENTIONS)
@@ -202,8 +202,8 @@ def speaker_not_normalised(pair: Pair) -> Context:
 def prompt_mel_missing(pair: Pair) -> Context:
     original = flow.CausalMaskedDiffWithXvec.encode
 
-    def encode(self: Any, *inputs: mx.array, **options: bool) -> tuple[mx.array, mx.array, mx.array]:
-        mu, spks, cond = original(self, *inputs, **options)
+    def encode(self: Any, *inputs: mx.array, streaming: bool, finalize: bool) -> tuple[mx.array, mx.array, mx.array]:
+        mu, spks, cond = original(self, *inputs, streaming=streaming, finalize=finalize)
         return mu, spks, mx.zeros_like(cond)
 
     return patched(flow.CausalMaskedDiffWithXvec, "encode", encode)

@@ -174,7 +174,7 @@ def transposed_padding(pair: Pair) -> Context:
     original = type(modules_at(pair, "hift.ups.1")[0]).__call__
 
     def shifted(self: Any, x: mx.array) -> mx.array:
-        return mx.roll(original(self, x), self.padding, axis=1)
+        return mx.roll(original(self, x), self.padding, 1)
 
     return behaving(modules_at(pair, "hift.ups.1"), shifted)
 
