@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from io import StringIO
 from typing import Any
 
 import mlx.core as mx
 import pytest
+from rich.console import Console
 
 from parity.__main__ import main
 from parity.compare import Verdict
@@ -17,6 +20,7 @@ from parity.faults.base import behaving, modules_at
 from parity.faults.trial import LLM_STEPS, Bench
 from parity.localise import ReferenceCapture
 from parity.pair import Pair
+from parity.report.culprits import print_culprits, to_dict
 from parity.stages import STAGES, Settings
 
 QUICK = (
@@ -94,6 +98,25 @@ def test_a_faulty_stage_is_compared_freely_as_well(pair: Pair, capture: Referenc
         report = capture.localise(pair)
     assert set(report.free) == {"vocoder"}
     assert report.free["vocoder"].measures["f0_error_hz"] > 0
+
+
+def test_a_wrong_mask_is_the_first_thing_one_reads(pair: Pair, inputs: dict[str, Any]) -> None:
+    settings = Settings(streaming=True, llm_steps=40)  # long enough for a chunk border in the new mel
+    (fault,) = choose(["decoder-mask"])
+    capture = ReferenceCapture(pair, inputs, stages=["flow_decoder"], settings=settings)
+    with fault.switch(pair):
+        report = capture.localise(pair)
+    text = StringIO()
+    print_culprits(report, Console(file=text, width=400))
+    lines = [line.strip() for line in text.getvalue().splitlines() if line.strip()]
+    assert lines[0] == "verdict: DIVERGED, 1 culprit (streaming)"
+    estimator = "flow.decoder.estimator"
+    assert lines[1] == f"1. {estimator} passes a wrong value as argument `mask` of {estimator}.down_blocks.0.1.0"
+    assert "its argument `mask` is None" in lines[3]
+    assert re.search(r"mel: MLX mean .*, std .*, range .*; reference mean .*, std .*, range ", text.getvalue())
+    assert re.search(r"worst of \d+ seams? at frame", text.getvalue())
+    (culprit,) = json.loads(json.dumps(to_dict(report)))["culprits"]
+    assert (culprit["module"], culprit["argument"]) == (estimator, "mask")
 
 
 def test_stages_can_be_chosen(pair: Pair, capture: ReferenceCapture) -> None:
