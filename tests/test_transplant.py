@@ -97,6 +97,7 @@ def test_chosen_stages_alone_are_swapped(pair: Pair) -> None:
     assert [row.part for row in report.rows] == ["vocoder.f0", "vocoder.source", "vocoder.decode"]
     assert report.responsible("mel") is None
     assert "which is rounding; no part that was swapped causes it" in _printed(report)
+    assert "of what the swapped parts cause: with that part from the reference" in _printed(report)
 
 
 def test_an_error_from_a_part_that_was_not_swapped_is_not_hidden(pair: Pair) -> None:

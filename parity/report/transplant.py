@@ -10,14 +10,16 @@ from rich.table import Table
 from parity.compare import Difference, Verdict
 from parity.report.terminal import STYLE
 from parity.transplant import FINAL, TransplantReport
+from parity.transplant_parts import PARTS
 
 SCHEMA_VERSION = 1
 
 WORDS = {"mel": "mel", "wav": "wave"}
 
 TITLE = """Final error against the pure reference: relative RMS (SNR in dB)
-  alone: the reference's pipeline with this part from MLX; without: the MLX pipeline with it from the reference
-  share: of the squared errors of all parts alone
+  alone: the reference's pipeline with this part from MLX
+  without: the MLX pipeline with this part from the reference
+  share: of the squared errors of these parts alone
 """
 
 
@@ -83,8 +85,9 @@ def _sentence(report: TransplantReport, name: str) -> str:
     size = f"{layer.reason or f'{layer.ratio:.3g} noise floors'}{rounding}"
     if row is None:
         return f"{word}: off by {size}; no part that was swapped causes it"
+    whole = "it" if len(report.rows) == len(PARTS) else "what the swapped parts cause"
     left, right = row.without[name].relative_rms, report.all_mlx[name].relative_rms
     return (
-        f"{word}: off by {size}; [bold]{row.title}[/] causes {row.share[name]:.1%} of it: "
+        f"{word}: off by {size}; [bold]{row.title}[/] causes {row.share[name]:.1%} of {whole}: "
         f"with that part from the reference the error is {left:.3g} instead of {right:.3g}"
     )
