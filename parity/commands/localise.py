@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from parity.commands.run import add_pair_arguments
-
-if TYPE_CHECKING:
-    from parity.localise import LocaliseReport
+from parity.commands.run import add_pair_arguments, write_outputs
 
 
 def add_parser(commands: Any) -> None:
@@ -17,22 +14,11 @@ def add_parser(commands: Any) -> None:
     add_pair_arguments(parser)
     parser.add_argument("--fault", metavar="NAME", help="switch on this one of `faults --list` first")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings as JSON")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write report.html and parity.json there")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from parity.report import culprits
-    from parity.report.data import write_json
-    from parity.report.terminal import make_console
-
-    report = _localise(arguments)
-    culprits.print_culprits(report, make_console())
-    if arguments.json:
-        write_json(culprits.to_dict(report), arguments.json)
-    return report.verdict.exit_code
-
-
-def _localise(arguments: argparse.Namespace) -> LocaliseReport:
     from contextlib import nullcontext
 
     from rich.console import Console
@@ -41,17 +27,29 @@ def _localise(arguments: argparse.Namespace) -> LocaliseReport:
     from parity.inputs import DEFAULT_TEXT, load_inputs
     from parity.localise import localise
     from parity.pair import load_pair
+    from parity.report import culprits
+    from parity.report.data import write_json
+    from parity.report.terminal import make_console
+    from parity.run import run as compare
+    from parity.stages import Settings
 
     faults = choose([arguments.fault]) if arguments.fault else []
     inputs = load_inputs(arguments.audio, arguments.transcript, arguments.text or DEFAULT_TEXT)
     pair = load_pair(arguments.checkpoint, arguments.model)
     switch = faults[0].switch(pair) if faults else nullcontext()
+    chosen: dict[str, Any] = {"stages": arguments.stages, "seed": arguments.seed}
     with Console(stderr=True).status("") as status, switch:
-        return localise(
-            pair,
-            inputs,
-            stages=arguments.stages,
-            streaming=arguments.streaming,
-            seed=arguments.seed,
-            progress=lambda message: status.update(message),
-        )
+        report = localise(pair, inputs, streaming=arguments.streaming, progress=status.update, **chosen)
+        compared = None
+        if arguments.report:
+            settings = Settings(streaming=arguments.streaming)
+            compared = compare(pair, inputs, settings=settings, progress=status.update, **chosen)
+    console = make_console()
+    culprits.print_culprits(report, console)
+    if arguments.json:
+        write_json(culprits.to_dict(report), arguments.json)
+    if compared is not None:
+        written = argparse.Namespace(**{**vars(arguments), "json": None, "markdown": None})
+        for path in write_outputs(compared, report, written):
+            console.print(f"written: {path}")
+    return report.verdict.exit_code

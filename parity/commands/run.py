@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parity.localise import LocaliseReport
+    from parity.run import RunReport
 
 
 def add_parser(commands: Any) -> None:
@@ -13,6 +19,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--layers", choices=("all", "failed", "none"), default="all", help="which layers to print")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write report.html and parity.json there")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a summary in Markdown")
+    parser.add_argument("--no-localise", action="store_true", help="do not look for the culprits of what diverged")
     parser.set_defaults(run=run)
 
 
@@ -31,30 +39,61 @@ def add_pair_arguments(parser: argparse.ArgumentParser, *, required: bool = True
 def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from parity.compare import Verdict
     from parity.inputs import DEFAULT_TEXT, load_inputs
+    from parity.localise import localise
     from parity.pair import load_pair
-    from parity.report import data, html, terminal
+    from parity.report import culprits, terminal
     from parity.run import run as compare
     from parity.stages import Settings
 
     console = terminal.make_console()
     inputs = load_inputs(arguments.audio, arguments.transcript, arguments.text or DEFAULT_TEXT)
     pair = load_pair(arguments.checkpoint, arguments.model)
+    settings, localisation = Settings(streaming=arguments.streaming), None
     with Console(stderr=True).status("") as status:
         report = compare(
-            pair,
-            inputs,
-            stages=arguments.stages,
-            settings=Settings(streaming=arguments.streaming),
-            seed=arguments.seed,
-            progress=lambda stage: status.update(f"comparing: {stage}"),
+            pair, inputs, stages=arguments.stages, settings=settings, seed=arguments.seed, progress=status.update
         )
+        diverged = [stage.name for stage in report.stages if stage.verdict is Verdict.DIVERGED]
+        if diverged and not arguments.no_localise:
+            localisation = localise(
+                pair,
+                inputs,
+                stages=diverged,
+                streaming=settings.streaming,
+                seed=arguments.seed,
+                progress=status.update,
+            )
     terminal.print_report(report, console, arguments.layers)
+    if localisation is not None:
+        culprits.print_culprits(localisation, console)
+    for path in write_outputs(report, localisation, arguments):
+        console.print(f"written: {path}")
+    return report.verdict.exit_code
+
+
+def write_outputs(
+    report: RunReport, localisation: LocaliseReport | None, arguments: argparse.Namespace
+) -> Iterator[Path]:
+    """Write what `--report`, `--json` and `--markdown` ask for, and the job summary of a CI that wants one."""
+    from parity.report import culprits, data, html, markdown
+
     result = data.to_dict(report, checkpoint=str(arguments.checkpoint), model=str(arguments.model))
-    if arguments.json:
-        data.write_json(result, arguments.json)
+    if localisation is not None:
+        result["culprits"] = culprits.to_dict(localisation)["culprits"]
     if arguments.report:
         data.write_json(result, arguments.report / "parity.json")
-        html.write_html(report, result, arguments.report / "report.html")
-        console.print(f"report: {arguments.report / 'report.html'}")
-    return report.verdict.exit_code
+        html.write_html(report, result, arguments.report / "report.html", localisation)
+        yield arguments.report / "report.html"
+    if arguments.json:
+        data.write_json(result, arguments.json)
+        yield arguments.json
+    summary = markdown.summary(report, result)
+    if arguments.markdown:
+        data.write_text(arguments.markdown, summary)
+        yield arguments.markdown
+    job_summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if job_summary:
+        with open(job_summary, "a", encoding="utf-8") as file:
+            file.write(summary)

@@ -11,8 +11,10 @@ from string import Template
 from typing import Any
 
 from parity.compare import FACTOR, Layer, Verdict
+from parity.localise import LocaliseReport
+from parity.report.culprits import MOST_EVIDENCE, headline
 from parity.report.data import write_text
-from parity.report.figures import band_chart, depth_chart, mel_images
+from parity.report.figures import band_chart, depth_chart, mel_images, seam_chart, step_chart
 from parity.run import RunReport, StageReport
 
 SENTENCES = {
@@ -22,13 +24,16 @@ SENTENCES = {
 }
 
 
-def write_html(report: RunReport, result: dict[str, Any], path: Path) -> None:
+def write_html(
+    report: RunReport, result: dict[str, Any], path: Path, localisation: LocaliseReport | None = None
+) -> None:
     """Write the page.
 
     Args:
         report: the run, for its pictures.
         result: the same run as data (`parity.report.data.to_dict`), for its tables.
         path: of the HTML file; replaced as a whole.
+        localisation: who is to blame for what diverged, if that was looked for.
     """
     template = Template((resources.files("parity.report") / "template.html").read_text(encoding="utf-8"))
     page = template.substitute(
@@ -36,9 +41,10 @@ def write_html(report: RunReport, result: dict[str, Any], path: Path) -> None:
         sentence=escape(SENTENCES[report.verdict]),
         facts=_facts(result),
         pipeline="".join(_pipeline_step(stage) for stage in report.stages),
-        culprits="".join(_culprit(stage, result) for stage in report.stages if stage.verdict is not Verdict.PASS),
+        culprits=_culprits(report, result, localisation),
         mels="".join(_mel(stage, result) for stage in report.stages),
-        depths="".join(_depth(stage) for stage in report.stages),
+        streaming="".join(_steps_and_seams(stage) for stage in report.stages),
+        depths="".join(_depth(stage, localisation) for stage in report.stages),
         factor=f"{FACTOR:g}",
         rows=_rows(result),
     )
@@ -77,20 +83,36 @@ def _evidence(layer: Layer) -> str:
     )
 
 
-def _culprit(stage: StageReport, result: dict[str, Any]) -> str:
-    layer = stage.worst_layer
-    if layer is None:
-        return ""
-    mode = " --streaming" if result["settings"]["streaming"] else ""
-    command = (
-        f"python -m parity run --checkpoint {result['checkpoint']} --model {result['model']} "
-        f"--stages {stage.name}{mode} --layers failed"
-    )
+def _card(verdict: Verdict, title: str, lines: list[str], command: str) -> str:
+    shown = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return (
-        f'<section class="card {stage.verdict.value}"><h3>{escape(stage.title)}: first wrong layer</h3>'
-        f"<p><code>{escape(layer.path)}</code> ({escape(layer.type)})</p><p>{_evidence(layer)}</p>"
+        f'<section class="card {verdict.value}"><h3>{escape(title)}</h3><ul>{shown}</ul>'
         f"<p>See it again: <code>{escape(command)}</code></p></section>"
     )
+
+
+def _command(name: str, stage: str, result: dict[str, Any]) -> str:
+    mode = " --streaming" if result["settings"]["streaming"] else ""
+    return (
+        f"python -m parity {name} --checkpoint {result['checkpoint']} --model {result['model']} --stages {stage}{mode}"
+    )
+
+
+def _culprits(report: RunReport, result: dict[str, Any], localisation: LocaliseReport | None) -> str:
+    """A card for every culprit; where none was looked for or found, for the first wrong layer of every stage."""
+    cards = []
+    blamed = set()
+    for culprit in localisation.culprits if localisation else []:
+        blamed.add(culprit.stage)
+        evidence = [f"kind: {culprit.kind}", *culprit.evidence[:MOST_EVIDENCE]]
+        cards.append(_card(Verdict.DIVERGED, headline(culprit), evidence, _command("localise", culprit.stage, result)))
+    for stage in report.stages:
+        layer = stage.worst_layer
+        if stage.verdict is Verdict.PASS or stage.name in blamed or layer is None:
+            continue
+        title = f"{stage.title}: first wrong layer is {layer.path} ({layer.type})"
+        cards.append(_card(stage.verdict, title, [_evidence(layer)], _command("run", stage.name, result)))
+    return "".join(cards)
 
 
 def _mel(stage: StageReport, result: dict[str, Any]) -> str:
@@ -113,24 +135,40 @@ def _mel(stage: StageReport, result: dict[str, Any]) -> str:
     )
 
 
-def _depth(stage: StageReport) -> str:
+def _steps_and_seams(stage: StageReport) -> str:
+    """Where the error stands after every Euler step and, when streaming, at every chunk boundary."""
+    figures = []
+    errors = stage.measures.get("euler_step_error")
+    if errors:
+        chart = step_chart([float(error) for error in errors])
+        figures.append(f"<figure><figcaption>Error at every Euler step</figcaption>{chart}</figure>")
+    seams = stage.measures.get("streaming")
+    if seams and seams["boundaries_frames"]:
+        chart = seam_chart(
+            seams["boundaries_frames"], [float(e) for e in seams["seam_error"]], float(seams["elsewhere_error"])
+        )
+        figures.append(
+            "<figure><figcaption>Error at the seams <small>streamed chunk by chunk against one piece; dashed: away "
+            f"from the seams</small></figcaption>{chart}</figure>"
+        )
+    return f'<div class="depths">{"".join(figures)}</div>' if figures else ""
+
+
+def _depth(stage: StageReport, localisation: LocaliseReport | None) -> str:
     layers = [layer for layer in stage.layers if layer.difference is not None]
     if len(layers) < 2:
         return ""
-    chart = depth_chart(
-        [layer.error for layer in layers],
-        [layer.floor for layer in layers],
-        [layer.path for layer in layers],
-        [layer.verdict is Verdict.DIVERGED for layer in layers],
-        FACTOR,
-    )
+    isolated = {layer.path: layer for layer in localisation.layers.get(stage.name, [])} if localisation else {}
+    chart = depth_chart(layers, isolated, FACTOR)
     return f'<figure id="stage-{stage.name}"><figcaption>{escape(stage.title)}</figcaption>{chart}</figure>'
 
 
 def _rows(result: dict[str, Any]) -> str:
     """The layer table's data, safe inside a script element."""
-    keys = ("error_over_floor", "max_abs", "relative_rms", "snr_db", "cosine", "mean", "mean_reference", "std")
-    keys += ("std_reference", "nonfinite", "error", "floor")
+    keys = (
+        *("error_over_floor", "max_abs", "relative_rms", "snr_db", "cosine", "mean", "mean_reference", "std"),
+        *("std_reference", "nonfinite", "error", "floor"),
+    )
     rows = []
     for stage in result["stages"].values():
         for path, layer in {**stage["layers"], **stage["outputs"]}.items():

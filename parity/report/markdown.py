@@ -1,0 +1,37 @@
+"""A run as Markdown, short enough for the summary of a CI job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parity.compare import Verdict
+from parity.report.terminal import mel_line
+from parity.run import RunReport
+
+MARKS = {Verdict.PASS: "pass", Verdict.DIVERGED: "**diverged**", Verdict.INCONCLUSIVE: "*inconclusive*"}
+
+
+def summary(report: RunReport, result: dict[str, Any]) -> str:
+    """The verdict, a line a stage, and the culprits.
+
+    Args:
+        report: the run.
+        result: the same run as data, with `culprits` if they were looked for.
+    """
+    mode = "streaming" if report.settings.streaming else "offline"
+    lines = [f"## Parity: {MARKS[report.verdict]} ({mode})", ""]
+    lines += ["| stage | verdict | layers | worst error / floor | first wrong layer |", "|---|---|---:|---:|---|"]
+    for stage in report.stages:
+        rows = stage.layers + stage.outputs
+        passed = sum(layer.verdict is Verdict.PASS for layer in rows)
+        ratios = [layer.ratio for layer in rows if layer.difference is not None]
+        worst = f"{max(ratios):.3g}" if ratios else "exact"
+        wrong = stage.worst_layer
+        first = f"`{wrong.path}`" if wrong is not None and wrong.verdict is not Verdict.PASS else ""
+        lines.append(f"| {stage.title} | {MARKS[stage.verdict]} | {passed}/{len(rows)} | {worst} | {first} |")
+    lines.append("")
+    lines += [f"{line}\n" for line in map(mel_line, report.stages) if line]
+    for culprit in result.get("culprits", []):
+        lines.append(f"- **`{culprit['module']}`** ({culprit['kind']}): {culprit['headline']}")
+        lines.append(f"  - {culprit['evidence'][0]}")
+    return "\n".join(lines).rstrip() + "\n"
