@@ -35,6 +35,8 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rich.markup import escape
+
     from parity.faults import choose
     from parity.report.terminal import make_console
 
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         for fault in faults:
             console.print(f"[bold]{fault.name}[/] ({fault.stage}{', streaming' if fault.streaming else ''})")
-            console.print(f"  {fault.mistake}", highlight=False)
+            console.print(f"  {escape(fault.mistake)}", highlight=False)
         return 0
     if arguments.checkpoint:
         return _try(arguments.checkpoint, arguments.model, faults, arguments.json, console)
