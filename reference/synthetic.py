@@ -97,7 +97,7 @@ def write_checkpoint(
         for name, (prefix, shapes) in files.items():
             tensors = recipe_tensors(shapes, seed, bar.update)
             _save(folder / name, {prefix + key: tensor for key, tensor in tensors.items()})
-        bar.set_description("ONNX files")
+        bar.set_description("ONNX files", refresh=False)
         write_campplus(folder / "campplus.onnx", sizes["campplus"], seed)
         write_speech_tokenizer(folder / "speech_tokenizer_v2.onnx", sizes["speech_tokenizer"], seed)
     return out

@@ -65,10 +65,10 @@ def _pipeline_step(stage: StageReport) -> str:
     rows = stage.layers + stage.outputs
     passed = sum(layer.verdict is Verdict.PASS for layer in rows)
     ratios = [layer.ratio for layer in rows if layer.difference is not None]
-    worst = f"{max(ratios):.2g} floors" if ratios else "exact"
+    worst = f"worst {max(ratios):.2g} floors" if ratios else "exact"
     return (
         f'<li class="{stage.verdict.value}"><a href="#stage-{stage.name}"><strong>{escape(stage.title)}</strong>'
-        f"<span>{stage.verdict.value}</span><small>{passed}/{len(rows)} layers, worst {worst}</small></a></li>"
+        f"<span>{stage.verdict.value}</span><small>{passed}/{len(rows)} layers, {worst}</small></a></li>"
     )
 
 
