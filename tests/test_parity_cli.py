@@ -58,6 +58,7 @@ def test_json_and_report_hold_what_was_printed(
     printed = capsys.readouterr().out
     data = json.loads((tmp_path / "one.json").read_text())
     assert data == json.loads((tmp_path / "report" / "parity.json").read_text())
+    assert data["schema_version"] == 1
     assert data["verdict"] == "pass"
     assert list(data["stages"]) == ["text_tokenizer", "audio_features"]
     row = data["stages"]["audio_features"]["outputs"]["log_mel"]

@@ -84,7 +84,7 @@ def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | Non
     passed = _print_summary(trials, healthy, time.perf_counter() - started, console)
     if json_file:
         result = {
-            "schema": 1,
+            "schema_version": 1,
             "passed": passed,
             "healthy": [culprit.module for report in healthy for culprit in report.culprits],
             "faults": [trial.to_dict() for trial in trials],

@@ -80,6 +80,8 @@ def write_outputs(
     from parity.report import culprits, data, html, markdown
 
     result = data.to_dict(report, checkpoint=str(arguments.checkpoint), model=str(arguments.model))
+    if getattr(arguments, "fault", None):  # `localise` can put one in on purpose
+        result["fault"] = arguments.fault
     if localisation is not None:
         result["culprits"] = culprits.to_dict(localisation)["culprits"]
     if arguments.report:

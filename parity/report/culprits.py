@@ -13,7 +13,8 @@ from parity.report.measures import measures_line
 from parity.report.terminal import STYLE, mel_line
 from parity.stages import STAGES
 
-SCHEMA = 1
+#: Raised when a key of the findings changes its meaning or goes away.
+SCHEMA_VERSION = 1
 
 #: How many findings about one culprit, and how many unobserved places, are printed; the JSON has them all.
 MOST_EVIDENCE, MOST_UNOBSERVED = 3, 5
@@ -59,7 +60,7 @@ def print_culprits(report: LocaliseReport, console: Console) -> None:
 def to_dict(report: LocaliseReport) -> dict[str, Any]:
     """The findings as plain data for JSON."""
     return {
-        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
         "verdict": report.verdict.value,
         "streaming": report.settings.streaming,
         "culprits": [

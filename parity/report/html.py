@@ -19,7 +19,7 @@ from parity.run import RunReport, StageReport
 
 SENTENCES = {
     Verdict.PASS: "MLX computes what PyTorch computes: every layer of every stage is within the noise of arithmetic.",
-    Verdict.DIVERGED: "MLX and PyTorch part. The first wrong layer of every failing stage is named below.",
+    Verdict.DIVERGED: "MLX and PyTorch part. Who is to blame is named below.",
     Verdict.INCONCLUSIVE: "Something could not be observed, so nothing is proved: see the layers marked inconclusive.",
 }
 
@@ -93,6 +93,8 @@ def _card(verdict: Verdict, title: str, lines: list[str], command: str) -> str:
 
 def _command(name: str, stage: str, result: dict[str, Any]) -> str:
     mode = " --streaming" if result["settings"]["streaming"] else ""
+    if name == "localise" and result.get("fault"):
+        mode += f" --fault {result['fault']}"
     return (
         f"python -m parity {name} --checkpoint {result['checkpoint']} --model {result['model']} --stages {stage}{mode}"
     )
