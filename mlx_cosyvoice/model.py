@@ -20,9 +20,6 @@ from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voice import Voice
 from mlx_cosyvoice.weights import load_component, read_config
 
-#: The speech tokenizer was trained on at most this much audio.
-MAX_PROMPT_SECONDS = 30.0
-
 #: Waveform samples per mel frame at 24 kHz.
 SAMPLES_PER_FRAME = 480
 
@@ -96,7 +93,7 @@ class CosyVoice2:
         self._need("campplus", "speech_tokenizer")
         assert self.campplus is not None
         assert self.speech_tokenizer is not None
-        wave16 = audio.load_audio(recording, 16000, max_seconds=MAX_PROMPT_SECONDS)
+        wave16 = audio.load_audio(recording, 16000, max_seconds=audio.MAX_PROMPT_SECONDS)
         wave24 = audio.load_audio(recording, self.sample_rate)
         token = self.speech_tokenizer(audio.log_mel_spectrogram(wave16))
         feat = audio.mel_spectrogram(wave24)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mlx_cosyvoice.audio import load_audio
+from mlx_cosyvoice.audio import MAX_PROMPT_SECONDS, load_audio
 
 #: The recording that the project ships.
 SAMPLE = Path(__file__).parent / "data" / "sample.wav"
@@ -23,7 +23,7 @@ def load_inputs(recording: str | Path | None = None, transcript: str = "", text:
     if not recording:
         transcript = transcript or SAMPLE.with_suffix(".txt").read_text(encoding="utf-8").strip()
     return {
-        "wave16": load_audio(path, 16000, max_seconds=30),
+        "wave16": load_audio(path, 16000, max_seconds=MAX_PROMPT_SECONDS),
         "wave24": load_audio(path, 24000),
         "text": text,
         "transcript": transcript,

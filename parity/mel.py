@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from parity.measures import band_bias
+
 
 def mel_statistics(actual: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
     """Both mels side by side.
@@ -28,6 +30,6 @@ def mel_statistics(actual: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
     return {
         "mlx": side(a),
         "reference": side(b),
-        "band_bias": (a - b).mean(axis=(0, 2)).tolist(),
+        "band_bias": band_bias(actual, expected).tolist(),
         "band_std_ratio": (a.std(axis=(0, 2)) / spread).tolist(),
     }

@@ -120,28 +120,27 @@ def _module(stage: Stage, pair: Pair, dtype: torch.dtype) -> Any:
     return pair.reference.component(stage.component, dtype) if stage.component else None
 
 
-def _reference_outputs(
-    stage: Stage, pair: Pair, given: dict[str, Any], tape: Tape, settings: Settings
-) -> tuple[Outputs, Recording, float]:
-    """Run the reference in the working dtype and hand its results on in `given`."""
+def advance(
+    stage: Stage,
+    pair: Pair,
+    given: dict[str, Any],
+    tape: Tape,
+    settings: Settings,
+    recording: Recording | None = None,
+) -> tuple[Outputs, float]:
+    """Run the reference alone in the working dtype, so that later stages find in `given` what they need.
+
+    Returns its outputs and the seconds it took; `recording` is given the outputs of its modules.
+    """
     dtype = DTYPES[pair.dtype(stage.component)]
     module = _module(stage, pair, dtype)
     given.update(stage.prepare(module, given, tape, settings, dtype))
-    recording = Recording()
     started = time.perf_counter()
-    with _tap_reference(stage, module, recording):
+    with nullcontext() if recording is None else _tap_reference(stage, module, recording):
         outputs = stage.run_reference(module, given, tape, settings, dtype)
     seconds = time.perf_counter() - started
     given.update(stage.publish(outputs, given))
-    return outputs, recording, seconds
-
-
-def advance(stage: Stage, pair: Pair, given: dict[str, Any], tape: Tape, settings: Settings) -> None:
-    """Run the reference alone, so that later stages find in `given` what they need."""
-    dtype = DTYPES[pair.dtype(stage.component)]
-    module = _module(stage, pair, dtype)
-    given.update(stage.prepare(module, given, tape, settings, dtype))
-    given.update(stage.publish(stage.run_reference(module, given, tape, settings, dtype), given))
+    return outputs, seconds
 
 
 def _tap_reference(stage: Stage, module: Any, recording: Recording) -> Any:
@@ -155,7 +154,8 @@ def compare_stage(
 ) -> StageReport:
     dtype = pair.dtype(stage.component)
     before = dict(given)
-    expected, expected_layers, seconds_reference = _reference_outputs(stage, pair, given, tape, settings)
+    expected_layers = Recording()
+    expected, seconds_reference = advance(stage, pair, given, tape, settings, expected_layers)
     before.update({key: value for key, value in given.items() if key not in before and key not in stage.gives})
 
     exact_module = _module(stage, pair, torch.float64)
