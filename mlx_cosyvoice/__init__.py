@@ -9,14 +9,14 @@ from mlx_cosyvoice import _blas  # noqa: F401  (gives MLX a fast BLAS on Linux)
 
 if TYPE_CHECKING:
     from mlx_cosyvoice.model import CosyVoice2
-    from mlx_cosyvoice.voice import Voice
+    from mlx_cosyvoice.voices import Voice
 
 __version__ = "0.1.0"
 
 __all__ = ["CosyVoice2", "Voice", "__version__"]
 
 #: Public name -> the module that defines it, imported when the name is first used: `mlx-cosyvoice --help` is fast.
-_LAZY = {"CosyVoice2": "mlx_cosyvoice.model", "Voice": "mlx_cosyvoice.voice"}
+_LAZY = {"CosyVoice2": "mlx_cosyvoice.model", "Voice": "mlx_cosyvoice.voices"}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.text import TextTokenizer
 from mlx_cosyvoice.vocoder import HiFTGenerator
-from mlx_cosyvoice.voice import Voice
+from mlx_cosyvoice.voices import Voice
 from mlx_cosyvoice.weights import load_component, read_config
 
 #: Waveform samples per mel frame at 24 kHz.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Voice:
     """Everything that `CosyVoice2.clone` takes from a recording; independent of the text to speak.
 
@@ -16,12 +17,16 @@ class Voice:
         prompt_feat: its mel, float32 [1, 2 * tokens, 80], 50 frames a second.
         embedding: speaker embedding, float32 [1, 192].
         transcript: what is said in the recording.
+        prompt_text: token ids of the transcript where only those are known.
+        provenance: where the voice is from.
     """
 
     prompt_token: np.ndarray
     prompt_feat: np.ndarray
     embedding: np.ndarray
-    transcript: str
+    transcript: str = ""
+    prompt_text: tuple[int, ...] | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
