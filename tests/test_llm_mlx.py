@@ -248,6 +248,45 @@ def test_generate_walks_like_the_golden_run() -> None:
     assert list(tokens) == golden("llm.tiny")["tokens"].tolist()
 
 
+@pytest.mark.parametrize("prompt_speech", [[], [5, 6, 7]])
+def test_a_prefix_gives_the_same_log_probabilities_and_is_not_changed(prompt_speech: list[int]) -> None:
+    model, prompt_text = tiny(), given_llm.prompt_text("tiny")
+    prefix = model.prefill_prefix(prompt_text)
+    assert prefix.offset == 1 + len(prompt_text)
+    assert prefix.nbytes > 0
+
+    def run(prefix: KVCache | None) -> tuple[list[int], np.ndarray]:
+        rows: list[np.ndarray] = []
+
+        def sampler(log_probs: mx.array, decoded: list[int], ignore_eos: bool) -> int:
+            rows.append(np.array(log_probs))
+            return given_llm.walk(rows[-1], len(decoded))
+
+        tokens = model.generate(
+            given_llm.text("tiny"), prompt_text, prompt_speech, sampler, max_token_text_ratio=2, prefix=prefix
+        )
+        return list(tokens), np.stack(rows)
+
+    expected, expected_rows = run(None)
+    before = [np.array(array) for layer in prefix.layers for array in layer.arrays]
+    for _ in range(2):
+        tokens, rows = run(prefix)
+        assert tokens == expected
+        assert_close(rows, expected_rows, 1e-4, "log-probabilities")
+    assert prefix.offset == 1 + len(prompt_text)
+    for old, new in zip(before, [array for layer in prefix.layers for array in layer.arrays], strict=True):
+        assert np.array_equal(old, np.array(new))
+
+
+def test_a_prefix_of_no_prompt_text_and_of_another_one() -> None:
+    model = tiny()
+    assert model.prefill_prefix([]).offset == 1
+    with pytest.raises(ValueError, match="prefix holds 3 positions, prompt_text needs 4"):
+        model.generate([1], [1, 2, 3], [], given_llm.pick, prefix=model.prefill_prefix([1, 2]))
+    with pytest.raises(ValueError, match=r"prompt_text\[1\] is 1000"):
+        model.prefill_prefix([1, 1000])
+
+
 def test_end_of_speech_is_forbidden_until_min_len_and_max_len_stops() -> None:
     flags: list[bool] = []
 

@@ -34,6 +34,11 @@ class LayerCache:
         room = mx.zeros((batch, heads, blocks * self.step, size), dtype=like.dtype)
         return room if buffer is None else mx.concatenate([buffer, room], axis=2)
 
+    @property
+    def arrays(self) -> list[mx.array]:
+        """What holds the memory; room for later positions included."""
+        return [array for array in (self._keys, self._values) if array is not None]
+
     def copy(self) -> LayerCache:
         twin = LayerCache()
         twin.offset = self.offset
@@ -67,6 +72,15 @@ class KVCache:
             raise ValueError(f"count is {count}, but the cache holds {self.offset} positions")
         for layer in self.layers:
             layer.offset -= count
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of keys and values."""
+        return sum(array.nbytes for layer in self.layers for array in layer.arrays)
+
+    def evaluate(self) -> None:
+        """Compute what is still pending."""
+        mx.eval([layer.arrays for layer in self.layers])
 
     def copy(self) -> KVCache:
         """An independent cache of the same positions; memory is shared until one of the two grows."""

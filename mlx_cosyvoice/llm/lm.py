@@ -91,6 +91,21 @@ class Qwen2LM(Module):
         parts = [self.sos, self.embed_text(words), self.task_id, self.embed_speech(speech)]
         return mx.concatenate(parts, axis=1)
 
+    def prefill_prefix(self, prompt_text: Sequence[int]) -> KVCache:
+        """What every utterance with this prompt text begins with, run once: [sos, prompt text].
+
+        Returns:
+            A cache of 1 + len(prompt_text) positions for `generate(..., prefix=)`, evaluated.
+
+        Raises:
+            ValueError: an id out of range, named with its place.
+        """
+        cache = self.make_cache()
+        words = self.embed_text(self._checked_text(prompt_text, "prompt_text"))
+        self.llm(mx.concatenate([self.sos, words], axis=1), cache)
+        cache.evaluate()
+        return cache
+
     def step(self, x: mx.array, cache: KVCache) -> mx.array:
         """Run [1, L, H] more positions; log-probabilities [1, V] (float32) of the token that follows the last one."""
         backbone = self.llm.model.model
@@ -107,23 +122,34 @@ class Qwen2LM(Module):
         *,
         min_token_text_ratio: float = 2,
         max_token_text_ratio: float = 20,
+        prefix: KVCache | None = None,
     ) -> Iterator[int]:
         """Speech tokens of `text` until a special id is drawn or there are max_token_text_ratio of them a text token.
 
         Before min_token_text_ratio tokens a text token the end of speech is forbidden; the other two special ids
-        are not, and end the run at any time.
+        are not, and end the run at any time. `prefix`, from `prefill_prefix(prompt_text)`, saves running those
+        positions again; it is not changed.
 
         Raises:
-            ValueError: `text` is empty, or an id is out of range (at once, not at the first token).
+            ValueError: `text` is empty, an id is out of range, or `prefix` is of another length than `prompt_text`
+                needs (at once, not at the first token).
         """
         if not len(text):
             raise ValueError("text is empty: give at least one text token")
         start = self.prompt(text, prompt_text, prompt_speech_token)
-        min_len, max_len = int(len(text) * min_token_text_ratio), int(len(text) * max_token_text_ratio)
-        return self._generate(start, sampler, min_len, max_len)
-
-    def _generate(self, x: mx.array, sampler: Sampler, min_len: int, max_len: int) -> Iterator[int]:
         cache = self.make_cache()
+        if prefix is not None:
+            expected = 1 + len(prompt_text)
+            if prefix.offset != expected:
+                raise ValueError(
+                    f"prefix holds {prefix.offset} positions, prompt_text needs {expected}: "
+                    "make it by prefill_prefix(prompt_text)"
+                )
+            start, cache = start[:, expected:], prefix.copy()
+        min_len, max_len = int(len(text) * min_token_text_ratio), int(len(text) * max_token_text_ratio)
+        return self._generate(start, cache, sampler, min_len, max_len)
+
+    def _generate(self, x: mx.array, cache: KVCache, sampler: Sampler, min_len: int, max_len: int) -> Iterator[int]:
         decoded: list[int] = []
         for index in range(max_len):
             token = sampler(self.step(x, cache)[0], decoded, index < min_len)
