@@ -1,0 +1,113 @@
+"""What turns speech tokens into audio: the interface of all schedules, and what they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+import mlx.core as mx
+
+#: Draws for one run of the vocoder: samples -> (rand_ini [1, 9] in [0, 1), sine_noise [1, samples, 9] standard normal).
+#: It is called once a run. A state that shall be continued twice with the same result needs one that gives the same
+#: draws again.
+SourceNoise = Callable[[int], tuple[mx.array, mx.array]]
+
+#: What a stream remembers between steps: a frozen object of the decoder's own, with evaluated arrays.
+State = Any
+
+
+@dataclass(frozen=True)
+class FlowPrompt:
+    """The voice that the flow continues.
+
+    Attributes:
+        prompt_token: [1, N] integer speech tokens; N may be 0.
+        prompt_feat: [1, 2N, 80] their mel.
+        embedding: [1, 192] of the speaker.
+
+    Raises:
+        ValueError: an array of another shape.
+    """
+
+    prompt_token: mx.array
+    prompt_feat: mx.array
+    embedding: mx.array
+
+    def __post_init__(self) -> None:
+        if self.prompt_token.ndim != 2 or self.prompt_token.shape[0] != 1:
+            raise ValueError(f"prompt_token must be [1, N], not {list(self.prompt_token.shape)}")
+        frames = 2 * self.tokens
+        if self.prompt_feat.ndim != 3 or self.prompt_feat.shape[:2] != (1, frames):
+            raise ValueError(
+                f"prompt_feat must be [1, {frames}, 80] for {self.tokens} prompt tokens (2 frames each), not "
+                f"{list(self.prompt_feat.shape)}"
+            )
+        if self.embedding.ndim != 2 or self.embedding.shape[0] != 1:
+            raise ValueError(f"embedding must be [1, 192], not {list(self.embedding.shape)}")
+
+    @property
+    def tokens(self) -> int:
+        """How many prompt tokens there are."""
+        return self.prompt_token.shape[1]
+
+
+class Decoder(Protocol):
+    """Speech tokens to samples, piece by piece. It keeps nothing itself: one decoder serves any number of streams.
+
+    `start` gives the state of a new utterance. As long as tokens come, `due` of them at a time are passed to `step`;
+    what is left when they end, be it nothing, goes to one last `step` with `final=True`.
+    """
+
+    def start(self, prompt: FlowPrompt, noise: SourceNoise) -> State:
+        """The state of an utterance of which nothing has been said."""
+
+    def due(self, state: State) -> int | None:
+        """How many new tokens the next step takes that is not final; None: everything is said at the end."""
+
+    def step(self, state: State, token: Sequence[int], *, final: bool) -> tuple[mx.array, State]:
+        """Say what `token`, the new tokens only, makes possible to say.
+
+        Returns:
+            float32 samples in [-1, 1], evaluated, maybe none; and the state to go on with. The old one stays as it
+            was and can be continued again.
+
+        Raises:
+            ValueError: a token that is none, another number of tokens than is due, or an utterance that has ended.
+        """
+
+
+def check_tokens(token: Sequence[int], vocab_size: int) -> tuple[int, ...]:
+    """The tokens as a tuple of int.
+
+    Raises:
+        ValueError: one lies outside the vocabulary; its place in `token` is told.
+    """
+    checked = tuple(map(int, token))
+    for place, value in enumerate(checked):
+        if not 0 <= value < vocab_size:
+            raise ValueError(f"token {place} of this step is {value}: speech tokens lie in 0..{vocab_size - 1}")
+    return checked
+
+
+def decode(decoder: Decoder, prompt: FlowPrompt, noise: SourceNoise, token: Iterable[int]) -> Iterator[mx.array]:
+    """Say one utterance while its tokens come.
+
+    Args:
+        decoder: says when how much is said.
+        prompt: the voice.
+        noise: draws for the vocoder.
+        token: read no further than the next piece needs.
+
+    Yields:
+        float32 samples [n], n > 0.
+    """
+    state, tokens, ended = decoder.start(prompt, noise), iter(token), False
+    while not ended:
+        due = decoder.due(state)
+        new = list(islice(tokens, due))
+        ended = due is None or len(new) < due
+        wav, state = decoder.step(state, new, final=ended)
+        if wav.size:
+            yield wav

@@ -1,0 +1,109 @@
+"""The official streaming: every hop runs the flow on all that was said so far, and speaks what is new of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.streaming.decoder import FlowPrompt, SourceNoise, check_tokens
+from mlx_cosyvoice.streaming.schedule import HopSchedule
+from mlx_cosyvoice.streaming.vocoder import StreamingVocoder, VocoderTail
+from mlx_cosyvoice.vocoder import HiFTGenerator
+
+
+@dataclass(frozen=True)
+class OfficialState:
+    """A stream between two hops.
+
+    Attributes:
+        prompt: the voice.
+        noise: draws for the vocoder.
+        token: all tokens that have come.
+        spoken: how many of them have been spoken; the vocoder holds back the end of their audio.
+        hops: how many hops there were.
+        tail: what the vocoder goes on with; None before the first hop.
+        ended: the last piece has been spoken.
+    """
+
+    prompt: FlowPrompt
+    noise: SourceNoise
+    token: tuple[int, ...] = ()
+    spoken: int = 0
+    hops: int = 0
+    tail: VocoderTail | None = None
+    ended: bool = False
+
+
+class OfficialDecoder:
+    """`cosyvoice.cli.model.CosyVoice2Model.tts` with `stream=True`.
+
+    Hops attend in chunks and hold the lookahead back. The last piece runs with full attention over everything, so its
+    mel would say a little else about the past too; as upstream, only what is new of it is spoken. The work of a hop
+    grows with the length of the utterance.
+
+    Args:
+        flow: speech tokens to mel.
+        hift: mel to samples.
+        n_timesteps: Euler steps of the flow.
+    """
+
+    def __init__(self, flow: CausalMaskedDiffWithXvec, hift: HiFTGenerator, *, n_timesteps: int = 10) -> None:
+        if n_timesteps < 1:
+            raise ValueError(f"n_timesteps must be at least 1, not {n_timesteps}")
+        self.flow, self.n_timesteps = flow, n_timesteps
+        self.vocoder = StreamingVocoder(hift)
+        self.schedule = HopSchedule(lookahead=flow.pre_lookahead_len)
+
+    def start(self, prompt: FlowPrompt, noise: SourceNoise) -> OfficialState:
+        """The state of an utterance of which nothing has been said."""
+        return OfficialState(prompt, noise)
+
+    def due(self, state: OfficialState) -> int:
+        """The new tokens of the next hop; those of the first one include the lookahead, which stays ahead."""
+        hop = self.schedule.hop(state.hops, state.prompt.tokens)
+        return state.spoken + hop + self.schedule.lookahead - len(state.token)
+
+    def step(self, state: OfficialState, token: Sequence[int], *, final: bool) -> tuple[mx.array, OfficialState]:
+        """Speak one hop or, with `final=True`, all the rest.
+
+        Args:
+            state: of the stream.
+            token: exactly `due(state)` new tokens; in the final step any number, also none.
+            final: no more tokens will come.
+
+        Returns:
+            float32 samples [n] and the new state. n is 0 only if the utterance has no tokens at all.
+
+        Raises:
+            ValueError: a token outside the vocabulary, another number of tokens than is due, an utterance that has
+                ended, or one that is too long for the flow's noise (300 s with the prompt).
+        """
+        if state.ended:
+            raise ValueError("the utterance has ended with its final step: start another one")
+        new, due = check_tokens(token, self.flow.vocab_size), self.due(state)
+        if not final and len(new) != due:
+            raise ValueError(f"a step that is not final takes {due} new tokens, not {len(new)}")
+        heard = state.token + new
+        if not heard:
+            return mx.zeros((0,)), OfficialState(state.prompt, state.noise, ended=True)
+        mel = self._new_frames(state, heard, final)
+        wav, tail = self.vocoder.step(mel, state.tail, state.noise, final=final)
+        mx.eval(wav, *([tail.mel, tail.source, tail.speech] if tail else []))
+        spoken = len(heard) if final else len(heard) - self.schedule.lookahead
+        return wav, OfficialState(state.prompt, state.noise, heard, spoken, state.hops + 1, tail, ended=final)
+
+    def _new_frames(self, state: OfficialState, heard: tuple[int, ...], final: bool) -> mx.array:
+        """The mel [1, T, 80] of what has not been spoken yet."""
+        mel = self.flow(
+            mx.array([heard], dtype=mx.int32),
+            state.prompt.prompt_token,
+            state.prompt.prompt_feat,
+            state.prompt.embedding,
+            streaming=not final,
+            finalize=final,
+            n_timesteps=self.n_timesteps,
+        )
+        return mel[:, state.spoken * self.flow.token_mel_ratio :]

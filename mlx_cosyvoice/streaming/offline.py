@@ -1,0 +1,120 @@
+"""No streaming: the whole utterance at once, with full attention, and at another speed if that is wanted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.streaming.decoder import FlowPrompt, SourceNoise, check_tokens
+from mlx_cosyvoice.streaming.vocoder import StreamingVocoder
+from mlx_cosyvoice.vocoder import HiFTGenerator
+
+#: Beyond these speech cannot be understood any more, so another value is taken for a mistake.
+SLOWEST, FASTEST = 0.25, 4.0
+
+
+def check_speed(speed: float) -> float:
+    """`speed` as a float.
+
+    Raises:
+        ValueError: it is not a number from 0.25 to 4.
+    """
+    if not (math.isfinite(speed) and SLOWEST <= speed <= FASTEST):
+        raise ValueError(f"speed must be from {SLOWEST:g} to {FASTEST:g} (1 is as it was learned), not {speed}")
+    return float(speed)
+
+
+def change_speed(mel: mx.array, speed: float) -> mx.array:
+    """Speak faster or slower at the same pitch: resample a mel in time, linearly.
+
+    Args:
+        mel: [1, T, 80], T >= 1.
+        speed: 2 speaks twice as fast.
+
+    Returns:
+        [1, int(T / speed), 80], at least one frame; as torch's F.interpolate(mode="linear", align_corners=False).
+
+    Raises:
+        ValueError: a speed that is not from 0.25 to 4.
+    """
+    frames = mel.shape[1]
+    wanted = max(1, int(frames / check_speed(speed)))
+    if wanted == frames:
+        return mel
+    # float32 positions, as torch has them
+    step = np.float32(frames) / np.float32(wanted)
+    position = np.maximum(step * (np.arange(wanted, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
+    left = np.minimum(position.astype(np.int32), frames - 1)
+    right = np.minimum(left + 1, frames - 1)
+    weight = mx.array(position - left.astype(np.float32))[:, None]
+    return mel[:, mx.array(left)] * (1 - weight) + mel[:, mx.array(right)] * weight
+
+
+@dataclass(frozen=True)
+class OfflineState:
+    """An utterance that is being collected. `token`: all that have come."""
+
+    prompt: FlowPrompt
+    noise: SourceNoise
+    token: tuple[int, ...] = ()
+    ended: bool = False
+
+
+class OfflineDecoder:
+    """`cosyvoice.cli.model.CosyVoice2Model.tts` with `stream=False`: tokens are collected and spoken at the end.
+
+    Args:
+        flow: speech tokens to mel.
+        hift: mel to samples.
+        n_timesteps: Euler steps of the flow.
+        speed: of speech, from 0.25 to 4.
+    """
+
+    def __init__(
+        self, flow: CausalMaskedDiffWithXvec, hift: HiFTGenerator, *, n_timesteps: int = 10, speed: float = 1.0
+    ) -> None:
+        if n_timesteps < 1:
+            raise ValueError(f"n_timesteps must be at least 1, not {n_timesteps}")
+        self.flow, self.n_timesteps, self.speed = flow, n_timesteps, check_speed(speed)
+        self.vocoder = StreamingVocoder(hift)
+
+    def start(self, prompt: FlowPrompt, noise: SourceNoise) -> OfflineState:
+        """The state of an utterance without tokens."""
+        return OfflineState(prompt, noise)
+
+    def due(self, state: OfflineState) -> None:
+        """Everything is said at the end."""
+        return None
+
+    def step(self, state: OfflineState, token: Sequence[int], *, final: bool) -> tuple[mx.array, OfflineState]:
+        """Collect any number of tokens or, with `final=True`, speak all.
+
+        Returns:
+            float32 samples [n], 480 a mel frame; none if the step is not final or no token has come. And the new state.
+
+        Raises:
+            ValueError: a token outside the vocabulary, an utterance that has ended, or one that is too long for the
+                flow's noise (300 s with the prompt).
+        """
+        if state.ended:
+            raise ValueError("the utterance has ended with its final step: start another one")
+        state = replace(state, token=state.token + check_tokens(token, self.flow.vocab_size), ended=final)
+        if not final or not state.token:
+            return mx.zeros((0,)), state
+        mel = self.flow(
+            mx.array([state.token], dtype=mx.int32),
+            state.prompt.prompt_token,
+            state.prompt.prompt_feat,
+            state.prompt.embedding,
+            streaming=False,
+            finalize=True,
+            n_timesteps=self.n_timesteps,
+        )
+        wav, _ = self.vocoder.step(change_speed(mel, self.speed), None, state.noise, final=True)
+        mx.eval(wav)
+        return wav, state
