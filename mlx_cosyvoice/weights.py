@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,8 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config, from_dict
+from mlx_cosyvoice.mixed import keep_float32
+from mlx_cosyvoice.quantize import Quantization, layer_quantization, pack_layers, packed_layers
 
 MODEL_TYPE = "cosyvoice2"
 CONFIG = "config.json"
@@ -22,6 +25,9 @@ COMPONENTS = ("llm", "flow", "hift", "campplus", "speech_tokenizer")
 
 #: Name of a dtype in config.json -> MLX's.
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
+
+#: Float32 in every model: the noise that every official synthesis starts from.
+ALWAYS_FLOAT32 = ("flow.decoder.rand_noise",)
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -50,9 +56,10 @@ def read_config(folder: str | Path) -> tuple[CosyVoice2Config, dict[str, Any]]:
     """The network's sizes, and what else `config.json` says.
 
     Returns:
-        The config, and a dict with `format_version` (int), `components` (list of names out of `COMPONENTS`) and
-        `dtypes` (component -> "float32", "float16" or "bfloat16"). Sizes of components that the folder lacks are
-        defaults.
+        The config, and a dict with `format_version` (int), `components` (list of names out of `COMPONENTS`),
+        `dtypes` (component -> "float32", "float16" or "bfloat16"), `layer_dtypes` (path of a module that is an
+        exception -> "float32") and `quantization` (as `mlx_cosyvoice.quantize` describes it; None if nothing is
+        packed). Sizes of components that the folder lacks are defaults.
 
     Raises:
         ModelFolderError: no such folder, no config.json, or one that this version cannot read.
@@ -80,7 +87,7 @@ def read_config(folder: str | Path) -> tuple[CosyVoice2Config, dict[str, Any]]:
         config = from_dict(CosyVoice2Config, content)
     except TypeError as error:
         raise ModelFolderError(f"{path}: {error}") from error
-    return config, {"format_version": version, **_read_components(path, content)}
+    return config, {"format_version": version, **_read_components(path, content), **_read_precision(path, content)}
 
 
 def _read_components(path: Path, content: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +97,20 @@ def _read_components(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(dtypes, dict) or any(dtypes.get(name) not in DTYPES for name in components):
         raise ModelFolderError(f"{path}: dtypes must give one of {', '.join(DTYPES)} for each component: {dtypes!r}")
     return {"components": components, "dtypes": {name: dtypes[name] for name in components}}
+
+
+def _read_precision(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    layers, quantization = content.get("layer_dtypes", {}), content.get("quantization")
+    if not isinstance(layers, dict) or any(dtype != "float32" for dtype in layers.values()):
+        raise ModelFolderError(f"{path}: layer_dtypes must map paths of modules to 'float32', not {layers!r}")
+    if quantization is not None and not isinstance(quantization, dict):
+        raise ModelFolderError(f"{path}: quantization must be an object with group_size and bits: {quantization!r}")
+    for layer in ("", *(quantization or {})):
+        try:
+            layer_quantization(quantization or {}, layer)
+        except ValueError as error:
+            raise ModelFolderError(f"{path}: quantization: {error}. Upgrade mlx-cosyvoice or convert again.") from error
+    return {"layer_dtypes": layers, "quantization": quantization}
 
 
 def weight_files(folder: str | Path) -> list[Path]:
@@ -154,24 +175,81 @@ def load_weights(folder: str | Path) -> dict[str, mx.array]:
     return weights
 
 
-def load_component(model: M, folder: str | Path, name: str) -> M:
+def load_component(model: M, folder: str | Path, name: str, *, dtype: str | None = None) -> M:
     """Fill `model` with the weights of one component, checked in both directions.
 
     Args:
-        model: the component's module, built for the folder's config.
+        model: the component's module, built for the folder's config. Layers that the folder holds packed are put in
+            the place of its own.
         folder: a model folder.
         name: one of `COMPONENTS`.
+        dtype: compute in this instead of what the folder holds, packed and mixed weights too; a key of `DTYPES`.
 
     Returns:
         `model`, in evaluation mode, with the dtype that the folder has.
 
     Raises:
         ModelFolderError: the folder lacks the component, or keys or shapes do not fit; all are named.
+        ValueError: `dtype` is not known.
     """
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    _, meta = read_config(folder)
     prefix = f"{name}."
     weights = {k.removeprefix(prefix): v for k, v in load_weights(folder).items() if k.startswith(prefix)}
     if not weights:
         raise ModelFolderError(f"{folder}: has no weights of {name!r}. Convert the checkpoint with that component.")
+    packed = _packed(folder, prefix, weights, meta["quantization"])
+    stored = DTYPES[meta["dtypes"].get(name, "float32")]
+    if dtype is None:
+        try:
+            pack_layers(model, packed)
+        except KeyError as error:
+            raise ModelFolderError(
+                f"{folder}: {prefix}{error.args[0]} is quantised, but the network has no such layer of that size. "
+                "Convert it again."
+            ) from error
+        weights = {k: v.astype(stored) if k.endswith((".scales", ".biases")) else v for k, v in weights.items()}
+    else:
+        weights = unpacked_weights(weights, packed)
+        weights = {k: v if prefix + k in ALWAYS_FLOAT32 else v.astype(DTYPES[dtype]) for k, v in weights.items()}
+    _check_fit(model, weights, folder, prefix)
+    model.load_weights(list(weights.items()), strict=True)
+    if dtype is None:
+        kept = [path.removeprefix(prefix) for path in meta["layer_dtypes"] if path.startswith(prefix)]
+        keep_float32(model, kept, stored)
+    model.eval()
+    return model
+
+
+def _packed(
+    folder: str | Path, prefix: str, weights: dict[str, mx.array], settings: dict[str, Any] | None
+) -> dict[str, Quantization]:
+    """Path -> how it is packed, of the packed layers among the weights."""
+    layers = {path: layer_quantization(settings or {}, prefix + path) for path in packed_layers(weights)}
+    unknown = sorted(prefix + path for path, quantization in layers.items() if settings is None or quantization is None)
+    if unknown:
+        raise ModelFolderError(
+            f"{Path(folder) / CONFIG}: quantization does not tell how these layers are packed: {_few(unknown)}. "
+            "Convert or download the model again."
+        )
+    parts = [f"{path}.{part}" for path in layers for part in ("weight", "biases")]
+    lacking = [prefix + part for part in parts if part not in weights]
+    if lacking:
+        raise ModelFolderError(f"{folder}: the weights do not fit (missing: {_few(lacking)}). Convert it again.")
+    return {path: quantization for path, quantization in layers.items() if quantization is not None}
+
+
+def unpacked_weights(weights: dict[str, mx.array], packed: Mapping[str, Quantization]) -> dict[str, mx.array]:
+    """The same weights with the packed ones in full, in float32."""
+    full = dict(weights)
+    for path, quantization in packed.items():
+        parts = (full.pop(f"{path}.{part}") for part in ("weight", "scales", "biases"))
+        full[f"{path}.weight"] = quantization.unpack(*parts)
+    return full
+
+
+def _check_fit(model: nn.Module, weights: dict[str, mx.array], folder: str | Path, prefix: str) -> None:
     parameters: list[tuple[str, mx.array]] = tree_flatten(model.parameters())  # type: ignore[assignment]
     expected = {key: value.shape for key, value in parameters}
     missing = [prefix + key for key in sorted(expected.keys() - weights.keys())]
@@ -188,6 +266,3 @@ def load_component(model: M, folder: str | Path, name: str) -> M:
     ]
     if problems:
         raise ModelFolderError(f"{folder}: the weights do not fit ({'; '.join(problems)}). Convert it again.")
-    model.load_weights(list(weights.items()), strict=True)
-    model.eval()
-    return model

@@ -101,7 +101,8 @@ def test_what_a_later_version_adds_is_dropped(folder: Path) -> None:
     with_config(folder, flow={"vocab_size": 5, "new": 1}, extra={}, dtypes={"flow": "float32", "more": "int4"})
     config, meta = read_config(folder)
     assert config.flow.vocab_size == 5
-    assert meta == {"format_version": 1, "components": ["flow"], "dtypes": {"flow": "float32"}}
+    stored = {"format_version": 1, "components": ["flow"], "dtypes": {"flow": "float32"}}
+    assert meta == {**stored, "layer_dtypes": {}, "quantization": None}
 
 
 def write_text(name: str, text: str) -> Callable[[Path], object]:

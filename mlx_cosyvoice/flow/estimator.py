@@ -14,6 +14,7 @@ import mlx.nn as nn
 from mlx_cosyvoice.config import EstimatorConfig
 from mlx_cosyvoice.flow.attention import Attention
 from mlx_cosyvoice.flow.embedding import SinusoidalPosEmb, TimestepEmbedding
+from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.nn import Conv1d, Identity, Mish, Module, Sequential
 
 
@@ -128,7 +129,7 @@ class CausalConditionalDecoder(Module):
     @property
     def dtype(self) -> mx.Dtype:
         """Of the activations."""
-        return self.final_proj.weight.dtype
+        return outer_dtype(self.final_proj)
 
     def __call__(
         self, x: mx.array, mu: mx.array, t: mx.array, spks: mx.array, cond: mx.array, *, mask: mx.array | None

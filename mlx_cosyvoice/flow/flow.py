@@ -9,6 +9,7 @@ import numpy as np
 from mlx_cosyvoice.config import FlowConfig
 from mlx_cosyvoice.flow.cfm import CausalConditionalCFM
 from mlx_cosyvoice.flow.encoder import UpsampleConformerEncoder
+from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.nn import Module
 
 
@@ -60,7 +61,7 @@ class CausalMaskedDiffWithXvec(Module):
             ValueError: shapes that do not fit each other, a token outside the vocabulary, or no token to speak.
         """
         self._check(token, prompt_token, prompt_feat, finalize)
-        dtype = self.encoder.after_norm.weight.dtype
+        dtype = outer_dtype(self.encoder.after_norm)
         spks = self.spk_embed_affine_layer(normalized(embedding.astype(mx.float32)).astype(dtype))
         tokens = mx.concatenate([prompt_token.astype(mx.int32), token.astype(mx.int32)], axis=1)
         highest = int(np.max(np.array(tokens)))

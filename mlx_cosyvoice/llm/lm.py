@@ -17,6 +17,7 @@ from mlx_cosyvoice.llm.bistream import Bistream
 from mlx_cosyvoice.llm.cache import KVCache
 from mlx_cosyvoice.llm.qwen2 import Qwen2Encoder
 from mlx_cosyvoice.llm.sampling import SPECIAL_TOKENS
+from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.nn import Module
 
 #: (log-probabilities [V], tokens so far, whether the end of speech is forbidden) -> token id.
@@ -109,7 +110,7 @@ class Qwen2LM(Module):
     def step(self, x: mx.array, cache: KVCache) -> mx.array:
         """Run [1, L, H] more positions; log-probabilities [1, V] (float32) of the token that follows the last one."""
         backbone = self.llm.model.model
-        hidden = self.llm(x.astype(backbone.norm.weight.dtype), cache)
+        hidden = self.llm(x.astype(outer_dtype(backbone.norm)), cache)
         logits = self.llm_decoder(hidden[:, -1]).astype(mx.float32)
         return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
 

@@ -10,6 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_cosyvoice.config import HiFTConfig
+from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.nn import Conv1d, ConvTranspose1d, Module
 from mlx_cosyvoice.vocoder.f0_predictor import ConvRNNF0Predictor
 from mlx_cosyvoice.vocoder.resblock import ResBlock
@@ -79,7 +80,7 @@ class HiFTGenerator(Module):
 
     def decode(self, mel: mx.array, source: mx.array) -> mx.array:
         """mel [B, T, 80] and source [B, 480 T, 1] to wav [B, 480 T], float32, within +-audio_limit."""
-        dtype = self.conv_pre.weight.dtype
+        dtype = outer_dtype(self.conv_pre)
         x = self.conv_pre(mel.astype(dtype))
         spectrum = self.stft.forward(source.squeeze(-1)).astype(dtype)
         kernels = len(self.config.resblock_kernel_sizes)
