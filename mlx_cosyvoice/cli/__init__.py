@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 import mlx_cosyvoice
-from mlx_cosyvoice.cli import info
+from mlx_cosyvoice.cli import info, voices
 
 #: Each has `NAME`, `HELP`, `add_arguments(parser)` and `run(arguments)`.
-COMMANDS = (info,)
+COMMANDS = (voices, info)
 
 
 def _parser() -> argparse.ArgumentParser:

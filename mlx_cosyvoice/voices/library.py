@@ -85,11 +85,18 @@ class VoiceLibrary:
         except FileExistsError:
             if not self.folder.is_dir():
                 raise VoiceError(f"{self.folder}: is not a folder, so it cannot be a library of voices") from None
-            raise VoiceError(
-                f"the library has a voice {path.stem!r} already; give force=True (--force) to replace it, or another "
-                "name"
-            ) from None
+            raise _taken([path.stem]) from None
         return path
+
+    def ensure_free(self, *names: str) -> None:
+        """Learn before long work, or before the first of several, that voices cannot be added.
+
+        Raises:
+            VoiceError: one of the names cannot be a voice's, or there are voices of these names; all are listed.
+        """
+        taken = [path.stem for path in map(self.path, names) if path.is_file()]
+        if taken:
+            raise _taken(taken)
 
     def get(self, name: str) -> Voice:
         """Read the voice `name`.
@@ -141,3 +148,9 @@ class VoiceLibrary:
         question = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
         more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
         return f"{question}It has {', '.join(names[:_LISTED])}{more}"
+
+
+def _taken(names: list[str]) -> VoiceError:
+    return VoiceError(
+        f"the library has {', '.join(map(repr, names))} already; give force=True (--force) to replace, or another name"
+    )

@@ -47,9 +47,9 @@ class Voice:
         VoiceError: an array has a wrong shape or type, or values that are out of range or not finite; named.
     """
 
-    prompt_token: np.ndarray
-    prompt_feat: np.ndarray
-    embedding: np.ndarray
+    prompt_token: np.ndarray = field(repr=False)
+    prompt_feat: np.ndarray = field(repr=False)
+    embedding: np.ndarray = field(repr=False)
     transcript: str = ""
     prompt_text: tuple[int, ...] | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
