@@ -193,12 +193,13 @@ def test_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     if force:
         path.write_bytes(b"precious")
 
-    def full(self: Path, data: memoryview) -> int:
-        with self.open("wb") as file:
-            file.write(data[:100])
-        raise OSError(28, "No space left on device", str(self))
+    def full(descriptor: int, data: memoryview, position: int) -> int:
+        if position + len(data) > 1000:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, data, position)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(OSError, match="No space left"):
         write_wav(path, tone(24000), 24000, force=force)
     assert os.listdir(tmp_path) == (["out.wav"] if force else [])

@@ -5,15 +5,22 @@ from mlx_cosyvoice.audio.fbank import kaldi_fbank, mean_normalise
 from mlx_cosyvoice.audio.load import MAX_PROMPT_SECONDS, load_audio
 from mlx_cosyvoice.audio.log_mel import log_mel_spectrogram
 from mlx_cosyvoice.audio.mel import mel_spectrogram
+from mlx_cosyvoice.audio.player import PlaybackError, Player
 from mlx_cosyvoice.audio.write import write_wav
+from mlx_cosyvoice.audio.writer import AudioWriter, check_audio_target, open_audio
 
 __all__ = [
     "MAX_PROMPT_SECONDS",
     "AudioError",
+    "AudioWriter",
+    "PlaybackError",
+    "Player",
+    "check_audio_target",
     "kaldi_fbank",
     "load_audio",
     "log_mel_spectrogram",
     "mean_normalise",
     "mel_spectrogram",
+    "open_audio",
     "write_wav",
 ]
