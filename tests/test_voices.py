@@ -53,7 +53,7 @@ def test_arrays_are_copied_converted_and_read_only() -> None:
 def test_mlx_takes_its_arrays_and_gives_them() -> None:
     voice = make_voice()
     assert mx.array_equal(mx.array(voice.prompt_token), mx.array(np.array(voice.prompt_token)))
-    given = {name: mx.array(getattr(voice, name)) for name in TENSORS}
+    given: dict[str, Any] = {name: mx.array(getattr(voice, name)) for name in TENSORS}
     assert_same_voice(dataclasses.replace(voice, **given), voice)
 
 
@@ -187,7 +187,7 @@ def test_a_broken_link_is_not_replaced_unasked(tmp_path: Path) -> None:
 
 
 def test_where_it_cannot_be_saved(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="the folder .*nowhere does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"the folder .*nowhere does not exist"):
         make_voice().save(tmp_path / "nowhere" / "v")
     with pytest.raises(IsADirectoryError, match="is a folder"):
         make_voice().save(tmp_path, force=True)

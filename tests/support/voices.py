@@ -13,7 +13,7 @@ from mlx_cosyvoice.voices import Voice
 def make_voice(seed: int = 0, tokens: int = 7, **given: Any) -> Voice:
     """A voice of random numbers."""
     draw = np.random.default_rng(seed)
-    values = {
+    values: dict[str, Any] = {
         "prompt_token": draw.integers(0, 6561, (1, tokens), dtype=np.int32),
         "prompt_feat": draw.standard_normal((1, 2 * tokens, 80), dtype=np.float32),
         "embedding": draw.standard_normal((1, 192), dtype=np.float32),
