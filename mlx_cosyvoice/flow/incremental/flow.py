@@ -1,0 +1,189 @@
+"""The incremental flow: tokens of a hop in, mel frames of that hop out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_cosyvoice.flow.cfm import euler_schedule, with_unconditioned
+from mlx_cosyvoice.flow.flow import CausalMaskedDiffWithXvec, normalized
+from mlx_cosyvoice.flow.incremental.encoder import IncrementalEncoder
+from mlx_cosyvoice.flow.incremental.estimator import IncrementalEstimator
+from mlx_cosyvoice.flow.incremental.memory import Past
+from mlx_cosyvoice.flow.incremental.state import FlowState, Prompt
+
+Final = Literal["causal", "full"]
+STATE_DTYPES = (mx.float32, mx.float16, mx.bfloat16)
+
+
+class IncrementalFlow:
+    """Computes what `flow(..., streaming=True)` yields, each chunk of 25 tokens once.
+
+    Args:
+        flow: the stage. Its weights must not be changed afterwards.
+        n_timesteps: Euler steps.
+        state_dtype: of the kept keys and values: float32, float16 or bfloat16; None for that of the weights.
+        left_context_chunks: how many chunks before its own a frame or token may attend to (the official
+            `num_decoding_left_chunks`), which bounds the state and the cost of a hop; None for all, which is exact.
+        noise: [1, >= frames, 80] to start from; None for the official one.
+
+    Raises:
+        ValueError: another dtype, a negative context, n_timesteps less than 1, or a network whose encoder and estimator
+            do not attend in the same chunks.
+    """
+
+    def __init__(
+        self,
+        flow: CausalMaskedDiffWithXvec,
+        *,
+        n_timesteps: int = 10,
+        state_dtype: mx.Dtype | None = None,
+        left_context_chunks: int | None = None,
+        noise: mx.array | None = None,
+    ) -> None:
+        if state_dtype is not None and state_dtype not in STATE_DTYPES:
+            raise ValueError(f"state_dtype must be float32, float16, bfloat16 or None, not {state_dtype}")
+        if left_context_chunks is not None and left_context_chunks < 0:
+            raise ValueError(f"left_context_chunks must be 0 or more, or None for all, not {left_context_chunks}")
+        self.flow, self.n_timesteps, self.noise = flow, n_timesteps, noise
+        self.state_dtype, self.left_context_chunks = state_dtype, left_context_chunks
+        #: Tokens of a chunk, and how many after it must be known.
+        self.chunk, self.lookahead = flow.encoder.static_chunk_size, flow.pre_lookahead_len
+        self.ratio = flow.token_mel_ratio
+        self._schedule = euler_schedule(n_timesteps)
+        self._encoder = IncrementalEncoder(flow.encoder)
+        self._estimator = IncrementalEstimator(flow.decoder.estimator, [t for t, _ in self._schedule])
+        if self._estimator.chunk != self.chunk * self.ratio:
+            raise ValueError(
+                f"the encoder's chunks of {self.chunk} tokens and the estimator's of {self._estimator.chunk} frames "
+                f"differ (a token has {self.ratio} frames): such a network cannot be computed chunk by chunk"
+            )
+
+    def start(self, prompt: Prompt) -> FlowState:
+        """The state before the first token, with every chunk computed that depends on the prompt only.
+
+        Two utterances of one voice can start from the same state.
+
+        Raises:
+            ValueError: a prompt of the wrong shapes.
+        """
+        token = mx.array(prompt.prompt_token)
+        self.flow._check(mx.zeros((1, 1), mx.int32), token, prompt.prompt_feat, finalize=True)
+        ids = self._checked(np.array(token)[0].tolist())
+        dtype = self.flow.encoder.after_norm.weight.dtype
+        embedding = normalized(prompt.embedding.astype(mx.float32)).astype(dtype)
+        ready = self._ready(len(ids))
+        frames = ready * self.ratio
+        state = FlowState(
+            prompt=prompt,
+            spks=self.flow.spk_embed_affine_layer(embedding),
+            tokens=ids,
+            computed=0,
+            encoder=self._encoder.start(ready, self.state_dtype),
+            solver=tuple(self._estimator.start(frames, self.state_dtype) for _ in self._schedule),
+        )
+        _, state = self._advanced(state, ready)
+        for past in (state.encoder, *state.solver):
+            past.seal()
+        mx.eval(list(state.arrays()))
+        return state
+
+    def step(self, state: FlowState, token: Sequence[int], *, final: Final | None = None) -> tuple[mx.array, FlowState]:
+        """The mel that `token` make possible.
+
+        Args:
+            state: of the utterance so far; it stays as it is.
+            token: the next speech tokens, any number of them. Negative ones are taken for 0, as in the official code.
+            final: None while more tokens follow: every chunk is computed whose tokens and 3 more are known. "causal"
+                ends the utterance in the same way, with chunked attention; "full" ends it as the official code does,
+                by one run with full attention over everything, of which the frames not yet spoken are returned.
+
+        Returns:
+            The new frames [1, frames, 80] float32 (there may be none), and the state after them.
+
+        Raises:
+            ValueError: a token outside the vocabulary, an unknown `final`, an utterance that has ended already or ends
+                without a token, or more frames than there is noise for (300 s with the official one).
+        """
+        if final not in (None, "causal", "full"):
+            raise ValueError(f'final must be None, "causal" or "full", not {final!r}')
+        if state.finished:
+            raise ValueError("this utterance has ended: start a new one with start()")
+        state = dataclasses.replace(state, tokens=state.tokens + self._checked(token))
+        if final is None:
+            return self._advanced(state, self._ready(len(state.tokens)))
+        if len(state.tokens) == state.prompt_tokens:
+            raise ValueError("the utterance ends without a token: nothing is left to speak")
+        if final == "causal":
+            mel, _ = self._advanced(state, len(state.tokens))
+        else:
+            mel = self._whole(state)
+        nothing = Past((), ())
+        return mel, dataclasses.replace(
+            state, computed=len(state.tokens), encoder=nothing, solver=(nothing,) * self.n_timesteps, finished=True
+        )
+
+    def _checked(self, token: Sequence[int]) -> tuple[int, ...]:
+        highest = max(token, default=0)
+        if highest >= self.flow.vocab_size:
+            raise ValueError(f"speech token {highest} is outside the vocabulary of {self.flow.vocab_size}")
+        return tuple(max(int(each), 0) for each in token)
+
+    def _ready(self, known: int) -> int:
+        """How many of `known` tokens lie in chunks whose lookahead is known."""
+        return max(known - self.lookahead, 0) // self.chunk * self.chunk
+
+    def _advanced(self, state: FlowState, end: int) -> tuple[mx.array, FlowState]:
+        """The frames of the tokens up to `end`, without the prompt's."""
+        mels = [mx.zeros((1, 0, self.flow.decoder.rand_noise.shape[2]))]
+        while state.computed < end:
+            mel, state = self._chunk(state, min(state.computed + self.chunk, end))
+            mels.append(mel)
+        return mx.concatenate(mels, axis=1), state
+
+    def _chunk(self, state: FlowState, end: int) -> tuple[mx.array, FlowState]:
+        """The frames of the tokens up to `end`, which closes the chunk or the utterance, without the prompt's."""
+        start, left = state.computed, self.left_context_chunks
+        tokens = mx.array([state.tokens[start : end + self.lookahead]], mx.int32)
+        embedded = self.flow.input_embedding(tokens)
+        features, encoder = self._encoder.step(
+            state.encoder, embedded[:, : end - start], embedded[:, end - start :], left
+        )
+        mu = self.flow.encoder_proj(features)
+        span = slice(start * self.ratio, end * self.ratio)
+        cond = state.prompt.prompt_feat[:, span].astype(mu.dtype)
+        cond = mx.pad(cond, [(0, 0), (0, mu.shape[1] - cond.shape[1]), (0, 0)])
+        spks = mx.broadcast_to(state.spks[:, None], (1, mu.shape[1], state.spks.shape[1]))
+        given = with_unconditioned(mx.concatenate([mu, spks, cond], axis=-1))
+        mx.eval(given, list(encoder.arrays()))
+
+        x = self.flow.decoder.starting_noise(span.stop, self.noise)[:, span.start :]
+        rate = self.flow.decoder.inference_cfg_rate
+        solver = []
+        for index, (past, (_, dt)) in enumerate(zip(state.solver, self._schedule, strict=True)):
+            both = mx.concatenate([mx.broadcast_to(x.astype(mu.dtype), (2, *x.shape[1:])), given], axis=-1)
+            velocity, renewed = self._estimator.step(past, both, index, left)
+            velocity = velocity.astype(mx.float32)
+            x = x + dt * ((1 + rate) * velocity[:1] - rate * velocity[1:])
+            mx.eval(x, list(renewed.arrays()))  # bounds the graph, and lets the next write reuse the memory
+            solver.append(renewed)
+        mel = x[:, max(state.prompt_tokens * self.ratio - span.start, 0) :]
+        return mel, dataclasses.replace(state, computed=end, encoder=encoder, solver=tuple(solver))
+
+    def _whole(self, state: FlowState) -> mx.array:
+        prompt = state.prompt
+        mel = self.flow(
+            mx.array([state.tokens[state.prompt_tokens :]], mx.int32),
+            prompt.prompt_token,
+            prompt.prompt_feat,
+            prompt.embedding,
+            streaming=False,
+            finalize=True,
+            n_timesteps=self.n_timesteps,
+            noise=self.noise,
+        )
+        return mel[:, max(state.computed - state.prompt_tokens, 0) * self.ratio :]

@@ -1,0 +1,139 @@
+"""What bounds the state of the incremental flow: half precision, and attention to the last chunks only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import torch
+
+from mlx_cosyvoice.flow.incremental import IncrementalFlow
+from mlx_cosyvoice.flow.incremental.keys import Buffer, KeysValues
+from reference import flow as reference_flow
+from reference import flow_decoder, upsample_encoder
+from tests.support import flow as support
+from tests.support.golden import as_torch, assert_close, recipe_state_dict
+from tests.support.incremental import in_pieces, incremental, prompt, speech, whole
+
+STEPS = 2
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_left_context_is_that_of_the_official_mask(left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The official `subsequent_chunk_mask` with `num_left_chunks`, in the encoder and in the estimator."""
+
+    def limited(length: int, size: int, device: torch.device) -> torch.Tensor:
+        chunk = torch.arange(length, device=device) // size
+        return (chunk[None] <= chunk[:, None]) & (chunk[None] >= chunk[:, None] - left)
+
+    reference = reference_flow.build(support.config_dict("tiny"))
+    reference.load_state_dict(as_torch(recipe_state_dict("flow.tiny")), strict=True)
+    voice, token = prompt(60), speech(140)
+    given = [np.array(each) for each in (voice.prompt_token, voice.prompt_feat, voice.embedding)]
+    arguments = [torch.from_numpy(each) for each in (np.array([token]), given[0].astype(np.int64), *given[1:])]
+    how: dict[str, Any] = {"streaming": True, "finalize": True, "n_timesteps": STEPS}
+    exact = reference.inference(*arguments, **how)
+    for module in (upsample_encoder, flow_decoder):
+        monkeypatch.setattr(module, "chunk_mask", limited)
+    expected = reference.inference(*arguments, **how)
+    flow = incremental(n_timesteps=STEPS, left_context_chunks=left)
+    mels, _ = in_pieces(flow, flow.start(voice), token, [50, 25], "causal")
+    mel = np.concatenate(mels, axis=1).transpose(0, 2, 1)
+    assert_close(mel, expected.numpy(), 1e-3, f"{left} chunks to the left")
+    assert np.abs(mel - exact.numpy()).max() > 0.01
+
+
+def test_a_left_context_that_holds_everything_changes_nothing() -> None:
+    token = speech(60)
+    exact, limited = (
+        np.concatenate(in_pieces(flow, flow.start(prompt()), token, [16, 25], "causal")[0], axis=1)
+        for flow in (incremental(n_timesteps=STEPS), incremental(n_timesteps=STEPS, left_context_chunks=4))
+    )
+    assert_close(limited, exact, 1e-4, "4 chunks to the left of 4")
+
+
+def test_left_context_bounds_the_state_and_its_absence_does_not() -> None:
+    sizes: dict[int | None, list[int]] = {}
+    for left in (None, 1):
+        flow = incremental(n_timesteps=1, left_context_chunks=left)
+        state = flow.start(prompt(80))
+        sizes[left] = [state.nbytes]
+        for start in range(0, 300, 25):
+            _, state = flow.step(state, speech(325)[start : start + 25])
+            sizes[left].append(state.nbytes)
+    assert max(sizes[1]) == max(sizes[1][:7])
+    assert sizes[None][-1] > 2 * max(sizes[1])
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(mx.float16, 0.01), (mx.bfloat16, 0.1)])
+def test_half_precision_state_is_half_as_large_and_nearly_exact(dtype: mx.Dtype, bound: float) -> None:
+    """MEASUREthe mel's std is 2.1."""
+    mels, sizes = [], []
+    for flow in (incremental(), IncrementalFlow(whole("tiny"), state_dtype=dtype)):
+        state = flow.start(prompt(80))
+        parts, state = in_pieces(flow, state, speech(103), [50, 53])
+        mels.append(np.concatenate(parts, axis=1))
+        sizes.append(state.nbytes)
+    error = np.abs(mels[1] - mels[0]).max()
+    assert 0 < error < bound
+    assert 0.5 <= sizes[1] / sizes[0] < 0.55
+
+
+def numbered(first: int, places: int) -> mx.array:
+    """[2, 1, 1, places, 1], the keys numbered from `first` and the values their negatives."""
+    count = mx.arange(first, first + places, dtype=mx.float32)
+    return mx.stack([count, -count]).reshape(2, 1, 1, places, 1)
+
+
+def listed(state: KeysValues) -> list[int]:
+    keys, values = state.read(mx.float32)
+    assert mx.array_equal(keys, -values)
+    return np.array(keys).reshape(-1).astype(int).tolist()
+
+
+def test_buffers_are_shared_until_two_states_want_the_same_places() -> None:
+    first = KeysValues(Buffer((2, 1, 1, 0, 1), 3, mx.float32)).appended(numbered(0, 2), keep=None)
+    second = first.appended(numbered(2, 2), keep=None)
+    third = second.appended(numbered(4, 2), keep=None)
+    assert first.buffer is second.buffer is third.buffer
+    other = first.appended(numbered(90, 1), keep=None)
+    assert other.buffer is not first.buffer
+    assert [listed(state) for state in (first, second, third, other)] == [
+        [0, 1],
+        [0, 1, 2, 3],
+        [0, 1, 2, 3, 4, 5],
+        [0, 1, 90],
+    ]
+
+
+def test_only_the_kept_places_are_read_and_held() -> None:
+    state = KeysValues(Buffer((2, 1, 1, 0, 1), 0, mx.float32))
+    for start in range(0, 100, 2):
+        before, state = listed(state), state.appended(numbered(start, 2), keep=4)
+        assert listed(state) == [*before, start, start + 1][-6:]
+        assert state.buffer.capacity <= 4 + 4 * 2
+
+
+def test_a_sealed_buffer_is_left_alone() -> None:
+    state = KeysValues(Buffer((2, 1, 1, 0, 1), 8, mx.float32)).appended(numbered(0, 2), keep=None)
+    state.buffer.sealed = True
+    continued = state.appended(numbered(2, 1), keep=None)
+    assert continued.buffer is not state.buffer
+    assert (listed(state), listed(continued)) == ([0, 1], [0, 1, 2])
+    assert state.buffer.filled == 2
+
+
+def test_appending_writes_in_place() -> None:
+    """Without it every hop would copy everything said so far."""
+    places, width = 1 << 12, 1 << 8
+    state = KeysValues(Buffer((2, 1, 1, 0, width), places, mx.float32))
+    state = state.appended(mx.ones((2, 1, 1, 8, width)), keep=None)
+    mx.eval(state.buffer.array)
+    mx.reset_peak_memory()
+    held = mx.get_active_memory()
+    older = state
+    state = older.appended(mx.ones((2, 1, 1, 8, width)), keep=None)
+    mx.eval(state.buffer.array)
+    assert mx.get_peak_memory() - held < state.buffer.array.nbytes / 2
