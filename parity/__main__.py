@@ -6,7 +6,7 @@ import argparse
 import sys
 
 import mlx_cosyvoice  # noqa: F401  (loads the BLAS before mlx)
-from parity.commands import demo, drift, faults, localise, run, transplant
+from parity.commands import bench, demo, drift, faults, localise, run, transplant
 
 COMMANDS = (
     run,
@@ -15,6 +15,7 @@ COMMANDS = (
     faults,
     localise,
     transplant,
+    bench,
 )
 
 

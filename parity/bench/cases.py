@@ -1,0 +1,199 @@
+"""What is measured: a name, the component it needs, and inputs that both sides are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Config = Mapping[str, Any]
+
+TOKENS_PER_SECOND, FRAMES_PER_SECOND = 25, 50
+SAMPLES_PER_FRAME = 480
+
+#: The recording that is continued, in seconds; what is said, in seconds.
+PROMPT_SECONDS, SECONDS = 3.0, 10.0
+#: Positions of the language model's prompt: when prefill is measured, and when decoding starts.
+PREFILL, DECODE_FROM, DECODE_STEPS = 200, 234, 32
+
+BOTH = ("mlx", "pytorch")
+
+#: The stages that both sides run and that `ratios` holds, in data-flow order.
+STAGES = ("speech_tokenizer", "speaker_encoder", "llm_prefill", "llm_decode", "flow", "vocoder")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to measure.
+
+    Attributes:
+        name: unique in a run.
+        job: which job of `jobs_mlx` and `jobs_torch` runs it.
+        component: the part of the model that is loaded for it, or "" for none.
+        inputs: arrays in the official layout, the same for both sides.
+        settings: plain values that the job needs beside them.
+        audio_seconds: how much speech one run makes or reads, None where that says nothing.
+        tokens: speech tokens that one run makes, or 0.
+        memory_bytes: weights and caches that one run has to read at least, where that is what bounds it, or 0.
+        sides: which of the two run it.
+        warm_up: whether a run that is not counted comes first.
+    """
+
+    name: str
+    title: str
+    job: str
+    component: str
+    inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    audio_seconds: float | None = None
+    tokens: int = 0
+    memory_bytes: int = 0
+    sides: tuple[str, ...] = BOTH
+    warm_up: bool = True
+
+
+def _random(seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(seed))
+
+
+def _ids(random: np.random.Generator, count: int, size: int) -> np.ndarray:
+    return random.integers(0, size, (1, count)).astype(np.int64)
+
+
+def _mel(random: np.random.Generator, frames: int, channels: int) -> np.ndarray:
+    """[1, frames, channels], of the level and spread that speech has."""
+    return (random.standard_normal((1, frames, channels)) * 2 - 6).astype(np.float32)
+
+
+def speech_inputs(config: Config, prompt_seconds: float, seconds: float) -> dict[str, np.ndarray]:
+    """Speech tokens to say, and the voice to say them with."""
+    random, flow = _random(1), config["flow"]
+    prompt = round(prompt_seconds * TOKENS_PER_SECOND)
+    return {
+        "prompt_token": _ids(random, prompt, flow["vocab_size"]),
+        "prompt_feat": _mel(random, prompt * flow["token_mel_ratio"], flow["output_size"]),
+        "embedding": random.standard_normal((1, flow["spk_embed_dim"])).astype(np.float32),
+        "token": _ids(random, round(seconds * TOKENS_PER_SECOND), flow["vocab_size"]),
+    }
+
+
+def flow(config: Config, seconds: float = SECONDS, name: str = "flow") -> Case:
+    return Case(
+        name,
+        f"Flow, {PROMPT_SECONDS:g} s prompt + {seconds:g} s",
+        "flow",
+        "flow",
+        speech_inputs(config, PROMPT_SECONDS, seconds),
+        audio_seconds=seconds,
+    )
+
+
+def vocoder(config: Config, seconds: float = SECONDS, name: str = "vocoder") -> Case:
+    random, hift = _random(2), config["hift"]
+    frames, sines = round(seconds * FRAMES_PER_SECOND), hift["nb_harmonics"] + 1
+    inputs = {
+        "mel": _mel(random, frames, hift["in_channels"]),
+        "rand_ini": random.random((1, sines)).astype(np.float32),
+        "sine_noise": random.standard_normal((1, frames * SAMPLES_PER_FRAME, sines)).astype(np.float32),
+    }
+    return Case(name, f"Vocoder, {seconds:g} s", "vocoder", "hift", inputs, audio_seconds=seconds)
+
+
+def _llm_prompt(config: Config, positions: int) -> dict[str, np.ndarray]:
+    """A quarter text and three quarters speech; two positions are the model's own marks."""
+    random, llm = _random(3), config["llm"]
+    text = positions // 8
+    return {
+        "prompt_text": _ids(random, text, llm["qwen"]["vocab_size"]),
+        "text": _ids(random, text, llm["qwen"]["vocab_size"]),
+        "prompt_token": _ids(random, positions - 2 - 2 * text, llm["speech_token_size"]),
+    }
+
+
+def llm_prefill(config: Config) -> Case:
+    return Case(
+        "llm_prefill", f"LLM, prompt of {PREFILL} positions", "llm_prefill", "llm", _llm_prompt(config, PREFILL)
+    )
+
+
+def llm_decode(config: Config) -> Case:
+    inputs = {**_llm_prompt(config, DECODE_FROM), "uniforms": _random(4).random(64 * DECODE_STEPS)}
+    return Case(
+        "llm_decode",
+        f"LLM, {DECODE_STEPS} tokens from position {DECODE_FROM} on, with sampling",
+        "llm_decode",
+        "llm",
+        inputs,
+        {"steps": DECODE_STEPS},
+        tokens=DECODE_STEPS,
+        memory_bytes=DECODE_STEPS * decode_bytes(config, DECODE_FROM + DECODE_STEPS // 2),
+    )
+
+
+def decode_bytes(config: Config, position: int) -> int:
+    """Float32 bytes that one token has to read: all weights but the embeddings, and the keys and values so far."""
+    llm = config["llm"]
+    qwen = llm["qwen"]
+    hidden, inner = qwen["hidden_size"], qwen["intermediate_size"]
+    kv = hidden // qwen["num_attention_heads"] * qwen["num_key_value_heads"]
+    attention = 2 * hidden * hidden + hidden + 2 * (hidden * kv + kv)
+    layer = attention + 3 * hidden * inner + 2 * hidden
+    head = (llm["speech_token_size"] + 3) * (hidden + 1)
+    return 4 * (qwen["num_hidden_layers"] * (layer + 2 * kv * position) + hidden + head)
+
+
+def speech_tokenizer(config: Config) -> Case:
+    mels, frames = config["speech_tokenizer"]["n_mels"], round(100 * SECONDS)
+    log_mel = np.clip(_random(5).standard_normal((1, mels, frames)) * 0.5, -1, 1.5).astype(np.float32)
+    title = f"Speech tokenizer, {SECONDS:g} s"
+    return Case("speech_tokenizer", title, "speech_tokenizer", "speech_tokenizer", {"log_mel": log_mel}, {}, SECONDS)
+
+
+def speaker_encoder(config: Config) -> Case:
+    bins, frames = config["campplus"]["feat_dim"], round(100 * SECONDS) - 2
+    fbank = (_random(6).standard_normal((1, frames, bins)) * 3).astype(np.float32)
+    title = f"Speaker encoder, {SECONDS:g} s"
+    return Case("speaker_encoder", title, "speaker_encoder", "campplus", {"fbank": fbank}, {}, SECONDS)
+
+
+def hops(config: Config, schedule: str, seconds: float, prompt_seconds: float = PROMPT_SECONDS) -> Case:
+    """Every hop of a streaming schedule by itself: flow and vocoder, the tokens being there already."""
+    return Case(
+        f"hops_{schedule}",
+        f"Flow and vocoder hop by hop, {schedule} schedule, {seconds:g} s",
+        "hops",
+        "flow+hift",
+        speech_inputs(config, prompt_seconds, seconds),
+        {"schedule": schedule},
+        audio_seconds=seconds,
+        sides=("mlx",),
+    )
+
+
+def pipeline(config: Config, schedule: str, seconds: float = SECONDS) -> Case:
+    """Text to audio with all components, as a user calls it."""
+    inputs = speech_inputs(config, PROMPT_SECONDS, seconds)
+    tokens = inputs.pop("token").shape[1]
+    return Case(
+        f"pipeline_{schedule}",
+        f"Text to {seconds:g} s of audio, {schedule} schedule",
+        "pipeline",
+        "all",
+        inputs,
+        {"schedule": schedule, "tokens": tokens},
+        audio_seconds=seconds,
+        tokens=tokens,
+        sides=("mlx",),
+    )
+
+
+MAKERS: dict[str, Callable[[Config], Case]] = {
+    "speech_tokenizer": speech_tokenizer,
+    "speaker_encoder": speaker_encoder,
+    "llm_prefill": llm_prefill,
+    "llm_decode": llm_decode,
+    "flow": flow,
+    "vocoder": vocoder,
+}

@@ -1,0 +1,60 @@
+"""What a worker runs for a case, and how it is timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Outcome:
+    """What one run made.
+
+    Attributes:
+        output: an array in the official layout that is compared with the other side's, or None.
+        laps: parts of the run, a dict of numbers each (a hop's seconds, tokens and samples).
+        numbers: more figures of the run by name.
+    """
+
+    output: np.ndarray | None = None
+    laps: list[dict[str, float]] = field(default_factory=list)
+    numbers: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A case made ready on one side.
+
+    Attributes:
+        run: the timed part; all that it computes must have been computed when it returns.
+        setup: what comes before it in every run, not timed; its result is passed to `run`.
+        outcome: run's result to an `Outcome`, not timed.
+    """
+
+    run: Callable[[Any], Any]
+    setup: Callable[[], Any] = lambda: None
+    outcome: Callable[[Any], Outcome] = lambda result: Outcome()
+
+
+def timed(job: Job) -> tuple[dict[str, float], Outcome]:
+    """Run a job once: wall time, processor time of all its threads, and what it made."""
+    given = job.setup()
+    started, busy = time.perf_counter(), time.process_time()
+    result = job.run(given)
+    seconds = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - busy}
+    return seconds, job.outcome(result)
+
+
+def rate(run: Callable[[], Any], work: float, repeats: int = 5) -> float:
+    """Work a second, of the fastest of several runs: a limit is what the machine can do, not what it usually does."""
+    run()
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        run()
+        best = min(best, time.perf_counter() - started)
+    return work / best

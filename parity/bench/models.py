@@ -1,0 +1,32 @@
+"""Checkpoints to measure on where the user names none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+#: Where they are made and kept.
+BUILD = Path("build")
+
+
+def ensure_model(size: str, say: Callable[[str], None], build: Path = BUILD) -> tuple[Path, Path]:
+    """A synthetic checkpoint of the size and its conversion, made if they are not there yet.
+
+    Args:
+        size: "tiny" or "full". Random weights cost the same time as trained ones.
+        say: told what takes long.
+
+    Returns:
+        The checkpoint's folder and the MLX model's.
+    """
+    from converters.convert import convert
+    from reference.synthetic import write_checkpoint
+
+    checkpoint, model = build / size, build / f"{size}-mlx"
+    if not checkpoint.exists():
+        say(f"making a synthetic {size} checkpoint in {checkpoint} ...")
+        write_checkpoint(checkpoint, size=size, progress=True)
+    if not model.exists():
+        say(f"converting it to {model} ...")
+        convert(checkpoint, model, progress=True)
+    return checkpoint, model

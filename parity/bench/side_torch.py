@@ -1,0 +1,158 @@
+"""The PyTorch side of the benchmark: the reference. A worker that runs it never imports MLX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from parity.bench.flops import counted
+from parity.bench.jobs import Job, Outcome, rate
+
+Inputs = Mapping[str, np.ndarray]
+
+
+class Side:
+    """Loads components of an official checkpoint into the reference and makes cases ready."""
+
+    name = "pytorch"
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], threads: int) -> None:
+        self.folder, self.config = folder, config
+        self.components: dict[str, Any] = {}
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(False)
+
+    def facts(self) -> dict[str, Any]:
+        """Which library, which BLAS, how many threads."""
+        shown = torch.__config__.show()
+        found = re.search(r"BLAS_INFO=(\w+)", shown)
+        kernel = re.search(r"- (Intel\(R\) oneAPI Math Kernel Library Version [\w.-]+|OpenBLAS[^\n]*)", shown)
+        name = kernel.group(1) if kernel else found.group(1) if found else "unknown"
+        return {
+            "version": torch.__version__,
+            "blas": name,
+            "device": "cpu",
+            "threads": torch.get_num_threads(),
+        }
+
+    def limits(self, size: int, floats: int) -> dict[str, float]:
+        """As the MLX side's."""
+        square = torch.randn(size, size)
+        columns = 4096
+        wide, vector = torch.randn(columns, floats // columns), torch.randn(1, columns)
+        return {
+            "matmul_flops": rate(lambda: square @ square, 2 * size**3),
+            "read_bytes": rate(lambda: vector @ wide, 4 * wide.numel()),
+        }
+
+    def load(self, names: str) -> None:
+        """Load "flow" and so on, or "all"; "" loads nothing."""
+        listed = tuple(_loaders()) if names == "all" else tuple(filter(None, names.split("+")))
+        self.components = {name: _loaders()[name](self.folder, self.config[name]) for name in listed}
+
+    def job(self, name: str, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
+        """The job of a case."""
+        return getattr(self, f"_{name}")({key: torch.from_numpy(value) for key, value in inputs.items()}, settings)
+
+    def flops(self, job: Job) -> int:
+        """Operations that a job needs: matrix products, convolutions and attention, but no text logits."""
+        if "llm" in self.components:
+            drop_text_head(self.components["llm"])
+        given = job.setup()
+        return counted(lambda: job.run(given))
+
+    def _flow(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
+        flow = self.components["flow"]
+        given = [inputs[name] for name in ("token", "prompt_token", "prompt_feat", "embedding")]
+        return _plain(lambda _: flow.inference(*given, streaming=False, finalize=True))
+
+    def _vocoder(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
+        hift, mel = self.components["hift"], inputs["mel"].transpose(1, 2).contiguous()
+        rand_ini, noise = inputs["rand_ini"], inputs["sine_noise"]
+        return _plain(lambda _: hift.inference(mel, rand_ini=rand_ini, sine_noise=noise)[0])
+
+    def _speech_tokenizer(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
+        tokenizer = self.components["speech_tokenizer"]
+        return _plain(lambda _: tokenizer(inputs["log_mel"]))
+
+    def _speaker_encoder(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
+        encoder = self.components["campplus"]
+        return _plain(lambda _: encoder(inputs["fbank"]))
+
+    def _llm(self, settings: Mapping[str, Any]) -> Any:
+        llm = self.components["llm"]
+        if not settings.get("text_head", True):
+            drop_text_head(llm)
+        return llm
+
+    def _llm_prefill(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
+        llm = self._llm(settings)
+        prompt = [inputs[name] for name in ("text", "prompt_text", "prompt_token")]
+        return _plain(lambda _: llm.step(llm.prompt(*prompt), None)[0][None])
+
+    def _llm_decode(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
+        from reference.sampling import RASSampler
+
+        llm, steps = self._llm(settings), settings["steps"]
+        prompt = [inputs[name] for name in ("text", "prompt_text", "prompt_token")]
+
+        def setup() -> Iterator[int]:
+            sampler = RASSampler(self.config["llm"]["sampling"], inputs["uniforms"].tolist())
+            stream = llm.generate(*prompt, sampler)
+            next(stream)  # runs the prompt
+            return stream
+
+        def run(stream: Iterator[int]) -> list[int]:
+            tokens = [token for _, token in zip(range(steps), stream, strict=False)]
+            if len(tokens) < steps:
+                raise ValueError(f"llm_decode: the model ended its speech after {len(tokens)} of {steps} tokens")
+            return tokens
+
+        return Job(run, setup, lambda tokens: Outcome(np.array(tokens)))
+
+    def _load(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
+        return Job(lambda _: self.load("all"), self.components.clear)
+
+
+def drop_text_head(llm: Any) -> None:
+    """Let the reference's language model no longer compute the text logits that nobody reads.
+
+    Upstream does, and so the reference does too; they are a quarter of its work.
+    """
+    llm.llm.model.lm_head = torch.nn.Identity()
+
+
+def _plain(run: Callable[[Any], torch.Tensor]) -> Job:
+    return Job(run, outcome=lambda output: Outcome(output.numpy()))
+
+
+def _loaders() -> dict[str, Callable[[Path, Mapping[str, Any]], torch.nn.Module]]:
+    from reference import campplus, flow, hift, llm, speech_tokenizer
+    from reference.checkpoint import load_pt
+
+    def onnx(module: torch.nn.Module, tensors: Mapping[str, np.ndarray]) -> torch.nn.Module:
+        module.load_state_dict({key: torch.tensor(value) for key, value in tensors.items()}, strict=True)
+        return module.eval()
+
+    def read_campplus(folder: Path, config: Mapping[str, Any]) -> torch.nn.Module:
+        from converters.onnx_weights import read_campplus as read
+
+        return onnx(campplus.build(config), read(folder / "campplus.onnx"))
+
+    def read_speech_tokenizer(folder: Path, config: Mapping[str, Any]) -> torch.nn.Module:
+        from converters.onnx_weights import read_speech_tokenizer as read
+
+        return onnx(speech_tokenizer.build(config), read(folder / "speech_tokenizer_v2.onnx")[0])
+
+    return {
+        "llm": lambda folder, config: load_pt(llm.build(config), folder / "llm.pt"),
+        "flow": lambda folder, config: load_pt(flow.build(config), folder / "flow.pt"),
+        "hift": lambda folder, config: load_pt(hift.build(config), folder / "hift.pt", "generator."),
+        "campplus": read_campplus,
+        "speech_tokenizer": read_speech_tokenizer,
+    }

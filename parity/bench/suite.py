@@ -1,0 +1,161 @@
+"""The whole benchmark: which cases, on which machine, and the result as plain data."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from mlx_cosyvoice.weights import read_config
+from parity.bench import cases, machine
+from parity.bench.cases import Case, Config
+from parity.bench.measure import Result, measure
+from parity.bench.processes import Worker
+
+#: Raised when a key of the JSON changes its meaning or goes away.
+SCHEMA_VERSION = 1
+
+#: What can be asked for beside the stages, and what it is.
+EXTRAS = {
+    "pipeline": "text to audio with all components: first-chunk latency, real-time factor, peak memory",
+    "hops": "cost of every hop of every schedule, over the longest of --lengths",
+    "lengths": "cost of flow and vocoder against length",
+    "load": "loading the whole model",
+    "conversion": "converting the checkpoint, once",
+}
+#: Measured where nothing is asked for: all but what takes long.
+DEFAULT = (*cases.STAGES, "pipeline", "load", "conversion")
+NAMES = (*cases.STAGES, *EXTRAS)
+SCHEDULES = ("offline", "official", "incremental")
+
+#: Sizes of the machine's own limits: large enough that no cache holds them.
+MATMUL, READ_FLOATS = 2048, 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure and how.
+
+    Attributes:
+        stages: names out of `NAMES`.
+        repeats: counted runs of each side, after one warm-up.
+        threads: of every library on both sides.
+        lengths: seconds of speech for `lengths`; the longest one is said for `hops`.
+        limit_sizes: matrix size and number of floats for the machine's own limits.
+    """
+
+    stages: Sequence[str] = DEFAULT
+    repeats: int = 5
+    threads: int = 0
+    lengths: Sequence[float] = (2, 5, 10, 20, 40)
+    limit_sizes: tuple[int, int] = (MATMUL, READ_FLOATS)
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.stages if name not in NAMES]
+        if unknown:
+            raise ValueError(f"--stages: {', '.join(unknown)} is none of {', '.join(NAMES)}, all")
+        if self.repeats < 1:
+            raise ValueError(f"--repeats must be at least 1, not {self.repeats}")
+        if not self.threads:
+            object.__setattr__(self, "threads", machine.cores())
+
+
+def chosen_cases(options: Options, config: Config, scratch: Path) -> Iterator[tuple[Case, int]]:
+    """The cases to measure, and how often each."""
+    for name in options.stages:
+        if name in cases.MAKERS:
+            yield cases.MAKERS[name](config), options.repeats
+        elif name == "pipeline":
+            yield from ((cases.pipeline(config, schedule), options.repeats) for schedule in SCHEDULES)
+        elif name == "hops":
+            yield from ((cases.hops(config, schedule, max(options.lengths)), options.repeats) for schedule in SCHEDULES)
+        elif name == "lengths":
+            for seconds in options.lengths:
+                yield cases.flow(config, seconds, f"flow_{seconds:g}s"), options.repeats
+                yield cases.vocoder(config, seconds, f"vocoder_{seconds:g}s"), options.repeats
+        elif name == "load":
+            yield Case("load", "Load of the whole model, file cache warm", "load", ""), options.repeats
+        else:
+            out = str(scratch / "converted")
+            yield (
+                Case("conversion", "Conversion", "convert", "", {}, {"out": out}, sides=("converter",), warm_up=False),
+                1,
+            )
+
+
+def run_suite(
+    checkpoint: Path,
+    model: Path,
+    options: Options,
+    *,
+    size: str = "",
+    progress: Callable[[str], None] = lambda title: None,
+    finished: Callable[[Result], None] = lambda result: None,
+) -> dict[str, Any]:
+    """Measure, and return everything as plain data; the README says what the keys mean.
+
+    Args:
+        checkpoint: official checkpoint folder, for the reference.
+        model: MLX model folder converted from it.
+        size: what the checkpoint is called in the result.
+        progress: told what is measured next.
+        finished: told each result as soon as it is there.
+
+    Raises:
+        WorkerError: a side failed.
+        ModelFolderError, OSError: a folder is not what it should be.
+    """
+    config, meta = read_config(model)
+    sizes = config.to_dict()
+    folders = {"mlx": model, "pytorch": checkpoint, "converter": checkpoint}
+
+    def open_worker(side: str) -> Worker:
+        return Worker(side, folders[side], sizes, options.threads)
+
+    load_before = machine.load_average()
+    progress("the machine's own limits")
+    facts, limits = _limits(open_worker, options)
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for case, repeats in chosen_cases(options, sizes, Path(folder)):
+            progress(case.title)
+            results.append(measure(case, open_worker, repeats, Path(folder)))
+            finished(results[-1])
+    # once more: one look at a busy machine would take its limits for lower than they are
+    progress("the machine's own limits")
+    again = _limits(open_worker, options)[1]
+    limits = {side: {name: max(value, again[side][name]) for name, value in limits[side].items()} for side in limits}
+    best = {name: max(side[name] for side in limits.values()) for name in ("matmul_flops", "read_bytes")}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "size": size,
+        "checkpoint": str(checkpoint),
+        "model": str(model),
+        "dtypes": meta["dtypes"],
+        "machine": {**machine.describe(), "load_average": {"before": load_before, "after": machine.load_average()}},
+        "threads": options.threads,
+        "repeats": options.repeats,
+        "blas": {side: facts[side]["blas"] for side in facts},
+        "versions": {side: facts[side]["version"] for side in facts},
+        "device": facts["mlx"]["device"],
+        "limits": {**limits, "machine": best},
+        "ratios": {result.case.name: value for result in results if (value := result.ratio()) is not None},
+        "stages": {result.case.name: result.to_dict(best) for result in results},
+    }
+
+
+def _limits(
+    open_worker: Callable[[str], Worker], options: Options
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, float]]]:
+    """What each side's library is, and its matmul and memory read rates on this machine."""
+    size, floats = options.limit_sizes
+    facts, limits = {}, {}
+    for side in cases.BOTH:
+        with open_worker(side) as worker:
+            facts[side] = worker.ask("facts")
+            limits[side] = worker.ask("limits", size=size, floats=floats)
+    return facts, limits

@@ -1,0 +1,151 @@
+"""The result as tables: on the terminal, and in Markdown for the README."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+Data = Mapping[str, Any]
+
+HEADER = (
+    "",
+    "MLX",
+    "PyTorch",
+    "MLX / PyTorch",
+    "MLX speed",
+    "MLX peak memory",
+    "limit reached: MLX",
+    "PyTorch",
+)
+
+#: What the columns mean.
+LEGEND = (
+    "Times are medians (fastest to slowest). MLX / PyTorch: below 1, MLX is faster. x audio: compute time over the "
+    "audio's length. Limit reached: of the machine's rate of matrix products or of reading memory."
+)
+
+
+def seconds(value: float) -> str:
+    """A duration in the unit that suits it."""
+    return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
+
+
+def _spread(side: Data | None) -> str:
+    if side is None:
+        return ""
+    times = side["seconds"]
+    if len(times["samples"]) == 1:
+        return seconds(times["median"])
+    scale = 1000 if times["median"] < 1 else 1
+    return f"{seconds(times['median'])} ({times['min'] * scale:.3g} to {times['max'] * scale:.3g})"
+
+
+def _speed(stage: Data, side: Data) -> str:
+    if "tokens_per_second" in side and not stage.get("audio_seconds"):
+        return f"{side['tokens_per_second']:.1f} tokens/s"
+    if "real_time_factor" in side:
+        return f"{side['real_time_factor']:.3g} x audio"
+    return ""
+
+
+def _share(side: Data | None) -> str:
+    if side is None:
+        return ""
+    if "share_of_memory_limit" in side:
+        return f"{side['share_of_memory_limit']:.0%} (memory)"
+    return f"{side['share_of_matmul_limit']:.0%} (matmul)" if "share_of_matmul_limit" in side else ""
+
+
+def rows(data: Data) -> Iterator[tuple[str, ...]]:
+    """A row a stage, as in `HEADER`; a stage that was skipped says why."""
+    for stage in data["stages"].values():
+        if "skipped" in stage:
+            yield (stage["title"], f"skipped: {stage['skipped']}", *[""] * (len(HEADER) - 2))
+            continue
+        sides = stage["sides"]
+        mlx, pytorch = sides.get("mlx") or sides.get("converter"), sides.get("pytorch")
+        yield (
+            stage["title"],
+            _spread(mlx),
+            _spread(pytorch),
+            f"{stage['ratio']:.2f}" if "ratio" in stage else "",
+            _speed(stage, mlx),
+            f"{mlx['memory']['peak_bytes'] / 2**30:.2f} GB",
+            _share(mlx),
+            _share(pytorch),
+        )
+
+
+def first_chunks(data: Data) -> Iterator[str]:
+    """How soon each schedule speaks, and what its hops cost."""
+    for stage in data["stages"].values():
+        mlx = stage.get("sides", {}).get("mlx", {})
+        if "numbers" in mlx:
+            first = mlx["numbers"]["first_chunk_seconds"]["median"]
+            yield f"{stage['title']}: first chunk after {seconds(first)}"
+        if "laps" in mlx:
+            laps = mlx["laps"]
+            shown = ", ".join(seconds(lap["seconds"]) for lap in laps[:6])
+            last = f" ... {seconds(laps[-1]['seconds'])}" if len(laps) > 6 else ""
+            yield f"{stage['title']}: {len(laps)} hops of {shown}{last}"
+
+
+def conditions(data: Data) -> Iterator[str]:
+    """What was measured on what, in sentences."""
+    machine, limits = data["machine"], data["limits"]
+    name = f"{data['size']} checkpoint" if data["size"] else data["checkpoint"]
+    yield (
+        f"{name}, {data['threads']} threads on {machine['processor']} ({machine['cores']} cores), medians of "
+        f"{data['repeats']} runs a side, taken by turns."
+    )
+    yield (
+        f"MLX {data['versions']['mlx']} with {data['blas']['mlx'].split(' (')[0]} on {data['device']}; "
+        f"PyTorch {data['versions']['pytorch']} with {data['blas']['pytorch']}."
+    )
+    yield (
+        "The machine's own limits: float32 matrix products "
+        f"{limits['mlx']['matmul_flops'] / 1e9:.0f} GFLOP/s (MLX) and "
+        f"{limits['pytorch']['matmul_flops'] / 1e9:.0f} (PyTorch); reading memory "
+        f"{limits['mlx']['read_bytes'] / 1e9:.0f} GB/s and {limits['pytorch']['read_bytes'] / 1e9:.0f}."
+    )
+
+
+def warning(data: Data) -> str:
+    """What to beware of where the machine was busy before the benchmark began, or ""."""
+    load, cores = data["machine"]["load_average"]["before"], data["machine"]["cores"]
+    spare = cores - data["threads"]
+    if load <= max(spare, 0.5):
+        return ""
+    return (
+        f"The machine was busy (load {load:.1f} on {cores} cores) before the benchmark began: times are upper bounds. "
+        "Ratios suffer less, because the sides ran by turns."
+    )
+
+
+def print_result(data: Data, console: Console) -> None:
+    """Print everything."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for index, name in enumerate(HEADER):
+        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows(data):
+        table.add_row(*map(escape, row))
+    console.print()
+    console.print(table)
+    console.print()
+    for line in (*first_chunks(data), *conditions(data)):
+        console.print(line, highlight=False)
+    console.print(LEGEND, style="dim", highlight=False)
+    if warning(data):
+        console.print(f"[yellow]{warning(data)}[/]", highlight=False)
+
+
+def markdown(data: Data) -> str:
+    """The table and its conditions, for the README."""
+    shown: list[Sequence[str]] = [HEADER, ["---", *["---:"] * (len(HEADER) - 1)], *rows(data)]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in shown]
+    notes = [LEGEND, *first_chunks(data), *conditions(data), *filter(None, [warning(data)])]
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])

@@ -1,0 +1,278 @@
+"""The benchmark: what it measures, in which order, and what it says when a side fails."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from parity.__main__ import main
+from parity.bench import cases, charts, table
+from parity.bench.flops import counted
+from parity.bench.measure import Result, alternate, difference, measure
+from parity.bench.processes import IDLE, THREAD_VARIABLES, Worker, WorkerError, environment
+from parity.bench.samples import ratio, summary
+from parity.bench.suite import NAMES, Options, chosen_cases, run_suite
+from reference.llm import build as build_llm
+from reference.sizes import FULL, TINY
+
+LIMITS = {"matmul_flops": 1e9, "read_bytes": 1e9}
+
+
+class Recorder:
+    """Stands in for a worker; writes down who was asked, and takes the times it is given."""
+
+    def __init__(self, side: str, log: list[str], seconds: list[float]) -> None:
+        self.side, self.log, self.seconds = side, log, iter(seconds)
+
+    def ask(self, what: str, **_: Any) -> dict[str, Any]:
+        self.log.append(f"{self.side} {what}")
+        return {"seconds": next(self.seconds), "cpu_seconds": 1.0, "laps": [], "numbers": {}}
+
+
+def result(mlx: list[float], pytorch: list[float]) -> Result:
+    case = cases.Case("flow", "Flow", "flow", "flow", audio_seconds=2.0)
+    log: list[str] = []
+    runs = alternate({"mlx": Recorder("mlx", log, mlx), "pytorch": Recorder("pytorch", log, pytorch)}, len(mlx))
+    sizes = {"peak_bytes": 3, "resident_bytes": 2}
+    sides = ("mlx", "pytorch")
+    return Result(case, runs, {s: {"seconds": 1.0, **sizes} for s in sides}, dict.fromkeys(sides, sizes), flops=10**9)
+
+
+def test_sides_take_turns() -> None:
+    log: list[str] = []
+    workers = {side: Recorder(side, log, [1.0, 2.0, 3.0]) for side in ("mlx", "pytorch")}
+    runs = alternate(workers, 3)
+    assert log == ["mlx run", "pytorch run"] * 3
+    assert [run["seconds"] for run in runs["pytorch"]] == [1.0, 2.0, 3.0]
+
+
+def test_ratio_is_of_medians() -> None:
+    assert ratio([1, 100, 2], [4, 8, 1000]) == 2 / 8
+    measured = result([1.0, 100.0, 2.0], [4.0, 8.0, 1000.0])
+    data = measured.to_dict(LIMITS)
+    assert measured.ratio() == data["ratio"] == 0.25
+    assert data["ratio_of_fastest"] == 1 / 4
+    assert data["sides"]["mlx"]["seconds"] == {"median": 2.0, "min": 1.0, "max": 100.0, "samples": [1.0, 100.0, 2.0]}
+
+
+def test_rates_follow_from_the_median() -> None:
+    side = result([1.0, 100.0, 2.0], [4.0, 8.0, 1000.0]).to_dict(LIMITS)["sides"]["mlx"]
+    assert side["real_time_factor"] == 1.0
+    assert side["flops_per_second"] == 5e8
+    assert side["share_of_matmul_limit"] == 0.5
+
+
+def test_no_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="none"):
+        summary([])
+
+
+def test_both_sides_get_the_same_threads_and_rest_while_they_wait() -> None:
+    given = environment(3)
+    assert {given[name] for name in THREAD_VARIABLES} == {"3"}
+    assert given["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert IDLE.items() <= given.items()
+
+
+def test_operations_are_counted_by_hand_too() -> None:
+    """The prompt of the tiny language model, counted on paper."""
+    config, positions = TINY["llm"], 11
+    qwen = config["qwen"]
+    hidden, inner, heads = qwen["hidden_size"], qwen["intermediate_size"], qwen["num_attention_heads"]
+    kv = hidden // heads * qwen["num_key_value_heads"]
+    weights = 2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * inner
+    attention = 2 * positions * positions * hidden  # multiply-adds of both products, all heads
+    layer = weights * positions + attention
+    expected = 2 * (qwen["num_hidden_layers"] * layer + hidden * (config["speech_token_size"] + 3))
+    llm = build_llm(config)
+    with torch.inference_mode():
+        assert counted(lambda: llm.step(torch.randn(1, positions, hidden), None)) == expected
+
+
+def test_convolutions_are_counted() -> None:
+    conv = torch.nn.Conv1d(4, 6, 3, padding=1)
+    assert counted(lambda: conv(torch.randn(1, 4, 10))) == 2 * 4 * 6 * 3 * 10
+
+
+def test_bytes_of_a_token_are_those_of_the_weights() -> None:
+    llm = build_llm(TINY["llm"])
+    unread = ("embed_tokens", "llm_embedding", "speech_embedding", "lm_head")
+    weights = sum(p.numel() for name, p in llm.named_parameters() if not any(word in name for word in unread))
+    assert cases.decode_bytes(TINY, 0) == 4 * weights
+    per_position = 4 * 2 * TINY["llm"]["qwen"]["num_hidden_layers"] * 2 * 16  # two heads of 16, keys and values
+    assert cases.decode_bytes(TINY, 10) - cases.decode_bytes(TINY, 0) == 10 * per_position
+
+
+@pytest.mark.parametrize("config", [TINY, FULL], ids=["tiny", "full"])
+def test_cases_are_the_same_every_time_and_fit_the_network(config: dict[str, Any]) -> None:
+    options = Options(stages=NAMES, lengths=(2, 5))
+    first, second = (list(chosen_cases(options, config, Path("x"))) for _ in range(2))
+    names = [case.name for case, _ in first]
+    assert len(set(names)) == len(names)
+    assert set(cases.STAGES) < set(names)
+    for (one, _), (other, _) in zip(first, second, strict=True):
+        for name, array in one.inputs.items():
+            np.testing.assert_array_equal(array, other.inputs[name])
+    prompt = cases.llm_prefill(config).inputs
+    assert sum(array.shape[1] for array in prompt.values()) + 2 == cases.PREFILL
+
+
+def test_unknown_stages_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"flwo is none of .*flow"):
+        Options(stages=("flwo",))
+
+
+def test_outputs_are_compared(tmp_path: Path) -> None:
+    paths = {side: tmp_path / f"flow.{side}.npy" for side in ("mlx", "pytorch")}
+    assert difference(paths) is None
+    np.save(paths["mlx"], np.array([1.0, 3.5]))
+    np.save(paths["pytorch"], np.array([1.0, 3.0]))
+    assert difference(paths) == 0.5
+    np.save(paths["mlx"], np.zeros(3))
+    with pytest.raises(ValueError, match=r"\(3,\) and \(2,\)"):
+        difference(paths)
+
+
+def test_a_worker_holds_one_framework(tiny_checkpoint: Path, tiny_model: Path) -> None:
+    for side, folder, framework in (("mlx", tiny_model, "mlx.core"), ("pytorch", tiny_checkpoint, "torch")):
+        with Worker(side, folder, TINY, 1) as worker:
+            facts = worker.ask("facts")
+            assert facts["modules"] == [framework]
+            assert facts["threads"] == 1
+            assert facts["blas"] not in ("", "unknown")
+
+
+def test_a_worker_that_fails_says_where(tiny_model: Path, tmp_path: Path) -> None:
+    with (
+        pytest.raises(WorkerError, match=r"mlx worker failed at 'load': .*no such folder"),
+        Worker("mlx", tmp_path / "none", TINY, 1) as worker,
+    ):
+        worker.ask("load", component="flow")
+
+
+def test_a_worker_that_dies_says_so(tiny_model: Path) -> None:
+    with Worker("mlx", tiny_model, TINY, 1) as worker:
+        os.kill(worker.process_id, 9)
+        with pytest.raises(WorkerError, match=r"mlx worker died at 'facts' \(killed by signal 9"):
+            worker.ask("facts")
+
+
+def test_a_failure_in_one_side_ends_the_other(tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path) -> None:
+    opened: list[Worker] = []
+
+    def open_worker(side: str) -> Worker:
+        opened.append(Worker(side, tiny_model if side == "mlx" else tmp_path, TINY, 1))
+        return opened[-1]
+
+    with pytest.raises(WorkerError, match="pytorch worker failed at 'load'"):
+        measure(cases.llm_prefill(TINY), open_worker, 1, tmp_path)
+    assert [worker.side for worker in opened] == ["mlx", "pytorch"]
+    for worker in opened:
+        assert not Path(f"/proc/{worker.process_id}").exists()
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_checkpoint: Path, tiny_model: Path) -> dict[str, Any]:
+    stages = ("llm_prefill", "llm_decode", "hops", "conversion")
+    options = Options(stages=stages, repeats=2, threads=1, lengths=(1,), limit_sizes=(128, 2**14))
+    return run_suite(tiny_checkpoint, tiny_model, options, size="tiny")
+
+
+def test_result_has_all_keys_and_is_json(measured: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(measured, allow_nan=False)) == measured
+    assert measured["schema_version"] == 1
+    assert measured["threads"] == 1
+    assert measured["blas"].keys() == {"mlx", "pytorch"}
+    assert measured["machine"]["load_average"].keys() == {"before", "after"}
+    for side in ("mlx", "pytorch", "machine"):
+        assert measured["limits"][side]["matmul_flops"] > 0
+        assert measured["limits"][side]["read_bytes"] > 0
+    assert measured["ratios"].keys() == {"llm_prefill", "llm_decode"}
+    for name, value in measured["ratios"].items():
+        sides = measured["stages"][name]["sides"]
+        assert value == pytest.approx(sides["mlx"]["seconds"]["median"] / sides["pytorch"]["seconds"]["median"])
+        for side in sides.values():
+            assert len(side["seconds"]["samples"]) == 2
+            assert side["memory"]["peak_bytes"] >= side["memory"]["loaded_bytes"] > 0
+
+
+def test_both_sides_compute_the_same(measured: dict[str, Any]) -> None:
+    assert measured["stages"]["llm_prefill"]["difference"] < 1e-3
+    assert measured["stages"]["llm_decode"]["difference"] == 0  # the same tokens
+
+
+def test_hops_are_laps_and_missing_schedules_are_named(measured: dict[str, Any]) -> None:
+    stages = measured["stages"]
+    laps = stages["hops_official"]["sides"]["mlx"]["laps"]
+    assert sum(lap["tokens"] for lap in laps) == 25
+    assert sum(lap["samples"] for lap in laps) == 24000
+    for stage in stages.values():
+        assert "sides" in stage or "mlx_cosyvoice" in stage["skipped"]
+
+
+def test_conversion_runs_once(measured: dict[str, Any]) -> None:
+    side = measured["stages"]["conversion"]["sides"]["converter"]
+    assert len(side["seconds"]["samples"]) == 1
+    assert side["memory"]["peak_bytes"] > 0
+
+
+def test_tables_and_charts(measured: dict[str, Any], tmp_path: Path) -> None:
+    text = table.markdown(measured)
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == len(measured["stages"]) + 2
+    assert {line.count("|") for line in lines} == {len(table.HEADER) + 1}
+    assert "tokens/s" in text
+    written = charts.draw(measured, tmp_path)
+    assert {path.name for path in written} == {"ratios.png", "hops.png"}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
+
+
+def test_a_busy_machine_is_told(measured: dict[str, Any]) -> None:
+    machine = {**measured["machine"], "cores": 4}
+    for load, busy in ((0.1, False), (9.0, True)):
+        data = {**measured, "machine": {**machine, "load_average": {"before": load, "after": 9.0}}}
+        assert bool(table.warning(data)) == busy
+
+
+@pytest.mark.parametrize("most", [0.003, 1, 7, 99.5, 1e4])
+def test_ticks_reach_the_greatest_value(most: float) -> None:
+    ticks = charts._ticks(most)
+    assert ticks[0] == 0
+    assert most <= ticks[-1] <= 2 * most or math.isclose(ticks[-1], most)
+    assert len(ticks) <= 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--checkpoint", "x"], "go together"),
+        (["--stages", "flwo"], "flwo is none of"),
+        (["--lengths", "2,x"], "--lengths must be seconds"),
+        (["--repeats", "0"], "--repeats must be at least 1"),
+        (["--threads", "-1"], "--threads must be at least 1"),
+    ],
+)
+def test_wrong_arguments_are_refused_at_once(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_writes_what_it_is_told(
+    tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--checkpoint", str(tiny_checkpoint), "--model", str(tiny_model), "--repeats", "1", "--threads", "1"]
+    files = ["--json", str(tmp_path / "b.json"), "--markdown", str(tmp_path / "b.md"), "--plot", str(tmp_path / "p")]
+    assert main(["bench", *arguments, *files, "--stages", "llm_prefill"]) == 0
+    assert "llm_prefill" in json.loads((tmp_path / "b.json").read_text())["ratios"]
+    assert (tmp_path / "b.md").read_text().startswith("| ")
+    assert (tmp_path / "p" / "ratios.png").exists()
+    assert "LLM, prompt of 200 positions" in " ".join(capsys.readouterr().out.split())
