@@ -23,7 +23,17 @@ def write_tensors(
         {key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()},
         {"format": kind, "version": str(version), **metadata},
     )
-    write_file(path, content, force=force)
+    write_file(path, _ordered(content), force=force)
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file with its string map in order, which the library shuffles: the same input, the same bytes."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def read_tensors(path: Path, *, kind: str, version: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
