@@ -7,64 +7,57 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from reference.failure import one_line
+
+if TYPE_CHECKING:
+    from converters.convert import ConversionReport
 
 SYNTHETIC = {"synthetic": "tiny", "synthetic:tiny": "tiny", "synthetic:full": "full"}
 
 
-def _names(text: str) -> list[str]:
-    from mlx_cosyvoice.weights import COMPONENTS
+def _given() -> argparse.ArgumentParser:
+    from converters.arguments import parser
 
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in COMPONENTS:
-            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(COMPONENTS)}")
-    return names
+    return parser()
 
 
-def _parser() -> argparse.ArgumentParser:
-    from converters.checkpoint import OFFICIAL
-    from converters.convert import KEEP_FLOAT32
-    from converters.write import FORMATS
-    from mlx_cosyvoice.weights import COMPONENTS
+def _precision(given: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `convert` that say what is stored how: those of the recipe, and those given beside it.
 
-    parser = argparse.ArgumentParser(prog="python -m converters", description="Convert a CosyVoice2 checkpoint to MLX.")
-    parser.add_argument(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        nargs="?",
-        default=OFFICIAL,
-        help=f"a local folder, a hub id (default {OFFICIAL}; only the needed files are downloaded), or `synthetic` or "
-        "`synthetic:full` for random weights in the same layout",
-    )
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the model folder to write")
-    parser.add_argument("--dtype", choices=list(FORMATS), default="float32", help="of the weights (default float32)")
-    parser.add_argument(
-        "--components",
-        metavar="NAMES",
-        type=_names,
-        default=list(COMPONENTS),
-        help=f"some of {','.join(COMPONENTS)} (default all)",
-    )
-    parser.add_argument(
-        "--keep-float32",
-        metavar="NAMES",
-        type=_names,
-        default=list(KEEP_FLOAT32),
-        help=f"components that stay float32 whatever --dtype says (default {','.join(KEEP_FLOAT32)})",
-    )
-    parser.add_argument("--force", action="store_true", help="replace DIR if it is a converted model")
-    return parser
+    Raises:
+        ValueError: the two contradict each other.
+    """
+    chosen = {"dtype": given.dtype, "quantize": given.quantize, "group_size": given.group_size}
+    kept = list(given.keep_float32_layers)
+    if given.recipe is not None:
+        from converters.recipe import read_recipe
+
+        recipe = read_recipe(given.recipe)
+        for name, own in chosen.items():
+            told = getattr(recipe, name)
+            if None not in (own, told) and own != told:
+                raise ValueError(f"--{name.replace('_', '-')} is {own}, but {given.recipe} says {told}")
+            chosen[name] = told if own is None else own
+        kept += recipe.keep
+    if chosen["quantize"] is None and chosen["group_size"] is not None:
+        raise ValueError("--group-size needs --quantize")
+    defaults = {"dtype": "float32", "group_size": 64}
+    settings = {name: defaults.get(name) if value is None else value for name, value in chosen.items()}
+    if settings["dtype"] == "float32" and settings["quantize"] is None and kept:
+        raise ValueError("layers are to be kept in float32, but everything is: give --dtype or --quantize as well")
+    return {**settings, "keep_float32_layers": kept}
 
 
-def _run(given: argparse.Namespace) -> None:
+def _convert(given: argparse.Namespace) -> None:
     from converters.checkpoint import find_checkpoint
     from converters.convert import convert, is_model_folder
     from reference.new_folder import check_free
     from reference.synthetic import write_checkpoint
 
     check_free(given.out, force=given.force, replaceable=is_model_folder)  # before anything is downloaded or made
+    precision = _precision(given)
     with tempfile.TemporaryDirectory(prefix="mlx-cosyvoice-") as temporary:
         size = SYNTHETIC.get(given.checkpoint)
         if size:
@@ -74,29 +67,62 @@ def _run(given: argparse.Namespace) -> None:
         report = convert(
             folder,
             given.out,
-            dtype=given.dtype,
             components=given.components,
             keep_float32=given.keep_float32,
+            quantize_components=given.quantize_components,
             force=given.force,
             source=given.checkpoint if size or not Path(given.checkpoint).is_dir() else None,
             progress=True,
+            **precision,
         )
+    _tell(report)
+
+
+def _tell(report: ConversionReport) -> None:
+    from converters.model_card import described_dtypes
+
     print(f"{report.out}: {report.nbytes / 1e6:,.1f} MB of weights")
-    for name, audit in report.audits.items():
+    for name, described in described_dtypes(report.record).items():
+        audit = report.audits[name]
         unused = f", {len(audit.unused)} not needed" if audit.unused else ""
-        print(f"  {name:16} {report.dtypes[name]:8} {len(audit.used)} tensors used{unused}")
+        print(f"  {name:16} {described}; {len(audit.used)} tensors used{unused}")
+
+
+def _upload(given: argparse.Namespace, folder: Path, repo: str) -> None:
+    from converters.upload import upload
+
+    url = upload(folder, repo, private=given.private, revision=given.revision, parity=given.parity, progress=True)
+    print(f"published: {url}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0, 1 for a failure told in one line on stderr, 2 for wrong usage."""
-    given = _parser().parse_args(arguments)
+    parser = _given()
+    given = parser.parse_args(arguments)
+    if given.upload_only is None and given.out is None:
+        parser.error("the following arguments are required: --out")
+    if given.upload_only is not None and (given.out is not None or given.upload is not None):
+        parser.error("--upload-only converts nothing: give neither --out nor --upload")
+    if given.upload is None and given.upload_only is None and (given.private or given.revision or given.parity):
+        parser.error("--private, --revision and --parity need --upload or --upload-only")
+    out, repo = (Path(given.upload_only[0]), given.upload_only[1]) if given.upload_only else (given.out, given.upload)
+    converted = given.upload_only is not None
     try:
-        _run(given)
+        if repo is not None:
+            from converters.upload import check_request
+
+            check_request(repo, given.parity)  # before the minutes that a conversion takes
+        if not converted:
+            _convert(given)
+            converted = True
+        if repo is not None:
+            _upload(given, out, repo)
     except (ValueError, OSError) as error:
-        print(f"error: {one_line(error, given.out)}", file=sys.stderr)
+        print(f"error: {one_line(error, out)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: the output folder is as it was", file=sys.stderr)
+        kept = f"nothing or not all is published; {out} is complete" if converted else "the output folder is as it was"
+        print(f"interrupted: {kept}", file=sys.stderr)
         return 130
     return 0
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.nn as nn
-import numpy as np
-from safetensors.numpy import save
 from tqdm import tqdm
 
 from converters.checkpoint import (
@@ -24,18 +22,20 @@ from converters.checkpoint import (
     require_files,
 )
 from converters.errors import CheckpointError
-from converters.model_card import model_card
-from converters.record import audit_record, config_json, hashes, versions, write_json
-from converters.torch_weights import read_speakers
-from converters.write import FORMATS, MAX_SHARD_BYTES, Entry, SafetensorsWriter
+from converters.model_card import CARD, model_card
+from converters.record import audit_record, config_json, hashes, quantization_record, versions, write_json
+from converters.storage import Storage, check_kept, check_quantizable, quantization_settings
+from converters.write import FORMATS, MAX_SHARD_BYTES, SafetensorsWriter
 from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.llm import Qwen2LM
-from mlx_cosyvoice.nn.official import KeyAudit, audit_keys, from_official, rules_of
+from mlx_cosyvoice.nn.official import KeyAudit, audit_keys, from_official
+from mlx_cosyvoice.quantize import Quantization
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.text import build_tokenizer
 from mlx_cosyvoice.vocoder import HiFTGenerator
+from mlx_cosyvoice.voices import read_spk2info, write_spk2info_safetensors
 from mlx_cosyvoice.weights import COMPONENTS, CONFIG
 from reference.flow import fixed_noise
 from reference.new_folder import check_free, new_folder
@@ -45,7 +45,7 @@ RECORD = "conversion.json"
 #: The official fp16 inference keeps these in float32 too.
 KEEP_FLOAT32 = ("hift", "campplus", "speech_tokenizer")
 
-#: The noise that every official synthesis starts from. It is no part of flow.pt, and stays float32.
+#: The noise that every official synthesis starts from. It is no part of flow.pt.
 NOISE = "decoder.rand_noise"
 NOISE_ORIGIN = "torch.randn(1, 80, 15000) with seed 0, as the official class draws it"
 
@@ -68,6 +68,7 @@ class ConversionReport:
         dtypes: component -> dtype of its weights.
         audits: component -> what became of every official key.
         nbytes: size of all weights.
+        record: the content of conversion.json.
     """
 
     out: Path
@@ -75,6 +76,7 @@ class ConversionReport:
     dtypes: dict[str, str]
     audits: dict[str, KeyAudit]
     nbytes: int
+    record: dict[str, Any]
 
 
 @dataclass
@@ -82,21 +84,9 @@ class _Part:
     """A component on its way: its MLX module (never filled), and where its tensors come from."""
 
     name: str
-    dtype: str
     module: nn.Module
     source: Source
     audit: KeyAudit
-
-    def entries(self) -> Iterator[Entry]:
-        for path, module in sorted(self.module.named_modules()):
-            for parameter in rules_of(module):
-                own = f"{path}.{parameter}" if path else parameter
-                dtype = "float32" if self.name == "flow" and own == NOISE else self.dtype
-                yield Entry(f"{self.name}.{own}", dtype, tuple(module[parameter].shape))
-
-    def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
-        for converted in from_official(self.module, self.source.fetch, str(self.source.file)):
-            yield f"{self.name}.{converted.name}", converted.array
 
 
 def is_model_folder(folder: Path) -> bool:
@@ -110,6 +100,10 @@ def convert(
     dtype: str = "float32",
     components: Iterable[str] = COMPONENTS,
     keep_float32: Iterable[str] = KEEP_FLOAT32,
+    keep_float32_layers: Iterable[str] = (),
+    quantize: int | None = None,
+    group_size: int = 64,
+    quantize_components: Iterable[str] = ("llm",),
     force: bool = False,
     source: str | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
@@ -123,6 +117,12 @@ def convert(
         dtype: "float32", "float16" or "bfloat16", rounded to nearest.
         components: which of `COMPONENTS` to convert.
         keep_float32: components that stay float32 whatever `dtype` is.
+        keep_float32_layers: official paths of modules ("flow.encoder.embed") that stay float32 with all below them,
+            whatever `dtype` and `quantize` are.
+        quantize: 4 or 8: pack the weights of Linear and Embedding layers into so many bits; what is not packed has
+            `dtype`. A layer whose width is no multiple of `group_size` stays in full.
+        group_size: 32, 64 or 128, how many weights share a scale.
+        quantize_components: "llm", "flow" or both.
         force: replace `out`, once its successor is complete, if it is a converted model.
         source: what the model card calls the checkpoint; default: the name of its folder.
         max_shard_bytes: larger weights are cut into several files.
@@ -131,6 +131,7 @@ def convert(
     Raises:
         ValueError: an argument that is not one of the choices, or `out` and `checkpoint` lie in each other.
         CheckpointError: a file is missing, damaged, or carries code.
+        VoiceError: `spk2info.pt` is damaged, carries code, or holds no speakers of this model.
         ConfigError: the YAML or config.json has a value that the MLX network does not support.
         OnnxLayoutError: an ONNX file without the expected nodes.
         OfficialKeyError: a missing, surplus or mis-shaped key.
@@ -146,13 +147,26 @@ def convert(
     check_free(out, force=force, replaceable=is_model_folder)
     require_files(folder, chosen)
 
+    quantization = Quantization(quantize, group_size) if quantize is not None else None
+    packed = check_quantizable(quantize_components) if quantization else []
+    absent = [name for name in packed if name not in chosen]
+    if absent:
+        raise ValueError(f"quantize_components: {', '.join(absent)} is not among the components that are converted")
+
     sources = {name: open_source(folder, name) for name in chosen}
     config = config_of(folder, sources)
     dtypes = {name: "float32" if name in kept else dtype for name in chosen}
-    parts = {name: _part(name, dtypes[name], config, sources[name], folder) for name in chosen}
+    parts = {name: _part(name, config, sources[name], folder) for name in chosen}
+    kept_layers = check_kept(keep_float32_layers, {name: part.module for name, part in parts.items()})
+    storages = {
+        name: Storage(name, part.module, dtypes[name], kept_layers, quantization if name in packed else None)
+        for name, part in parts.items()
+    }
+    settings = quantization_settings(storages.values())
+    layer_dtypes = {path: kept for storage in storages.values() for path, kept in storage.layer_dtypes.items()}
     tokenizer = _tokenizer_json(folder, config) if "llm" in chosen else None
-    speakers, speakers_skipped = _speakers(folder)
-    entries = [entry for part in parts.values() for entry in part.entries()]
+    speakers = read_spk2info(folder / SPEAKERS) if (folder / SPEAKERS).is_file() else {}
+    entries = [entry for storage in storages.values() for entry in storage.entries()]
     nbytes = sum(entry.nbytes for entry in entries)
     audits = {name: part.audit for name, part in parts.items()}
     keys = {
@@ -168,27 +182,29 @@ def convert(
         ):
             # The ONNX files first: their tensors are in memory, those of .pt files still on disk.
             for name in sorted(chosen, key=lambda name: sources[name].fields is None):
-                _write_part(parts.pop(name), writer, bar.update)
+                _write_part(parts.pop(name), storages[name], writer, bar.update)
                 sources.pop(name)
         if tokenizer is not None:
             (part_folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
         if speakers:
-            (part_folder / "spk2info.safetensors").write_bytes(save(speakers))
+            write_spk2info_safetensors(part_folder / "spk2info.safetensors", speakers)
         record = {
             "format_version": FORMAT_VERSION,
             "source": source or folder.resolve().name,
+            "synthetic": (folder / "synthetic.json").is_file(),
             "files": hashes(folder, chosen, progress),
             "versions": versions(),
             "dtype": dtype,
             "dtypes": dtypes,
+            "layer_dtypes": layer_dtypes,
+            "quantization": quantization_record(storages.values()),
             "keys": keys,
-            "speakers": {"converted": sorted(speakers), "skipped": speakers_skipped},
+            "speakers": sorted(speakers),
         }
-        write_json(part_folder / CONFIG, config_json(config, chosen, dtypes))
+        write_json(part_folder / CONFIG, config_json(config, chosen, dtypes, layer_dtypes, settings))
         write_json(part_folder / RECORD, record)
-        card = model_card(record, synthetic=(folder / "synthetic.json").is_file())
-        (part_folder / "README.md").write_text(card, encoding="utf-8")
-    return ConversionReport(out, config, dtypes, audits, nbytes)
+        (part_folder / CARD).write_text(model_card(record), encoding="utf-8")
+    return ConversionReport(out, config, dtypes, audits, nbytes, record)
 
 
 def _choice(argument: str, given: Iterable[str]) -> list[str]:
@@ -215,7 +231,7 @@ def _check_room(out: Path, nbytes: int) -> None:
         raise OSError(errno.ENOSPC, f"the model needs {nbytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free", str(parent))
 
 
-def _part(name: str, dtype: str, config: CosyVoice2Config, source: Source, folder: Path) -> _Part:
+def _part(name: str, config: CosyVoice2Config, source: Source, folder: Path) -> _Part:
     try:
         module = BUILDERS[name](config)
     except ValueError as error:
@@ -224,13 +240,15 @@ def _part(name: str, dtype: str, config: CosyVoice2Config, source: Source, folde
         if NOISE in source.tensors:
             raise CheckpointError(f"{source.file}: holds {NOISE}, which is no part of an official flow.pt")
         source.tensors[NOISE] = fixed_noise(config.flow.decoder.estimator.out_channels)
-    return _Part(name, dtype, module, source, audit_keys(module, set(source.tensors), str(source.file)))
+    return _Part(name, module, source, audit_keys(module, set(source.tensors), str(source.file)))
 
 
-def _write_part(part: _Part, writer: SafetensorsWriter, advance: Callable[[int], Any]) -> None:
-    for name, array in part.tensors():
+def _write_part(part: _Part, storage: Storage, writer: SafetensorsWriter, advance: Callable[[int], Any]) -> None:
+    for converted in from_official(part.module, part.source.fetch, str(part.source.file)):
+        name = f"{part.name}.{converted.name}"
         try:
-            advance(writer.write(name, array))
+            for stored, array in storage.stored(name, converted.array):
+                advance(writer.write(stored, array))
         except OverflowError as error:
             raise CheckpointError(
                 f"{part.source.file}: {name} {error}: convert with --dtype bfloat16, or --keep-float32 {part.name}"
@@ -247,8 +265,3 @@ def _tokenizer_json(folder: Path, config: CosyVoice2Config) -> str:
             "embeddings only; the files do not belong together"
         )
     return tokenizer.to_str()
-
-
-def _speakers(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    path = folder / SPEAKERS
-    return read_speakers(path) if path.is_file() else ({}, {})

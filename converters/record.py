@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 import mlx_cosyvoice
 from converters.checkpoint import SPEAKERS, needed_files
+from converters.storage import Storage
 from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config
 from mlx_cosyvoice.nn.official import KeyAudit, rules_of
 from mlx_cosyvoice.weights import COMPONENTS, MODEL_TYPE
@@ -63,7 +65,29 @@ def audit_record(module: nn.Module, audit: KeyAudit, added: dict[str, str]) -> d
     return {"used": used, "unused": dict(sorted(audit.unused.items())), "added": added}
 
 
-def config_json(config: CosyVoice2Config, components: list[str], dtypes: dict[str, str]) -> dict[str, Any]:
+def quantization_record(storages: Iterable[Storage]) -> dict[str, Any] | None:
+    """What became of every layer of the components that were quantised; None if none was.
+
+    Returns:
+        `bits`, `group_size`, and by component `quantized` (paths) and `in_full` (path -> why).
+    """
+    chosen = [storage for storage in storages if storage.quantization is not None]
+    if not chosen or chosen[0].quantization is None:
+        return None
+    return {
+        "bits": chosen[0].quantization.bits,
+        "group_size": chosen[0].quantization.group_size,
+        "components": {one.component: {"quantized": sorted(one.packed), "in_full": one.in_full} for one in chosen},
+    }
+
+
+def config_json(
+    config: CosyVoice2Config,
+    components: list[str],
+    dtypes: dict[str, str],
+    layer_dtypes: dict[str, str],
+    quantization: dict[str, Any] | None,
+) -> dict[str, Any]:
     """The content of config.json: sizes of the components that are there, and what they are stored as."""
     sizes = {key: value for key, value in config.to_dict().items() if key not in COMPONENTS or key in components}
     return {
@@ -71,6 +95,9 @@ def config_json(config: CosyVoice2Config, components: list[str], dtypes: dict[st
         "format_version": FORMAT_VERSION,
         "components": components,
         "dtypes": dtypes,
+        **({"layer_dtypes": layer_dtypes} if layer_dtypes else {}),
+        # the second name is the one that the Hugging Face hub looks for
+        **({"quantization": quantization, "quantization_config": quantization} if quantization else {}),
         **sizes,
     }
 

@@ -98,31 +98,3 @@ def as_float32(tensor: torch.Tensor, key: str, where: str | Path) -> np.ndarray:
     if not np.isfinite(array).all():
         raise CheckpointError(f"{where}: {key} holds values that are NaN or infinite. Download the file again.")
     return array
-
-
-def read_speakers(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The speakers of `spk2info.pt`.
-
-    Returns:
-        Name -> embedding [1, N] float32, and name -> why a speaker has none.
-
-    Raises:
-        CheckpointError: the file is damaged, carries code, or is not a table of speakers.
-    """
-    path = Path(path)
-    table = _load(path)
-    if not isinstance(table, dict):
-        raise CheckpointError(f"{path}: holds a {type(table).__name__}, not a table of speakers")
-    speakers: dict[str, np.ndarray] = {}
-    skipped: dict[str, str] = {}
-    for name, entry in table.items():
-        embedding = entry.get("embedding") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or not isinstance(entry, dict):
-            raise CheckpointError(f"{path}: entry {name!r} is not a speaker's table. Is it the right file?")
-        if embedding is None:
-            skipped[name] = "has no entry 'embedding' (a saved zero-shot prompt: clone its recording instead)"
-        elif not isinstance(embedding, torch.Tensor) or embedding.ndim != 2 or embedding.shape[0] != 1:
-            raise CheckpointError(f"{path}: 'embedding' of speaker {name!r} must be a [1, N] tensor")
-        else:
-            speakers[name] = np.ascontiguousarray(as_float32(embedding, f"embedding of {name!r}", path))
-    return speakers, skipped

@@ -19,7 +19,7 @@ MAX_SHARD_BYTES = 5 << 30
 
 
 class Format(NamedTuple):
-    """How a dtype is named in config.json's terms, in safetensors, and in torch."""
+    """How a dtype is named in safetensors and in torch."""
 
     safetensors: str
     torch: torch.dtype
@@ -32,9 +32,13 @@ FORMATS = {
     "bfloat16": Format("BF16", torch.bfloat16, 2),
 }
 
+#: What holds quantised weights, eight or four in each element.
+PACKED = "uint32"
+STORED = {**FORMATS, PACKED: Format("U32", torch.uint32, 4)}
+
 
 class Entry(NamedTuple):
-    """A tensor to be written. `dtype` is a key of `FORMATS`."""
+    """A tensor to be written. `dtype` is a key of `STORED`."""
 
     name: str
     dtype: str
@@ -42,17 +46,17 @@ class Entry(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        return math.prod(self.shape) * FORMATS[self.dtype].itemsize
+        return math.prod(self.shape) * STORED[self.dtype].itemsize
 
 
 def encode(array: np.ndarray, dtype: str) -> np.ndarray:
-    """A float32 array as the bytes of `dtype`, rounded to nearest, ties to even.
+    """A float32 array as the bytes of `dtype`, rounded to nearest, ties to even; packed weights (uint32) as they are.
 
     Raises:
         OverflowError: a value is too large for float16.
     """
-    array = np.ascontiguousarray(array, np.float32)
-    if dtype == "float32":
+    array = np.ascontiguousarray(array, np.uint32 if dtype == PACKED else np.float32)
+    if dtype in ("float32", PACKED):
         return array.reshape(-1).view(np.uint8)
     rounded = torch.from_numpy(array.reshape(-1)).to(FORMATS[dtype].torch)
     if not bool(torch.isfinite(rounded).all()):
@@ -102,9 +106,9 @@ class SafetensorsWriter:
         header: dict[str, object] = {"__metadata__": {"format": "mlx"}}
         offset = 0
         # wide types first, so that every tensor is aligned
-        for entry in sorted(entries, key=lambda entry: -FORMATS[entry.dtype].itemsize):
+        for entry in sorted(entries, key=lambda entry: -STORED[entry.dtype].itemsize):
             header[entry.name] = {
-                "dtype": FORMATS[entry.dtype].safetensors,
+                "dtype": STORED[entry.dtype].safetensors,
                 "shape": list(entry.shape),
                 "data_offsets": [offset, offset + entry.nbytes],
             }

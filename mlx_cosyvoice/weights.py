@@ -117,14 +117,17 @@ def weight_files(folder: str | Path) -> list[Path]:
     """The safetensors files of a model folder: `model.safetensors`, or the shards that the index names.
 
     Raises:
-        ModelFolderError: there are none, a shard is missing, or the index is not one.
+        ModelFolderError: there are none, a shard is missing, a download was broken off, or the index is not one.
     """
     folder = Path(folder)
+    for part in (*folder.glob("*.incomplete"), *folder.glob(".cache/huggingface/download/*.incomplete")):
+        raise ModelFolderError(f"{part}: a download that was broken off. Run the same download again; it goes on.")
     index = folder / INDEX
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if not index.is_file():
-        raise ModelFolderError(f"{folder}: holds neither {WEIGHTS} nor {INDEX}. {_HOW}")
+        broken_off = ": a download that was broken off? Download the model again" if (folder / CONFIG).is_file() else ""
+        raise ModelFolderError(f"{folder}: holds neither {WEIGHTS} nor {INDEX}{broken_off}. {_HOW}")
     weight_map = _read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise ModelFolderError(f"{index}: weight_map must be an object that maps keys to file names")

@@ -30,7 +30,9 @@ from reference.synthetic_yaml import yaml_text
 
 #: Says that a folder was written here, and how; no official checkpoint has it.
 MARKER = "synthetic.json"
-SPEAKER = "synthetic"
+
+#: The SFT speakers, known by their embeddings alone.
+SPEAKERS = ("synthetic", "second")
 
 Advance = Callable[[int], Any]
 
@@ -92,8 +94,8 @@ def write_checkpoint(
         (folder / MARKER).write_text(json.dumps({"size": size, "seed": seed}) + "\n")
         (folder / "cosyvoice2.yaml").write_text(yaml_text(sizes, seed))
         write_blank_en(folder / "CosyVoice-BlankEN", vocab_size=size, seed=seed, qwen_config=sizes["llm"]["qwen"])  # type: ignore[arg-type]
-        speaker = torch.from_numpy(recipe.unit(f"spk2info/{SPEAKER}", (1, 192), seed))
-        _save(folder / "spk2info.pt", {SPEAKER: {"embedding": speaker}})
+        embeddings = {name: torch.from_numpy(recipe.unit(f"spk2info/{name}", (1, 192), seed)) for name in SPEAKERS}
+        _save(folder / "spk2info.pt", {name: {"embedding": embedding} for name, embedding in embeddings.items()})
         for name, (prefix, shapes) in files.items():
             tensors = recipe_tensors(shapes, seed, bar.update)
             _save(folder / name, {prefix + key: tensor for key, tensor in tensors.items()})

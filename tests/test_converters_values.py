@@ -20,11 +20,13 @@ from converters.convert import BUILDERS, KEEP_FLOAT32, NOISE, convert
 from mlx_cosyvoice.config import CosyVoice2Config, from_dict
 from mlx_cosyvoice.nn.official import from_official
 from mlx_cosyvoice.text import TextTokenizer
+from mlx_cosyvoice.voices import read_spk2info_safetensors
 from mlx_cosyvoice.weights import COMPONENTS, load_component, load_weights, read_config
 from reference import recipe
 from reference.sizes import TINY
 from tests.support.checkpoints import change_state, damaged_copy, snapshot
 from tests.support.golden import golden, official_shapes, recipe_state_dict
+from tests.support.voices import zero_shot_entry
 
 CONFIG = from_dict(CosyVoice2Config, TINY)
 PREFIXES = {"speech_tokenizer": "speech_tokenizer.", "campplus": "campplus."}
@@ -46,6 +48,8 @@ def test_config_json_holds_the_sizes_and_loads(tiny_model: Path, tiny_checkpoint
         "format_version": 1,
         "components": list(COMPONENTS),
         "dtypes": dict.fromkeys(COMPONENTS, "float32"),
+        "layer_dtypes": {},
+        "quantization": None,
     }
 
 
@@ -122,14 +126,32 @@ def test_conversion_json_names_every_source_file(tiny_model: Path, tiny_checkpoi
         name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)} for name, content in files.items()
     }
     assert {"mlx_cosyvoice", "mlx", "torch", "onnx", "python"} <= set(record["versions"])
-    assert record["speakers"] == {"converted": ["synthetic"], "skipped": {}}
+    assert record["speakers"] == ["second", "synthetic"]
 
 
-def test_text_and_speakers_come_along(tiny_model: Path) -> None:
+def test_text_comes_along(tiny_model: Path) -> None:
     tokenizer = TextTokenizer.from_file(tiny_model / "tokenizer.json")
     assert tokenizer.decode(tokenizer.encode("hello [breath] world")) != ""
-    speakers = load_file(tiny_model / "spk2info.safetensors")
-    np.testing.assert_array_equal(speakers["synthetic"], recipe.unit("spk2info/synthetic", (1, 192)))
+
+
+def test_sft_speakers_come_along(tiny_model: Path) -> None:
+    speakers = read_spk2info_safetensors(tiny_model / "spk2info.safetensors")
+    assert list(speakers) == ["synthetic", "second"]
+    for name, voice in speakers.items():
+        np.testing.assert_array_equal(voice.embedding, recipe.unit(f"spk2info/{name}", (1, 192)))
+        assert voice.prompt_token.shape == (1, 0)
+        assert voice.prompt_feat.shape == (1, 0, 80)
+
+
+def test_a_saved_zero_shot_speaker_comes_along(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    entry = zero_shot_entry()
+    checkpoint = damaged_copy(
+        tiny_checkpoint, tmp_path / "checkpoint", "spk2info.pt", lambda path: torch.save({"me": entry}, path)
+    )
+    voice = read_spk2info_safetensors(convert(checkpoint, tmp_path / "out").out / "spk2info.safetensors")["me"]
+    np.testing.assert_array_equal(voice.prompt_token, entry["flow_prompt_speech_token"].numpy())
+    np.testing.assert_array_equal(voice.prompt_feat, entry["prompt_speech_feat"].numpy())
+    assert voice.prompt_text == tuple(entry["prompt_text"][0].tolist())
 
 
 def test_the_model_card(tiny_model: Path) -> None:

@@ -106,7 +106,11 @@ def test_what_a_later_version_adds_is_dropped(folder: Path) -> None:
 
 
 def write_text(name: str, text: str) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).write_text(text)
+    def apply(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+    return apply
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,9 @@ def grow(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda folder: (folder / "model.safetensors").unlink(), ["holds neither", "model.safetensors.index.json"]),
+        (lambda folder: (folder / "model.safetensors").unlink(), ["holds neither", "broken off", "Download"]),
+        (write_text("model.safetensors.incomplete", "part"), ["model.safetensors.incomplete", "goes on"]),
+        (write_text(".cache/huggingface/download/model.safetensors.abc.incomplete", "part"), ["broken off"]),
         (shorten(1), ["model.safetensors", "cut off"]),
         (shorten(70), ["model.safetensors", "cut off"]),
         (lambda folder: os.truncate(folder / "model.safetensors", 100), ["not a safetensors file"]),

@@ -1,0 +1,105 @@
+"""The command line of `python -m converters`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from converters.checkpoint import OFFICIAL
+from converters.convert import KEEP_FLOAT32
+from converters.storage import QUANTIZABLE
+from converters.write import FORMATS
+from mlx_cosyvoice.quantize import BITS, GROUP_SIZES
+from mlx_cosyvoice.weights import COMPONENTS
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in COMPONENTS:
+            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(COMPONENTS)}")
+    return names
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m converters", description="Convert a CosyVoice2 checkpoint to MLX.")
+    made.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        nargs="?",
+        default=OFFICIAL,
+        help=f"a local folder, a hub id (default {OFFICIAL}; only the needed files are downloaded), or `synthetic` or "
+        "`synthetic:full` for random weights in the same layout",
+    )
+    made.add_argument("--out", metavar="DIR", type=Path, help="the model folder to write")
+    made.add_argument("--force", action="store_true", help="replace DIR if it is a converted model")
+    made.add_argument(
+        "--components",
+        metavar="NAMES",
+        type=_names,
+        default=list(COMPONENTS),
+        help=f"some of {','.join(COMPONENTS)} (default all)",
+    )
+    _add_precision(made.add_argument_group("precision"))
+    _add_upload(made.add_argument_group("publishing"))
+    return made
+
+
+def _add_precision(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--dtype", choices=list(FORMATS), help="of the weights (default float32)")
+    group.add_argument(
+        "--keep-float32",
+        metavar="NAMES",
+        type=_names,
+        default=list(KEEP_FLOAT32),
+        help=f"components that stay float32 whatever --dtype says (default {','.join(KEEP_FLOAT32)})",
+    )
+    group.add_argument(
+        "--keep-float32-layers",
+        metavar="PATH",
+        nargs="+",
+        default=[],
+        help="layers that stay float32, with all below them, such as flow.encoder.embed",
+    )
+    group.add_argument(
+        "--quantize",
+        type=int,
+        choices=BITS,
+        help="pack Linear and Embedding layers into so many bits; the rest has --dtype",
+    )
+    group.add_argument(
+        "--group-size", type=int, choices=GROUP_SIZES, help="how many weights share a scale (default 64)"
+    )
+    group.add_argument(
+        "--quantize-components",
+        metavar="NAMES",
+        type=_names,
+        default=["llm"],
+        help=f"some of {','.join(QUANTIZABLE)} (default llm)",
+    )
+    group.add_argument(
+        "--recipe",
+        metavar="FILE",
+        type=Path,
+        help="dtype and layers to keep, as `python -m parity drift --recipe` writes",
+    )
+
+
+def _add_upload(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--upload", metavar="OWNER/NAME", help="publish the converted model on the Hugging Face hub (needs a token)"
+    )
+    group.add_argument(
+        "--upload-only",
+        metavar=("DIR", "OWNER/NAME"),
+        nargs=2,
+        help="publish a model folder that was converted before; converts nothing",
+    )
+    group.add_argument("--private", action="store_true", help="if the repository is made, only its owner can see it")
+    group.add_argument("--revision", metavar="BRANCH", help="to publish on; made if it is missing (default main)")
+    group.add_argument(
+        "--parity",
+        metavar="FILE",
+        type=Path,
+        help="what `python -m parity run --json` wrote of this model, for the model card (default DIR/parity.json)",
+    )
