@@ -5,8 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
+
+
+class Span(NamedTuple):
+    """A token of a text."""
+
+    id: int
+    #: First character, and the one after the last. The tokens of a character that takes several share both.
+    start: int
+    end: int
+    #: Which of the words it belongs to that byte pairs are merged within; a special token is a word.
+    word: int
 
 
 class TextTokenizer:
@@ -43,11 +55,27 @@ class TextTokenizer:
         Raises:
             ValueError: `text` holds half a surrogate pair, so it is no Unicode text.
         """
+        return self._encoding(text).ids
+
+    def spans(self, text: str) -> list[Span]:
+        """The tokens of `text` with where they come from; their ids are those of `encode`, which see."""
+        found = self._encoding(text)
+        return [
+            Span(number, start, end, -1 if word is None else word)
+            for number, (start, end), word in zip(found.ids, found.offsets, found.word_ids, strict=True)
+        ]
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """The tokens that are recognised as a whole anywhere in the text."""
+        return tuple(token.content for token in self._tokenizer.get_added_tokens_decoder().values())
+
+    def _encoding(self, text: str) -> Encoding:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise ValueError(f"text is not valid Unicode: character {error.start} is a lone surrogate") from error
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        return self._tokenizer.encode(text, add_special_tokens=False)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """The text of `ids`; bytes that are no UTF-8 become U+FFFD, and ids outside the vocabulary nothing."""
