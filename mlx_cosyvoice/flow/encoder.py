@@ -12,7 +12,7 @@ from mlx_cosyvoice.config import EncoderConfig
 from mlx_cosyvoice.flow.attention import RelPositionMultiHeadedAttention
 from mlx_cosyvoice.flow.embedding import LinearNoSubsampling
 from mlx_cosyvoice.flow.masks import chunk_mask
-from mlx_cosyvoice.nn import Conv1d, Identity, Module, SiLU
+from mlx_cosyvoice.nn import Conv1d, Identity, Module, SiLU, functional
 
 NUM_UP_BLOCKS = 4
 
@@ -31,7 +31,7 @@ class PreLookaheadLayer(Module):
         if context is None:
             context = mx.zeros((x.shape[0], self.lookahead, x.shape[2]), x.dtype)
         y = self.conv1(mx.concatenate([x, context], axis=1))
-        return self.conv2(mx.pad(nn.leaky_relu(y, 0.01), [(0, 0), (2, 0), (0, 0)])) + x
+        return self.conv2(mx.pad(functional.leaky_relu(y, 0.01), [(0, 0), (2, 0), (0, 0)])) + x
 
 
 class Upsample1D(Module):

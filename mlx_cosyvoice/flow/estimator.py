@@ -15,7 +15,7 @@ from mlx_cosyvoice.config import EstimatorConfig
 from mlx_cosyvoice.flow.attention import Attention
 from mlx_cosyvoice.flow.embedding import SinusoidalPosEmb, TimestepEmbedding
 from mlx_cosyvoice.mixed import outer_dtype
-from mlx_cosyvoice.nn import Conv1d, Identity, Mish, Module, Sequential
+from mlx_cosyvoice.nn import Conv1d, Identity, Mish, Module, Sequential, functional
 
 
 class CausalBlock1D(Module):
@@ -64,7 +64,7 @@ class GELU(Module):
         self.proj = nn.Linear(dim, dim_out)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return nn.gelu(self.proj(x))
+        return functional.gelu(self.proj(x))
 
 
 class FeedForward(Module):

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlx_cosyvoice.config import Qwen2Config
 from mlx_cosyvoice.llm.cache import KVCache, LayerCache
-from mlx_cosyvoice.nn import Module, SiLU
+from mlx_cosyvoice.nn import Module, SiLU, functional
 
 
 class RotaryEmbedding(Module):
@@ -54,7 +54,7 @@ class Attention(Module):
         query = rotate(self._split(self.q_proj(x), self.heads), *rotary)
         key = rotate(self._split(self.k_proj(x), self.kv_heads), *rotary)
         keys, values = cache.extend(key, self._split(self.v_proj(x), self.kv_heads))
-        mixed = mx.fast.scaled_dot_product_attention(
+        mixed = functional.attention(
             query,
             keys,
             values,

@@ -9,6 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlx_cosyvoice.nn import functional
 from mlx_cosyvoice.nn.conv_kernels import conv1d, conv_transpose1d
 from mlx_cosyvoice.nn.official import Module, Rule, same
 
@@ -211,31 +212,31 @@ class Activation(Module):
 
 class Mish(Activation):
     def __call__(self, x: mx.array) -> mx.array:
-        return nn.mish(x)
+        return functional.mish(x)
 
 
 class SiLU(Activation):
     def __call__(self, x: mx.array) -> mx.array:
-        return nn.silu(x)
+        return functional.silu(x)
 
 
 class GELU(Activation):
     """The exact one (erf), not the tanh approximation."""
 
     def __call__(self, x: mx.array) -> mx.array:
-        return nn.gelu(x)
+        return functional.gelu(x)
 
 
 class ELU(Activation):
     def __call__(self, x: mx.array) -> mx.array:
-        return nn.elu(x)
+        return functional.elu(x)
 
 
 class ReLU(Activation):
     def __call__(self, x: mx.array) -> mx.array:
-        return nn.relu(x)
+        return functional.relu(x)
 
 
 class Tanh(Activation):
     def __call__(self, x: mx.array) -> mx.array:
-        return mx.tanh(x)
+        return functional.tanh(x)

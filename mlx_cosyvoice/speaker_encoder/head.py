@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import mlx.core as mx
-import mlx.nn as nn
 
-from mlx_cosyvoice.nn import BatchNorm, Conv2d, Module, Sequential
+from mlx_cosyvoice.nn import BatchNorm, Conv2d, Module, Sequential, functional
 
 #: Channels throughout the head; its three stages of stride 2 leave an eighth of the frequencies.
 HEAD_CHANNELS = 32
@@ -36,8 +35,8 @@ class ResidualBlock(Module):
             )
 
     def __call__(self, x: mx.array) -> mx.array:
-        y = nn.relu(self.bn1(self.conv1(x)))
-        return nn.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        y = functional.relu(self.bn1(self.conv1(x)))
+        return functional.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
 class Head(Module):
@@ -55,7 +54,7 @@ class Head(Module):
         self.bn2 = BatchNorm(channels, official_axes="bcft")
 
     def __call__(self, fbank: mx.array) -> mx.array:
-        x = nn.relu(self.bn1(self.conv1(fbank[..., None])))
+        x = functional.relu(self.bn1(self.conv1(fbank[..., None])))
         x = self.layer2(self.layer1(x))
-        x = nn.relu(self.bn2(self.conv2(x)))
+        x = functional.relu(self.bn2(self.conv2(x)))
         return x.swapaxes(2, 3).flatten(2)

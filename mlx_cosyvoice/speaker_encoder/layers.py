@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from mlx_cosyvoice.nn import BatchNorm, Conv1d, Module, ReLU
+from mlx_cosyvoice.nn import BatchNorm, Conv1d, Module, ReLU, functional
 from mlx_cosyvoice.nn.layers import Activation
 
 #: Frames (after the TDNN's stride of 2) that share one local context.
@@ -13,7 +13,7 @@ SEGMENT_FRAMES = 100
 
 class Sigmoid(Activation):
     def __call__(self, x: mx.array) -> mx.array:
-        return mx.sigmoid(x)
+        return functional.sigmoid(x)
 
 
 class Nonlinear(Module):

@@ -6,7 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_cosyvoice.config import SpeechTokenizerConfig
-from mlx_cosyvoice.nn import GELU, Conv1d, Module, Sequential
+from mlx_cosyvoice.nn import GELU, Conv1d, Module, Sequential, functional
 
 FSMN_KERNEL = 31
 ROPE_THETA = 10000.0
@@ -56,7 +56,7 @@ class FSMNMultiHeadAttention(Module):
         query, key, value = self.query(x), self.key(x), self.value(x)
         memory = self.fsmn_block(self.pad_fn(value)) + value
         query, key, value = (mx.unflatten(part, 2, (self.heads, -1)).swapaxes(1, 2) for part in (query, key, value))
-        attended = mx.fast.scaled_dot_product_attention(
+        attended = functional.attention(
             rotate(query, cos, sin), rotate(key, cos, sin), value, scale=query.shape[3] ** -0.5
         )
         return self.out(attended.swapaxes(1, 2).flatten(2)) + memory
@@ -92,7 +92,7 @@ class AudioEncoder(Module):
         self.blocks = [ResidualAttentionBlock(config) for _ in range(config.n_audio_layer)]
 
     def __call__(self, log_mel: mx.array) -> mx.array:
-        x = nn.gelu(self.conv2(nn.gelu(self.conv1(log_mel))))
+        x = functional.gelu(self.conv2(functional.gelu(self.conv1(log_mel))))
         cos, sin = (table.astype(x.dtype) for table in rotary_table(x.shape[1], self.head_dim))
         for block in self.blocks:
             x = block(x, cos, sin)

@@ -7,11 +7,10 @@ from math import prod
 from operator import mul
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from mlx_cosyvoice.config import HiFTConfig
 from mlx_cosyvoice.mixed import outer_dtype
-from mlx_cosyvoice.nn import Conv1d, ConvTranspose1d, Module
+from mlx_cosyvoice.nn import Conv1d, ConvTranspose1d, Module, functional
 from mlx_cosyvoice.vocoder.f0_predictor import ConvRNNF0Predictor
 from mlx_cosyvoice.vocoder.resblock import ResBlock
 from mlx_cosyvoice.vocoder.source import SourceModuleHnNSF, Upsample
@@ -87,17 +86,19 @@ class HiFTGenerator(Module):
         for level, (up, down, source_block) in enumerate(
             zip(self.ups, self.source_downs, self.source_resblocks, strict=True)
         ):
-            x = up(nn.leaky_relu(x, self.config.lrelu_slope))
+            x = up(functional.leaky_relu(x, self.config.lrelu_slope))
             if level == len(self.ups) - 1:
                 x = self.reflection_pad(x)
             x = x + source_block(down(spectrum))
             blocks = self.resblocks[level * kernels : (level + 1) * kernels]
             x = sum((block(x) for block in blocks[1:]), blocks[0](x)) / kernels
-        x = self.conv_post(nn.leaky_relu(x, 0.01)).astype(mx.float32)  # PyTorch's default slope here
+        x = self.conv_post(functional.leaky_relu(x, 0.01)).astype(mx.float32)  # PyTorch's default slope here
         log_magnitude, phase = mx.split(x, 2, axis=-1)
-        magnitude = mx.minimum(mx.exp(log_magnitude), MAX_MAGNITUDE)
-        angle = mx.sin(phase)
-        wav = self.stft.inverse(mx.concatenate([magnitude * mx.cos(angle), magnitude * mx.sin(angle)], axis=-1))
+        magnitude = mx.minimum(functional.exp(log_magnitude), MAX_MAGNITUDE)
+        angle = functional.sin(phase)
+        wav = self.stft.inverse(
+            mx.concatenate([magnitude * functional.cos(angle), magnitude * functional.sin(angle)], axis=-1)
+        )
         return mx.clip(wav, -self.config.audio_limit, self.config.audio_limit)
 
     def __call__(

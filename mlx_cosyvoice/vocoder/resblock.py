@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from mlx_cosyvoice.nn import Conv1d, Module
+from mlx_cosyvoice.nn import Conv1d, Module, functional
 
 
 class Snake(Module):
@@ -19,9 +19,7 @@ class Snake(Module):
         self.alpha = mx.ones((channels,))
 
     def __call__(self, x: mx.array) -> mx.array:
-        alpha = self.alpha.astype(mx.float32)  # float16 could not hold the 1e-9, nor sin's large arguments
-        wave = mx.sin(x.astype(mx.float32) * alpha)
-        return x + (wave * wave * (1 / (alpha + 1e-9))).astype(x.dtype)
+        return functional.snake(x, self.alpha)
 
 
 class ResBlock(Module):

@@ -9,7 +9,7 @@ import mlx.nn as nn
 import numpy as np
 
 from mlx_cosyvoice.config import HiFTConfig
-from mlx_cosyvoice.nn import Module, Tanh
+from mlx_cosyvoice.nn import Module, Tanh, functional
 
 #: Turns are summed as whole multiples of this, see `exact_cumsum`.
 TURN_UNIT = 2.0**-40
@@ -108,7 +108,7 @@ class SineGen2(Module):
         turns = turns.at[:, 0].add(initial)
 
         phase = exact_cumsum(linear_downsample(turns, self.upsample_scale)) * 2 * math.pi
-        return mx.sin(linear_upsample(phase * self.upsample_scale, self.upsample_scale))
+        return functional.sin(linear_upsample(phase * self.upsample_scale, self.upsample_scale))
 
     def __call__(self, f0: mx.array, rand_ini: mx.array, sine_noise: mx.array) -> mx.array:
         """f0 [B, L, 1] in Hz at the sample rate, rand_ini [B, H] in turns, sine_noise [B, L, H]. Gives [B, L, H]."""

@@ -243,7 +243,7 @@ def estimator_norm_epsilon(pair: Pair) -> Context:
     *(f"{transformer}.ff.net.0" for transformer in TRANSFORMERS),
 )
 def gelu_tanh(pair: Pair) -> Context:
-    return calling(estimator, "nn", gelu=nn.gelu_approx)
+    return calling(estimator, "functional", gelu=nn.gelu_approx)
 
 
 @fault(

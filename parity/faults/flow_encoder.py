@@ -158,7 +158,7 @@ def upsample_tiled(pair: Pair) -> Context:
     "flow.encoder.pre_lookahead_layer",
 )
 def lookahead_slope(pair: Pair) -> Context:
-    return calling(encoder, "nn", leaky_relu=lambda x, slope: nn.leaky_relu(x, 0.1))
+    return calling(encoder, "functional", leaky_relu=lambda x, slope: nn.leaky_relu(x, 0.1))
 
 
 @fault(

@@ -11,7 +11,8 @@ import mlx.nn as nn
 import numpy as np
 
 from mlx_cosyvoice.llm import lm, qwen2, sampling
-from parity.faults.base import Borrowed, Catalogue, behaving, calling, modules_at, patched, setting, without
+from mlx_cosyvoice.nn import functional
+from parity.faults.base import Catalogue, behaving, calling, modules_at, patched, setting, without
 from parity.pair import Pair
 
 Context = AbstractContextManager[Any]
@@ -71,7 +72,7 @@ def qkv_bias(pair: Pair) -> Context:
 
 def _attending(**changes: Any) -> Context:
     """Another attention for the Qwen2 layers; `changes` are given the arrays and return what is passed on."""
-    original = mx.fast.scaled_dot_product_attention
+    original = functional.attention
 
     def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any) -> mx.array:
         heads = changes.get("heads", lambda x, count: x)
@@ -79,7 +80,7 @@ def _attending(**changes: Any) -> Context:
         scale = changes.get("scale", lambda scale: scale)(scale)
         return original(q, heads(k, q.shape[1]), heads(v, q.shape[1]), scale=scale, mask=mask)
 
-    return calling(qwen2, "mx", fast=Borrowed(mx.fast, scaled_dot_product_attention=attention))
+    return calling(qwen2, "functional", attention=attention)
 
 
 @fault("kv-head-order", "Keys and values are tiled over the heads (0 1 0 1) in place of repeated (0 0 1 1).", ATTENTION)

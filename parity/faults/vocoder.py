@@ -31,7 +31,7 @@ def _leaky(slope_inside: float | None, slope_after: float | None) -> Context:
         other = slope_after if slope == 0.01 else slope_inside
         return nn.leaky_relu(x, slope if other is None else other)
 
-    return calling(generator, "nn", leaky_relu=leaky_relu)
+    return calling(generator, "functional", leaky_relu=leaky_relu)
 
 
 @fault("leaky-slope-after", "The leaky ReLU before conv_post has the loop's slope 0.1 in place of 0.01.", "hift")
@@ -112,7 +112,7 @@ def phase_without_sine(pair: Pair) -> Context:
         calls.append(1)
         return x if len(calls) % 2 == 1 else mx.sin(x)  # the first of a decoding is the phase, the second its part
 
-    return calling(generator, "mx", sin=sine)
+    return calling(generator, "functional", sin=sine)
 
 
 @fault("snake-square", "Snake adds sin(a x) / a in place of sin(a x)^2 / a.", *SNAKES, kind="leaf")

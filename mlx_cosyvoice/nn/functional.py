@@ -1,0 +1,111 @@
+"""Activations and attention, each as the device does it best: MLX's own on Metal, `host` on the CPU.
+
+Every function gives what the plain MLX form gives (tests compare them), and no function needs a C++ compiler: those of
+`mlx.nn` that are compiled would start one at their first use on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlx_cosyvoice.nn import host
+
+
+def on_cpu() -> bool:
+    return mx.default_device().type == mx.cpu
+
+
+def _elementwise(
+    x: mx.array, metal: Callable[[mx.array], mx.array], kernel: host.Kernel, plain: Callable[[mx.array], mx.array]
+) -> mx.array:
+    """The form for this device; on the CPU a few numbers are not worth a visit to the host, which ends the graph."""
+    if not on_cpu():
+        return metal(x)
+    if x.size < host.TILE:
+        return plain(x.astype(mx.float32)).astype(x.dtype)
+    return host.elementwise(kernel, x)
+
+
+def gelu(x: mx.array) -> mx.array:
+    """The exact one (erf), not the tanh approximation."""
+    return _elementwise(x, nn.gelu, host.gelu, lambda x: x * (1 + mx.erf(x * math.sqrt(0.5))) / 2)
+
+
+def silu(x: mx.array) -> mx.array:
+    return _elementwise(x, nn.silu, host.silu, lambda x: x * mx.sigmoid(x))
+
+
+def mish(x: mx.array) -> mx.array:
+    return _elementwise(x, nn.mish, host.mish, lambda x: x * mx.tanh(mx.logaddexp(x, 0)))
+
+
+def elu(x: mx.array) -> mx.array:
+    return _elementwise(x, nn.elu, host.elu, lambda x: mx.where(x > 0, x, mx.expm1(x)))
+
+
+def sigmoid(x: mx.array) -> mx.array:
+    return _elementwise(x, mx.sigmoid, host.sigmoid, mx.sigmoid)
+
+
+def tanh(x: mx.array) -> mx.array:
+    return _elementwise(x, mx.tanh, host.tanh, mx.tanh)
+
+
+def exp(x: mx.array) -> mx.array:
+    return _elementwise(x, mx.exp, host.exp, mx.exp)
+
+
+def sin(x: mx.array) -> mx.array:
+    return _elementwise(x, mx.sin, host.sin, mx.sin)
+
+
+def cos(x: mx.array) -> mx.array:
+    return _elementwise(x, mx.cos, host.cos, mx.cos)
+
+
+def relu(x: mx.array) -> mx.array:
+    return mx.maximum(x, 0)
+
+
+def leaky_relu(x: mx.array, slope: float) -> mx.array:
+    return mx.maximum(x, slope * x)
+
+
+def snake(x: mx.array, alpha: mx.array) -> mx.array:
+    """x + sin(alpha x)^2 / alpha in float32, with one alpha a channel; x [B, T, C]."""
+    alpha = alpha.astype(mx.float32)  # float16 could not hold the 1e-9, nor sin's large arguments
+    if on_cpu() and x.size >= host.TILE:
+        return host.elementwise(host.snake(alpha), x)
+    wave = mx.sin(x.astype(mx.float32) * alpha)
+    return x + (wave * wave * (1 / (alpha + 1e-9))).astype(x.dtype)
+
+
+def attention(
+    q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.array | Literal["causal"] | None = None
+) -> mx.array:
+    """softmax(scale q k^T + mask) v.
+
+    Args:
+        q: [B, H, T, D]
+        k: [B, H, S, D]; fewer heads than q, each for several of q's in turn, are allowed.
+        v: as k.
+        scale: of the scores.
+        mask: None; [T, S] bool, True where a query may see a key; an array of q's dtype that is added to the scores;
+            or "causal": the last query sees all keys, the one before it all but one, and so on.
+
+    Returns:
+        [B, H, T, D].
+    """
+    if not on_cpu() or q.shape[1] * q.shape[2] * k.shape[2] < host.TILE:
+        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
+    if q.shape[1] != k.shape[1]:
+        k, v = (mx.repeat(x, q.shape[1] // x.shape[1], axis=1) for x in (k, v))
+    if isinstance(mask, str):
+        queries, keys = q.shape[2], k.shape[2]
+        mask = mx.arange(keys)[None] <= mx.arange(keys - queries, keys)[:, None]
+    return host.attention(q, k, v, scale=scale, mask=mask)

@@ -1,0 +1,262 @@
+"""Element-wise functions, softmax and attention on the CPU, by NumPy.
+
+MLX's CPU backend evaluates transcendental functions one number at a time, on one thread (15 to 70 ns an element), and
+compiling them needs a C++ compiler where the package runs. NumPy's loops are vectorised for every processor and release
+the interpreter's lock, and its arrays share memory with MLX's. So a function here evaluates its input, lets a few
+threads work through it in pieces that stay in the processor's cache, and hands back an MLX array. All arithmetic is
+float32, whatever the input's type.
+
+These functions end the lazy graph of their input, so they cannot be part of a function under `mx.compile`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import mlx.core as mx
+import numpy as np
+
+#: Elements that one call of a kernel works on: a few buffers of this size fit into a core's cache.
+TILE = 1 << 15
+#: float32 scores that attention holds at a time.
+SCORES = 1 << 21
+
+#: (rows of the input [n, C], rows of the output to fill). The input must stay as it is.
+Kernel = Callable[[np.ndarray, np.ndarray], None]
+
+
+def _thread_count() -> int:
+    """As many as the BLAS library uses: its environment variables, or the processors of this process."""
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(name, "")
+        if value.isdecimal() and int(value):
+            return int(value)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+THREADS = _thread_count()
+_pool: ThreadPoolExecutor | None = None
+
+
+def _forget_pool() -> None:
+    """A forked process does not inherit the threads."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def _in_threads(work: Callable[[int, int], None], count: int, size: int) -> None:
+    """Call work(start, end) on consecutive pieces of range(count), `size` long, in several threads."""
+    global _pool
+
+    def piece(start: int) -> None:
+        with np.errstate(all="ignore"):
+            work(start, min(start + size, count))
+
+    starts = range(0, count, size)
+    if len(starts) == 1 or THREADS == 1:
+        for start in starts:
+            piece(start)
+        return
+    if _pool is None:
+        _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="mlx-cosyvoice")
+    for _ in _pool.map(piece, starts):
+        pass
+
+
+def view(x: mx.array) -> np.ndarray:
+    """The memory of an evaluated array, writable."""
+    return np.array(x, copy=False)
+
+
+def elementwise(kernel: Kernel, x: mx.array) -> mx.array:
+    """`kernel` on an array of any shape; rows are its last axis."""
+    if not x.size:
+        return x
+    source, target = mx.contiguous(x.astype(mx.float32)), mx.zeros(x.shape)
+    mx.eval(source, target)
+    columns = x.shape[-1] if x.ndim else 1
+    given, out = view(source).reshape(-1, columns), view(target).reshape(-1, columns)
+    _in_threads(lambda a, b: kernel(given[a:b], out[a:b]), len(given), max(1, TILE // columns))
+    return target.astype(x.dtype)
+
+
+# x Phi(x) is smooth, so Phi(x) - 1/2 = x P(x^2) / Q(x^2) needs no exponential: fitted to an error of 1.2e-8 for
+# |x| <= 5.7, where float32 cannot tell Phi from 0 or 1 any more and the quotient is exactly 1/2.
+_PHI_P = (3.98942206e-01, 3.49417940e-02, 4.74086797e-03, 1.79400433e-04, 6.37422065e-06, 2.15797269e-08)
+_PHI_Q = (1.0, 2.54251557e-01, 2.92610521e-02, 1.94459000e-03, 7.67699169e-05, 1.16494833e-06)
+_PHI_END = 5.7
+
+
+def _polynomial(coefficients: Sequence[float], x: np.ndarray) -> np.ndarray:
+    result = np.multiply(x, np.float32(coefficients[-1]))
+    for coefficient in coefficients[-2:0:-1]:
+        result += np.float32(coefficient)
+        result *= x
+    result += np.float32(coefficients[0])
+    return result
+
+
+def gelu(x: np.ndarray, out: np.ndarray) -> None:
+    np.clip(x, -_PHI_END, _PHI_END, out=out)
+    square = np.square(out)
+    out *= _polynomial(_PHI_P, square)
+    out /= _polynomial(_PHI_Q, square)
+    out += np.float32(0.5)
+    out *= x
+
+
+def sigmoid(x: np.ndarray, out: np.ndarray) -> None:
+    np.negative(x, out=out)
+    np.exp(out, out=out)
+    out += np.float32(1)
+    np.reciprocal(out, out=out)
+
+
+def silu(x: np.ndarray, out: np.ndarray) -> None:
+    np.negative(x, out=out)
+    np.exp(out, out=out)
+    out += np.float32(1)
+    np.divide(x, out, out=out)
+
+
+def mish(x: np.ndarray, out: np.ndarray) -> None:
+    # tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2), e = exp x; from x = 20 on it is 1
+    np.clip(x, -120, 20, out=out)
+    np.exp(out, out=out)
+    product = out + np.float32(2)
+    product *= out
+    np.add(product, np.float32(2), out=out)
+    np.divide(product, out, out=out)
+    out *= x
+
+
+def elu(x: np.ndarray, out: np.ndarray) -> None:
+    np.clip(x, -120, 0, out=out)
+    np.exp(out, out=out)
+    out -= np.float32(1)
+    out += np.maximum(x, np.float32(0))
+
+
+def tanh(x: np.ndarray, out: np.ndarray) -> None:
+    np.tanh(x, out=out)
+
+
+def exp(x: np.ndarray, out: np.ndarray) -> None:
+    np.exp(x, out=out)
+
+
+def sin(x: np.ndarray, out: np.ndarray) -> None:
+    np.sin(x, out=out)
+
+
+def cos(x: np.ndarray, out: np.ndarray) -> None:
+    np.cos(x, out=out)
+
+
+def snake(alpha: mx.array) -> Kernel:
+    """x + sin(alpha x)^2 / alpha, with alpha [C], float32."""
+    mx.eval(alpha)
+    rate = view(alpha)
+    amplitude = 1 / (rate + np.float32(1e-9))
+
+    def kernel(x: np.ndarray, out: np.ndarray) -> None:
+        np.multiply(x, rate, out=out)
+        np.sin(out, out=out)
+        np.square(out, out=out)
+        out *= amplitude
+        out += x
+
+    return kernel
+
+
+def _exponentials(scores: np.ndarray, sums: np.ndarray) -> None:
+    """Replace the rows of scores [N, K] by exp(score - the row's maximum), and tell their sums [N]."""
+
+    def work(start: int, end: int) -> None:
+        rows = scores[start:end]
+        rows -= rows.max(axis=1, keepdims=True)
+        np.exp(rows, out=rows)
+        rows.sum(axis=1, out=sums[start:end])
+
+    _in_threads(work, len(scores), max(1, 2 * TILE // scores.shape[1]))
+
+
+class _Bias:
+    """The last boolean mask as what is added to scores: 0 where it is True, else -inf. Layers share their mask."""
+
+    def __init__(self) -> None:
+        self.mask: mx.array | None = None
+        self.array = mx.zeros((0, 0))
+        #: for every query, how many keys there are up to the last it may see
+        self.reach = np.zeros(0, dtype=np.int64)
+
+    def of(self, mask: mx.array) -> tuple[mx.array, np.ndarray]:
+        if mask is not self.mask:
+            seen = np.array(mask)
+            self.reach = seen.shape[1] - np.argmax(seen[:, ::-1], axis=1)
+            self.array = mx.array(np.where(seen, np.float32(0), np.float32(-np.inf)))
+            self.mask = mask
+        return self.array, self.reach
+
+
+_bias = _Bias()
+
+
+def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.array | None) -> mx.array:
+    """`mx.fast.scaled_dot_product_attention` on q [B, H, T, D] and k, v [B, H, S, D].
+
+    Never holds more than about `SCORES` scores, and does not compute those to the right of all that a block of
+    queries may see.
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        scale: of the scores.
+        mask: [T, S] bool (True: may see) or None; or float, added to the scores, that broadcasts to [B, H, T, S].
+    """
+    batch, heads, queries, size = q.shape
+    keys, dtype = k.shape[2], q.dtype
+    q = (q.astype(mx.float32) * scale).reshape(-1, queries, size)
+    k, v = (x.astype(mx.float32).reshape(-1, keys, x.shape[3]) for x in (k, v))
+    reach = np.full(queries, keys)
+    bias: mx.array | None = None
+    if mask is not None and mask.dtype == mx.bool_:
+        bias, reach = _bias.of(mask)
+        bias = bias[None]
+    elif mask is not None:
+        bias = mx.broadcast_to(mask, (batch, heads, queries, keys)).reshape(-1, queries, keys)
+    k = mx.contiguous(k).swapaxes(1, 2)
+
+    rows = max(1, min(queries, SCORES // keys))
+    if mask is not None and mask.dtype == mx.bool_:
+        rows = min(rows, 256)  # so that much of what is masked is not even computed
+    together = max(1, SCORES // (keys * rows))
+    whole = []
+    for first in range(0, batch * heads, together):
+        part = slice(first, first + together)
+        blocks = []
+        for start in range(0, queries, rows):
+            block = slice(start, start + rows)
+            seen = int(reach[block].max())
+            scores = q[part, block] @ k[part, :, :seen]
+            if bias is not None:
+                scores = scores + bias[part if bias.shape[0] > 1 else slice(None), block, :seen]
+            blocks.append(_attended(scores, v[part, :seen]))
+        whole.append(blocks[0] if len(blocks) == 1 else mx.concatenate(blocks, axis=1))
+    out = whole[0] if len(whole) == 1 else mx.concatenate(whole)
+    return out.reshape(batch, heads, queries, -1).astype(dtype)
+
+
+def _attended(scores: mx.array, v: mx.array) -> mx.array:
+    """softmax(scores [N, R, K]) @ v [N, K, D]. Overwrites the scores, which nobody else may hold."""
+    sums = mx.zeros((*scores.shape[:2], 1))
+    mx.eval(scores, sums)
+    _exponentials(view(scores).reshape(-1, scores.shape[2]), view(sums).reshape(-1))
+    return (scores @ v) / sums
