@@ -148,6 +148,15 @@ def test_byte_order(tmp_path: Path, order: str | None) -> None:
     assert found["x"].dtype.isnative
 
 
+def test_a_tensor_of_a_gpu_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.pt", {"x": torch.arange(3)})
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read("a/data.pkl")
+    assert content.count(b"\x03\x00\x00\x00cpu") == 1
+    rewritten(path, {"data.pkl": content.replace(b"\x03\x00\x00\x00cpu", b"\x06\x00\x00\x00cuda:0")})
+    assert read_pt(path)["x"].tolist() == [0, 1, 2]
+
+
 class Executes:
     """Unpickled by anything that does not look, it runs a command."""
 
