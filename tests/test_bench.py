@@ -18,6 +18,7 @@ from parity.bench.flops import counted
 from parity.bench.measure import Result, alternate, difference, measure
 from parity.bench.processes import IDLE, THREAD_VARIABLES, Worker, WorkerError, environment
 from parity.bench.samples import ratio, summary
+from parity.bench.side_torch import drop_text_head
 from parity.bench.suite import NAMES, Options, chosen_cases, run_suite
 from reference.llm import build as build_llm
 from reference.sizes import FULL, TINY
@@ -92,6 +93,7 @@ def test_operations_are_counted_by_hand_too() -> None:
     layer = weights * positions + attention
     expected = 2 * (qwen["num_hidden_layers"] * layer + hidden * (config["speech_token_size"] + 3))
     llm = build_llm(config)
+    drop_text_head(llm)
     with torch.inference_mode():
         assert counted(lambda: llm.step(torch.randn(1, positions, hidden), None)) == expected
 
@@ -180,7 +182,7 @@ def test_a_failure_in_one_side_ends_the_other(tiny_checkpoint: Path, tiny_model:
 
 @pytest.fixture(scope="module")
 def measured(tiny_checkpoint: Path, tiny_model: Path) -> dict[str, Any]:
-    stages = ("llm_prefill", "llm_decode", "hops", "conversion")
+    stages = ("llm_prefill", "llm_decode_lean", "hops", "conversion")
     options = Options(stages=stages, repeats=2, threads=1, lengths=(1,), limit_sizes=(128, 2**14))
     return run_suite(tiny_checkpoint, tiny_model, options, size="tiny")
 
@@ -194,7 +196,7 @@ def test_result_has_all_keys_and_is_json(measured: dict[str, Any]) -> None:
     for side in ("mlx", "pytorch", "machine"):
         assert measured["limits"][side]["matmul_flops"] > 0
         assert measured["limits"][side]["read_bytes"] > 0
-    assert measured["ratios"].keys() == {"llm_prefill", "llm_decode"}
+    assert measured["ratios"].keys() == {"llm_prefill", "llm_decode_lean"}
     for name, value in measured["ratios"].items():
         sides = measured["stages"][name]["sides"]
         assert value == pytest.approx(sides["mlx"]["seconds"]["median"] / sides["pytorch"]["seconds"]["median"])
@@ -204,8 +206,9 @@ def test_result_has_all_keys_and_is_json(measured: dict[str, Any]) -> None:
 
 
 def test_both_sides_compute_the_same(measured: dict[str, Any]) -> None:
-    assert measured["stages"]["llm_prefill"]["difference"] < 1e-3
-    assert measured["stages"]["llm_decode"]["difference"] == 0  # the same tokens
+    assert 0 < measured["stages"]["llm_prefill"]["difference"] < 1e-3
+    assert measured["stages"]["llm_prefill"]["flops"] > 0
+    assert measured["stages"]["llm_decode_lean"]["difference"] == 0  # the same tokens
 
 
 def test_hops_are_laps_and_missing_schedules_are_named(measured: dict[str, Any]) -> None:

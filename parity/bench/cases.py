@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,16 @@ PREFILL, DECODE_FROM, DECODE_STEPS = 200, 234, 32
 BOTH = ("mlx", "pytorch")
 
 #: The stages that both sides run and that `ratios` holds, in data-flow order.
-STAGES = ("speech_tokenizer", "speaker_encoder", "llm_prefill", "llm_decode", "flow", "vocoder")
+STAGES = (
+    "speech_tokenizer",
+    "speaker_encoder",
+    "llm_prefill",
+    "llm_prefill_lean",
+    "llm_decode",
+    "llm_decode_lean",
+    "flow",
+    "vocoder",
+)
 
 
 @dataclass(frozen=True)
@@ -113,22 +122,32 @@ def _llm_prompt(config: Config, positions: int) -> dict[str, np.ndarray]:
 
 
 def llm_prefill(config: Config) -> Case:
-    return Case(
-        "llm_prefill", f"LLM, prompt of {PREFILL} positions", "llm_prefill", "llm", _llm_prompt(config, PREFILL)
-    )
+    title = f"LLM, prompt of {PREFILL} positions"
+    return Case("llm_prefill", title, "llm_prefill", "llm", _llm_prompt(config, PREFILL))
 
 
 def llm_decode(config: Config) -> Case:
+    """Sampling is part of it."""
     inputs = {**_llm_prompt(config, DECODE_FROM), "uniforms": _random(4).random(64 * DECODE_STEPS)}
     return Case(
         "llm_decode",
-        f"LLM, {DECODE_STEPS} tokens from position {DECODE_FROM} on, with sampling",
+        f"LLM, {DECODE_STEPS} tokens from position {DECODE_FROM} on",
         "llm_decode",
         "llm",
         inputs,
         {"steps": DECODE_STEPS},
         tokens=DECODE_STEPS,
         memory_bytes=DECODE_STEPS * decode_bytes(config, DECODE_FROM + DECODE_STEPS // 2),
+    )
+
+
+def lean(case: Case) -> Case:
+    """The same where PyTorch leaves out what MLX does: upstream's text logits, which nobody reads."""
+    return replace(
+        case,
+        name=f"{case.name}_lean",
+        title=f"{case.title}, no unused logits",
+        settings={**case.settings, "text_head": False},
     )
 
 
@@ -193,7 +212,9 @@ MAKERS: dict[str, Callable[[Config], Case]] = {
     "speech_tokenizer": speech_tokenizer,
     "speaker_encoder": speaker_encoder,
     "llm_prefill": llm_prefill,
+    "llm_prefill_lean": lambda config: lean(llm_prefill(config)),
     "llm_decode": llm_decode,
+    "llm_decode_lean": lambda config: lean(llm_decode(config)),
     "flow": flow,
     "vocoder": vocoder,
 }
