@@ -91,15 +91,72 @@ def test_info_of_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "path": str(model),
         "format_version": 1,
         "components": {
-            "llm": {"dtype": "bfloat16", "parameters": 17, "bytes": 34},
-            "hift": {"dtype": "float32", "parameters": 7, "bytes": 28},
+            "llm": {"dtype": "bfloat16", "quantization": None, "parameters": 17, "bytes": 34},
+            "hift": {"dtype": "float32", "quantization": None, "parameters": 7, "bytes": 28},
         },
         "bytes": 62,
+        "sample_rate": 24000,
+        "float32_exceptions": [],
+        "speakers": [],
     }
     assert main(["info", "--model", str(model)]) == 0
     text = capsys.readouterr().out
     assert "bfloat16" in text
     assert "hift" in text
+
+
+def test_info_of_packed_and_excepted_layers(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Parameters are counted as they were before they were packed."""
+    weights: dict[str, mx.array] = {}
+    for name, bits, group_size in (("llm.a", 4, 64), ("llm.b", 8, 32)):
+        packed = mx.quantize(mx.ones((10, 128), dtype=mx.bfloat16), group_size=group_size, bits=bits)
+        weights |= {f"{name}.{part}": one for part, one in zip(("weight", "scales", "biases"), packed, strict=True)}
+    mx.save_safetensors(str(model / "first.safetensors"), weights | {"llm.c": mx.zeros((5,))})
+    config = json.loads((model / CONFIG).read_text())
+    config["quantization"] = {"bits": 4, "group_size": 64, "llm.b": {"bits": 8, "group_size": 32}}
+    config["layer_dtypes"] = {"hift.b": "float32"}
+    (model / CONFIG).write_text(json.dumps(config))
+    (model / INDEX).unlink()
+    (model / "first.safetensors").rename(model / "model.safetensors")
+    assert main(["info", "--json", "--model", str(model)]) == 0
+    facts = json.loads(capsys.readouterr().out)["model"]
+    assert facts["components"]["llm"] == {
+        "dtype": "bfloat16",
+        "quantization": {
+            "layers": 2,
+            "kinds": [{"bits": 4, "group_size": 64}, {"bits": 8, "group_size": 32}],
+        },
+        "parameters": 2 * 1280 + 5,
+        "bytes": 640 + 1280 + 2 * 2 * 10 * (2 + 4) + 20,
+    }
+    assert facts["float32_exceptions"] == ["hift.b"]
+    assert main(["info", "--model", str(model)]) == 0
+    text = capsys.readouterr().out
+    assert "bfloat16, 2 layers of 4 bits in groups of 64, 8 bits in groups of 32" in text
+    assert "in float32     1 modules of the components above" in text
+
+
+def test_info_of_a_converted_model(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLX_COSYVOICE_MODEL", str(tiny_model))
+    monkeypatch.setenv("MLX_COSYVOICE_VOICES", str(tmp_path / "voices"))
+    assert main(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["model"]["speakers"].count("synthetic") == 1
+    assert facts["model"]["sample_rate"] == 24000
+    assert facts["voices"] == {"folder": str(tmp_path / "voices"), "count": 0}
+    assert main(["info"]) == 0
+    text = capsys.readouterr().out
+    assert any("synthetic" in line for line in text.splitlines() if line.startswith("speakers  "))
+    assert f"voices         0 in {tmp_path / 'voices'}" in text
+
+
+def test_info_of_a_newer_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = json.loads((model / CONFIG).read_text())
+    (model / CONFIG).write_text(json.dumps(config | {"format_version": 99}))
+    assert main(["info", "--model", str(model)]) == 1
+    assert "format_version 99 is newer than" in capsys.readouterr().err
 
 
 def test_a_broken_model_folder_is_one_clear_line(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import mlx_cosyvoice
-from mlx_cosyvoice.cli import info, voices
+from mlx_cosyvoice.cli import convert_voice, info, speak, voices
+from mlx_cosyvoice.cli.errors import describe
+from mlx_cosyvoice.cli.interrupts import INTERRUPTED
 
-#: Each has `NAME`, `HELP`, `add_arguments(parser)` and `run(arguments)`.
-COMMANDS = (voices, info)
+#: Each has `NAME`, `HELP`, `add_arguments(parser)` and `run(arguments)`, which may return an exit status.
+COMMANDS = (speak, convert_voice, voices, info)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,8 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
-        sys.stdout.flush()
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            if getattr(arguments, "quiet", False):
+                warnings.simplefilter("ignore")
+            status: int | None = arguments.run(arguments)
+            sys.stdout.flush()
     except BrokenPipeError:
         # The reader, `head` say, has seen enough. Without a standard output Python does not complain at exit.
         sys.stdout = None  # type: ignore[assignment]
@@ -43,8 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         if arguments.traceback:
             raise
-        print(f"mlx-cosyvoice: error: {error}", file=sys.stderr)
+        print(f"mlx-cosyvoice: error: {describe(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
-    return 0
+        print("mlx-cosyvoice: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return status or 0
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"mlx-cosyvoice: warning: {message}", file=sys.stderr)

@@ -5,33 +5,49 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import os
 import platform
 from pathlib import Path
 from typing import Any
 
 import mlx_cosyvoice
 from mlx_cosyvoice._blas import BLAS
+from mlx_cosyvoice.cli.arguments import MODEL_VARIABLE
+from mlx_cosyvoice.cli.table import columns
 
 NAME = "info"
 HELP = "Show versions, the device and the BLAS in use, and what a model folder holds."
 
+_EXAMPLES = """examples:
+  mlx-cosyvoice info
+  mlx-cosyvoice info --model DIR
+  mlx-cosyvoice info --model DIR --json"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", metavar="DIR", type=Path, help="a model folder written by `python -m converters`")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EXAMPLES
+    parser.add_argument(
+        "--model", metavar="DIR", help=f"a model folder written by `python -m converters` (default: ${MODEL_VARIABLE})"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> None:
+    folder = arguments.model or os.environ.get(MODEL_VARIABLE)
     facts = _system()
-    if arguments.model is not None:
-        facts["model"] = _model(arguments.model)
+    if folder:
+        facts["model"] = _model(Path(folder).expanduser())
     print(json.dumps(facts, indent=2) if arguments.json else _as_text(facts))
 
 
 def _system() -> dict[str, Any]:
     import mlx.core as mx
 
+    from mlx_cosyvoice.voices import VoiceLibrary
+
     device = mx.default_device()
+    library = VoiceLibrary()
     return {
         "version": mlx_cosyvoice.__version__,
         "mlx": importlib.metadata.version("mlx"),
@@ -39,29 +55,62 @@ def _system() -> dict[str, Any]:
         "platform": platform.platform(),
         "device": {"type": device.type.name, "name": str(mx.device_info(device).get("device_name", ""))},
         "blas": {"name": BLAS.name, "library": BLAS.library, "note": BLAS.note},
+        "voices": {"folder": str(library.folder), "count": len(library.names())},
     }
 
 
 def _model(folder: Path) -> dict[str, Any]:
     """What the folder holds; the weights are not read, only the headers of their files."""
+    from mlx_cosyvoice.voices import read_spk2info_safetensors
     from mlx_cosyvoice.weights import load_weights, read_config
 
-    _, meta = read_config(folder)
+    config, meta = read_config(folder)
     weights = load_weights(folder)
     components = {}
     for name in meta["components"]:
-        own = [weight for key, weight in weights.items() if key.startswith(f"{name}.")]
+        own = {key: weight for key, weight in weights.items() if key.startswith(f"{name}.")}
         components[name] = {
             "dtype": meta["dtypes"][name],
-            "parameters": sum(weight.size for weight in own),
-            "bytes": sum(weight.nbytes for weight in own),
+            "quantization": _quantization(own, meta["quantization"]),
+            "parameters": _parameters(own, meta["quantization"]),
+            "bytes": sum(weight.nbytes for weight in own.values()),
         }
-    total = sum(weight.nbytes for weight in weights.values())
+    speakers = folder / "spk2info.safetensors"
     return {
         "path": str(folder),
         "format_version": meta["format_version"],
+        "sample_rate": config.sample_rate,
         "components": components,
-        "bytes": total,
+        "bytes": sum(weight.nbytes for weight in weights.values()),
+        "float32_exceptions": sorted(meta["layer_dtypes"]),
+        "speakers": sorted(read_spk2info_safetensors(speakers)) if speakers.is_file() else [],
+    }
+
+
+def _parameters(weights: dict[str, Any], quantization: dict[str, Any] | None) -> int:
+    """Numbers of the model as it was before any was packed: scales and biases are none of it."""
+    from mlx_cosyvoice.quantize import layer_quantization, packed_layers
+
+    count = sum(weight.size for weight in weights.values())
+    for layer in packed_layers(weights):
+        own = layer_quantization(quantization or {}, layer)
+        scales = weights[f"{layer}.scales"].size
+        if own is not None:
+            count += scales * own.group_size - 2 * scales - weights[f"{layer}.weight"].size
+    return count
+
+
+def _quantization(weights: dict[str, Any], quantization: dict[str, Any] | None) -> dict[str, Any] | None:
+    """How many layers of a component are packed, and in what."""
+    from mlx_cosyvoice.quantize import layer_quantization, packed_layers
+
+    layers = [layer_quantization(quantization or {}, layer) for layer in packed_layers(weights)]
+    kinds = sorted({(own.bits, own.group_size) for own in layers if own is not None})
+    if not kinds:
+        return None
+    return {
+        "layers": len(layers),
+        "kinds": [{"bits": bits, "group_size": group_size} for bits, group_size in kinds],
     }
 
 
@@ -72,16 +121,31 @@ def _as_text(facts: dict[str, Any]) -> str:
         f"python         {facts['python']}, {facts['platform']}",
         f"device         {facts['device']['type']} {facts['device']['name']}".rstrip(),
         f"blas           {BLAS}",
+        f"voices         {facts['voices']['count']} in {facts['voices']['folder']}",
     ]
     model = facts.get("model")
     if model:
-        lines += ["", f"model          {model['path']} (format {model['format_version']})"]
-        lines += [
-            f"  {name:<18} {part['dtype']:<9} {part['parameters'] / 1e6:>8.1f} M parameters {_size(part['bytes']):>10}"
+        rows = [
+            ["  " + name, _dtype(part), f"{part['parameters'] / 1e6:.1f} M parameters", _size(part["bytes"])]
             for name, part in model["components"].items()
         ]
-        lines.append(f"  {'all':<18} {'':<9} {'':>8}              {_size(model['bytes']):>10}")
+        rows.append(["  all", "", "", _size(model["bytes"])])
+        widths = [max(len(row[column]) for row in rows) for column in (2, 3)]
+        rows = [[*row[:2], row[2].rjust(widths[0]), row[3].rjust(widths[1])] for row in rows]
+        lines += ["", f"model          {model['path']} (format {model['format_version']}, {model['sample_rate']} Hz)"]
+        lines += [columns(rows)]
+        if model["float32_exceptions"]:
+            lines.append(f"in float32     {len(model['float32_exceptions'])} modules of the components above")
+        lines.append(f"speakers       {', '.join(model['speakers']) or 'none'}")
     return "\n".join(lines)
+
+
+def _dtype(part: dict[str, Any]) -> str:
+    quantization = part["quantization"]
+    if quantization is None:
+        return str(part["dtype"])
+    kinds = ", ".join(f"{kind['bits']} bits in groups of {kind['group_size']}" for kind in quantization["kinds"])
+    return f"{part['dtype']}, {quantization['layers']} layers of {kinds}"
 
 
 def _size(count: int) -> str:

@@ -1,0 +1,53 @@
+"""`mlx-cosyvoice convert-voice`: a recording, spoken by another voice."""
+
+from __future__ import annotations
+
+import argparse
+
+from mlx_cosyvoice.cli import arguments as common
+from mlx_cosyvoice.cli.deliver import deliver
+from mlx_cosyvoice.cli.interrupts import sigterm_is_ctrl_c
+from mlx_cosyvoice.cli.prepare import check, prepare
+
+NAME = "convert-voice"
+HELP = "Say what a recording says, as it says it, in another voice."
+
+_EXAMPLES = """examples:
+  mlx-cosyvoice convert-voice me.wav --voice anna --model DIR --out anna-says-it.wav
+  mlx-cosyvoice convert-voice me.wav --prompt anna.wav --out anna-says-it.flac"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EXAMPLES
+    parser.add_argument("source", metavar="SOURCE", help="the recording to say again, of at most 30 s")
+    common.add_model(parser)
+    common.add_voice(parser, speaker=False)
+    common.add_output(parser)
+    common.add_synthesis(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with sigterm_is_ctrl_c():
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from mlx_cosyvoice import audio
+
+    check(arguments)
+    audio.load_audio(arguments.source, 16000, max_seconds=audio.MAX_PROMPT_SECONDS)
+    prepared = prepare(arguments)
+    return deliver(
+        arguments,
+        prepared.model.sample_rate,
+        lambda: prepared.model.convert_voice(
+            arguments.source,
+            prepared.voice,
+            schedule=prepared.schedule,
+            speed=arguments.speed,
+            seed=arguments.seed,
+            n_timesteps=arguments.steps,
+        ),
+        prepared.facts,
+    )

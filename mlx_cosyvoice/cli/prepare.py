@@ -1,0 +1,104 @@
+"""What comes before audio: choosing a schedule, loading the model, finding the voice."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlx_cosyvoice.cli.arguments import model_of
+from mlx_cosyvoice.cli.outputs import check_outputs
+
+if TYPE_CHECKING:
+    from mlx_cosyvoice import CosyVoice2, Voice
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a stream needs besides what it says.
+
+    Attributes:
+        model: loaded.
+        voice: whose voice.
+        schedule: "offline" or "official".
+        facts: for --json.
+    """
+
+    model: CosyVoice2
+    voice: Voice
+    schedule: str
+    facts: dict[str, Any]
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse what can be refused without a model, which takes seconds to load.
+
+    Raises:
+        ValueError: unknown voice or format, a recording that cannot be used, or arguments that do not go together.
+        OSError: the output cannot or must not be written, a file cannot be read.
+    """
+    from mlx_cosyvoice import audio
+
+    model_of(arguments)
+    check_outputs(arguments)
+    if getattr(arguments, "transcript", None) is not None and arguments.prompt is None:
+        raise ValueError("--transcript belongs to --prompt: it says what the recording says")
+    if arguments.prompt is not None:
+        audio.load_audio(arguments.prompt, 16000, max_seconds=audio.MAX_PROMPT_SECONDS)
+    elif arguments.voice is not None:
+        _saved_voice(arguments)
+
+
+def prepare(arguments: argparse.Namespace, *, arriving: bool = False) -> Prepared:
+    """Load the model and find the voice.
+
+    Args:
+        arguments: of the command; see `cli.arguments`.
+        arriving: the text is still being written.
+
+    Raises:
+        ValueError: there is no such model, voice or speaker; voices that there are are named.
+        OSError: a file cannot be read.
+    """
+    from mlx_cosyvoice import CosyVoice2
+
+    began = time.perf_counter()
+    model = CosyVoice2.load(model_of(arguments))
+    voice = _voice(arguments, model)
+    schedule = arguments.schedule or _fitting_schedule(arguments, arriving)
+    facts = {
+        "out": arguments.out,
+        "sample_rate": model.sample_rate,
+        "schedule": schedule,
+        "load_seconds": time.perf_counter() - began,
+    }
+    return Prepared(model, voice, schedule, facts)
+
+
+def _fitting_schedule(arguments: argparse.Namespace, arriving: bool) -> str:
+    """The best audio for a file, chunks for what is heard at once; another speed is possible offline only."""
+    heard_at_once = arriving or arguments.play or arguments.out == "-"
+    return "official" if heard_at_once and arguments.speed == 1 else "offline"
+
+
+def _voice(arguments: argparse.Namespace, model: CosyVoice2) -> Voice:
+    if arguments.prompt is not None:
+        return model.clone(arguments.prompt, getattr(arguments, "transcript", None) or "")
+    if arguments.voice is not None:
+        return _saved_voice(arguments)
+    if arguments.speaker not in model.speakers:
+        known = ", ".join(sorted(model.speakers))
+        has = f"it has {known}" if known else "it has none; use --prompt or --voice"
+        raise ValueError(f"the model has no speaker {arguments.speaker!r}: {has}")
+    return model.speakers[arguments.speaker]
+
+
+def _saved_voice(arguments: argparse.Namespace) -> Voice:
+    from mlx_cosyvoice.voices import Voice, VoiceLibrary
+
+    file = Path(arguments.voice)
+    if file.suffix == ".safetensors" and file.is_file():
+        return Voice.load(file)
+    return VoiceLibrary(arguments.voices).get(arguments.voice)

@@ -1,0 +1,95 @@
+"""`mlx-cosyvoice speak`: a text to audio."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+
+from mlx_cosyvoice.cli import arguments as common
+from mlx_cosyvoice.cli.deliver import deliver
+from mlx_cosyvoice.cli.interrupts import sigterm_is_ctrl_c
+from mlx_cosyvoice.cli.prepare import check, prepare
+from mlx_cosyvoice.cli.reading import read_text_file, standard_input
+
+NAME = "speak"
+HELP = "Speak a text: write it to an audio file while it is made, play it, or pipe it on."
+
+_ABOUT = f"""{HELP}
+
+The text is an argument, a file, or standard input (-), which is spoken while it is still being written. A wav file
+grows under the name FILE.partial.wav, which can be played at any time, also after a crash; at the end, and after
+Ctrl-C, it gets its final name."""
+
+_EXAMPLES = """examples:
+  mlx-cosyvoice speak "Hello there." --model DIR --prompt anna.wav --transcript "What Anna says in it." --out a.wav
+  mlx-cosyvoice speak --file chapter.txt --voice anna --out chapter.mp3
+  mlx-cosyvoice speak "I am so happy!" --voice anna --instruct "Speak fast and happily." --out happy.flac
+  some-llm | mlx-cosyvoice speak - --voice anna --play
+  some-llm | mlx-cosyvoice speak - --voice anna --out - | aplay -f S16_LE -r 24000"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = _ABOUT, _EXAMPLES
+    parser.add_argument("text", metavar="TEXT", nargs="?", help="what to say; - reads standard input as it comes")
+    parser.add_argument("--file", metavar="FILE", help="a UTF-8 text file to speak instead")
+    common.add_model(parser)
+    common.add_voice(parser, speaker=True)
+    common.add_output(parser)
+    common.add_synthesis(parser)
+    group = parser.add_argument_group("how to speak")
+    group.add_argument(
+        "--mode",
+        choices=("zero_shot", "cross_lingual", "instruct2", "sft"),
+        help="default: instruct2 with --instruct, sft for a speaker's embedding, zero_shot where the transcript is "
+        "known, else cross_lingual",
+    )
+    group.add_argument("--instruct", metavar="TEXT", help="how to say it, such as 'Speak softly.' or '用四川话说'")
+    group.add_argument("--no-normalize", action="store_true", help="leave numbers and signs as they are")
+    group.add_argument(
+        "--min-token-text-ratio", type=float, default=2, metavar="X", help="speech tokens a text token, at least (2)"
+    )
+    group.add_argument(
+        "--max-token-text-ratio", type=float, default=20, metavar="X", help="speech tokens a text token, at most (20)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with sigterm_is_ctrl_c():
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    text = _text(arguments)
+    check(arguments)
+    prepared = prepare(arguments, arriving=not isinstance(text, str))
+    return deliver(
+        arguments,
+        prepared.model.sample_rate,
+        lambda: prepared.model.stream(
+            text,
+            prepared.voice,
+            mode=arguments.mode,
+            instruction=arguments.instruct,
+            schedule=prepared.schedule,
+            speed=arguments.speed,
+            seed=arguments.seed,
+            normalize=not arguments.no_normalize,
+            n_timesteps=arguments.steps,
+            min_token_text_ratio=arguments.min_token_text_ratio,
+            max_token_text_ratio=arguments.max_token_text_ratio,
+        ),
+        prepared.facts,
+    )
+
+
+def _text(arguments: argparse.Namespace) -> str | Iterable[str]:
+    if (arguments.text is None) == (arguments.file is None):
+        raise ValueError("give either TEXT, or - for standard input, or --file FILE")
+    if arguments.text == "-":
+        return standard_input()
+    text = arguments.text if arguments.file is None else read_text_file(arguments.file)
+    if not any(sign.isalnum() for sign in text):
+        what = "the text has no letter or digit" if text.strip() else "the text is empty"
+        raise ValueError(f"nothing to say: {what}")
+    return str(text)
