@@ -46,9 +46,9 @@ def change_speed(mel: mx.array, speed: float) -> mx.array:
     wanted = max(1, int(frames / check_speed(speed)))
     if wanted == frames:
         return mel
-    # float32 positions, as torch has them
-    step = np.float32(frames) / np.float32(wanted)
-    position = np.maximum(step * (np.arange(wanted, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
+    # torch's positions: a float32 step, then one fused multiply-add, which rounds once
+    step = np.float64(np.float32(frames) / np.float32(wanted))
+    position = np.maximum((step * (np.arange(wanted) + 0.5) - 0.5).astype(np.float32), 0)
     left = np.minimum(position.astype(np.int32), frames - 1)
     right = np.minimum(left + 1, frames - 1)
     weight = mx.array(position - left.astype(np.float32))[:, None]
