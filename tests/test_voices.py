@@ -167,6 +167,12 @@ def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
         }
 
 
+def test_the_same_voice_gives_the_same_bytes(tmp_path: Path) -> None:
+    for number in range(8):
+        make_voice(prompt_text=(1, 2)).save(tmp_path / str(number))
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
 def test_no_file_is_replaced_unasked(tmp_path: Path) -> None:
     path = tmp_path / "v.safetensors"
     first, second = make_voice(1), make_voice(2)
