@@ -175,16 +175,26 @@ def snake(alpha: mx.array) -> Kernel:
     return kernel
 
 
-def _exponentials(scores: np.ndarray, sums: np.ndarray) -> None:
-    """Replace the rows of scores [N, K] by exp(score - the row's maximum), and tell their sums [N]."""
+def exponentials(scores: mx.array) -> tuple[mx.array, mx.array]:
+    """Replace every row (last axis) of `scores`, which nobody else may hold, by exp(score - the row's maximum).
+
+    Returns:
+        The maxima and the new rows' sums, [..., 1] each.
+    """
+    tops, sums = (mx.zeros((*scores.shape[:-1], 1)) for _ in range(2))
+    mx.eval(scores, tops, sums)
+    rows = view(scores).reshape(-1, scores.shape[-1])
+    top, total = (view(each).reshape(-1, 1) for each in (tops, sums))
 
     def work(start: int, end: int) -> None:
-        rows = scores[start:end]
-        rows -= rows.max(axis=1, keepdims=True)
-        np.exp(rows, out=rows)
-        rows.sum(axis=1, out=sums[start:end])
+        part = rows[start:end]
+        part.max(axis=1, keepdims=True, out=top[start:end])
+        part -= top[start:end]
+        np.exp(part, out=part)
+        part.sum(axis=1, keepdims=True, out=total[start:end])
 
-    _in_threads(work, len(scores), max(1, 2 * TILE // scores.shape[1]))
+    _in_threads(work, len(rows), max(1, 2 * TILE // rows.shape[1]))
+    return tops, sums
 
 
 class _Bias:
@@ -256,7 +266,5 @@ def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.a
 
 def _attended(scores: mx.array, v: mx.array) -> mx.array:
     """softmax(scores [N, R, K]) @ v [N, K, D]. Overwrites the scores, which nobody else may hold."""
-    sums = mx.zeros((*scores.shape[:2], 1))
-    mx.eval(scores, sums)
-    _exponentials(view(scores).reshape(-1, scores.shape[2]), view(sums).reshape(-1))
+    _, sums = exponentials(scores)
     return (scores @ v) / sums
