@@ -207,7 +207,7 @@ def test_add_takes_eight_channels_at_192_khz(
 
 
 @pytest.mark.parametrize(("model", "message"), [
-    (None, "no model to take the voice with: give --model DIR, or set MLX_COSYVOICE_MODEL"),
+    (None, "no model: give --model DIR, or set MLX_COSYVOICE_MODEL"),
     ("nowhere/at/all", "nowhere/at/all"),
     (".", "config.json"),
 ])  # fmt: skip

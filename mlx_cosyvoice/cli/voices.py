@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlx_cosyvoice.cli.arguments import add_model, model_of
 from mlx_cosyvoice.cli.table import columns, shorten, size
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("name", metavar="NAME", help="what to call the voice; letters of any script")
     add.add_argument("prompt", metavar="PROMPT.wav", type=Path, help="a recording of at most 30 s; wav, flac, ogg, mp3")
     add.add_argument("--transcript", metavar="TEXT", default="", help="what is said in it, word for word")
-    add.add_argument("--model", metavar="DIR", help="model folder or hub repository (default: $MLX_COSYVOICE_MODEL)")
+    add_model(add)
     add.add_argument("--force", **force)  # type: ignore[arg-type]
 
     action("list", "list all voices")
@@ -114,9 +114,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _add(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
     from mlx_cosyvoice import audio
 
-    model = arguments.model or os.environ.get("MLX_COSYVOICE_MODEL")
-    if not model:
-        raise ValueError("no model to take the voice with: give --model DIR, or set MLX_COSYVOICE_MODEL")
+    model = model_of(arguments)
     # What can go wrong quickly goes first: a model takes seconds to load.
     if arguments.force:
         library.path(arguments.name)
