@@ -252,6 +252,11 @@ def test_ticks_reach_the_greatest_value(most: float) -> None:
     assert len(ticks) <= 8
 
 
+def test_ticks_of_counts_are_whole() -> None:
+    assert charts._ticks(2, whole=True) == [0, 1, 2]
+    assert charts._ticks(9, whole=True) == [0, 2, 4, 6, 8, 10]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

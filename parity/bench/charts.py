@@ -32,7 +32,7 @@ def ratio_chart(ratios: Mapping[str, float]) -> Image.Image:
     """A bar a stage, on a logarithmic axis around 1, where both sides are equally fast."""
     row = 34
     image, draw = _new("MLX time / PyTorch time (left of 1: MLX is faster)", TOP + row * len(ratios) + BOTTOM)
-    reach = max(1.0, *(abs(math.log2(value)) for value in ratios.values())) * 1.1
+    reach = max(1.0, *(abs(math.log2(value)) for value in ratios.values())) * 1.25
     left, right = 220, WIDTH - 90
     middle, scale = (left + right) / 2, (right - left) / 2 / reach
     for index, (name, value) in enumerate(ratios.items()):
@@ -51,10 +51,12 @@ def ratio_chart(ratios: Mapping[str, float]) -> Image.Image:
     return image
 
 
-def _ticks(most: float) -> list[float]:
-    """Round numbers from 0 to at least `most`."""
+def _ticks(most: float, *, whole: bool = False) -> list[float]:
+    """Round numbers from 0 to at least `most`; `whole` for what is counted and has no halves."""
     power = 10.0 ** math.floor(math.log10(most))
     step = next(power * part for part in (0.2, 0.5, 1, 2) if most / (power * part) <= 6)
+    if whole:
+        step = max(round(step), 1)
     return [step * count for count in range(math.ceil(most / step) + 1)]
 
 
@@ -62,7 +64,8 @@ def line_chart(title: str, x_label: str, lines: Mapping[str, Points]) -> Image.I
     """Lines with a dot for every measurement; seconds upwards from 0."""
     image, draw = _new(title)
     points = [point for line in lines.values() for point in line]
-    xs, ys = _ticks(max(x for x, _ in points)), _ticks(max(max(y for _, y in points), 1e-6))
+    xs = _ticks(max(x for x, _ in points), whole=all(float(x).is_integer() for x, _ in points))
+    ys = _ticks(max(max(y for _, y in points), 1e-6))
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -114,7 +117,7 @@ def draw(data: Data, folder: Path) -> list[Path]:
     """
     stages = data["stages"]
     charts: dict[str, Image.Image] = {}
-    ratios = {name: value for name, value in data["ratios"].items() if not name.endswith("s") or "_" not in name}
+    ratios = {name: value for name, value in data["ratios"].items() if not name.startswith(("flow_", "vocoder_"))}
     if ratios:
         charts["ratios"] = ratio_chart(ratios)
     for name in ("flow", "vocoder"):
