@@ -212,6 +212,9 @@ def test_long_text_is_not_lost(normalizer: TextNormalizer) -> None:
     assert time.process_time() - start < 20
     assert "".join(segments) == text + "."
     assert segments == normalizer(text + ".")
+    assert normalizer.whole("\u4f60\u597da - b") == "\u4f60\u597da\uff0cb"
+    commas = "\u4f60\u597d\uff0c" * 500
+    assert "".join(normalizer(commas)) == normalizer.whole(commas) == commas[:-1] + "\u3002"
     chinese = "\u4f60\u597d\uff0chello world \u5929\u6c14 \u597d\u3002one two\u3001" * 200
     joined = "\u4f60\u597d\uff0chello world\u5929\u6c14\u597d\u3002one two\u3001" * 200
     assert "".join(normalizer(chinese)) == joined[:-1] + "\u3002"

@@ -38,6 +38,7 @@ def test_lengths() -> None:
 
 def test_sentence_ends_and_quotes() -> None:
     assert english('He said "no!" Then') == ['He said "no!" Then.']
+    assert english('Yes. He said "no" then.') == ['Yes. He said "no" then.']
     assert english("Well... what?!") == ["Well. what?"]
     assert english('Hm!?" no') == ['Hm!" no.']
     assert chinese("\u4f60\u3001\u6211") == ["\u4f60\u3001\u6211\u3002"]

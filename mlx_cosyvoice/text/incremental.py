@@ -67,19 +67,13 @@ class IncrementalTokenizer:
         """How many of `spans` nothing that follows `text` can change."""
         if text.endswith(self._special):
             return len(spans)
-        # A mark that follows may melt into the last character that is no mark.
-        last = len(text) - 1
-        while last > 0 and unicodedata.combining(text[last]):
-            last -= 1
-        first = len(spans)
-        while first > 0 and spans[first - 1].end > last:
-            first -= 1
-        first = _word_start(spans, min(first, len(spans) - 1)) if spans else 0
+        first = _word_start(spans, len(spans) - 1) if spans else 0
         # Blanks before a last blank may join it.
         while 0 < first < len(spans) and text[spans[first].start : spans[first].end].isspace():
             if not text[spans[first - 1].start : spans[first - 1].end].isspace():
                 break
             first = _word_start(spans, first - 1)
+        # A mark that follows may melt into the last character that is no mark.
         while 0 < first < len(spans) and not _may_cut(text, spans[first].start):
             first = _word_start(spans, first - 1)
         return self._bounded(text, spans, first)
