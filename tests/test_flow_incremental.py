@@ -85,7 +85,8 @@ def test_any_schedule_yields_the_mel_of_one_run(prompt_tokens: int, tokens: int,
         return
     full = whole_mel(whole("tiny"), voice, token, n_timesteps=STEPS, streaming=False, finalize=True)
     before = sum(part.shape[1] for part in mels[:-1])
-    assert_close(mel[:, :before], causal[:, :before], SAME, "all but the last hop")
+    if before:
+        assert_close(mel[:, :before], causal[:, :before], SAME, "all but the last hop")
     assert_close(mel[:, before:], full[:, before:], SAME, "the last hop")
 
 

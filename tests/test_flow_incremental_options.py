@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from mlx_cosyvoice.flow.incremental import IncrementalFlow
-from mlx_cosyvoice.flow.incremental.keys import Buffer, KeysValues
+from mlx_cosyvoice.flow.incremental.attention import fused, in_blocks
+from mlx_cosyvoice.flow.incremental.encoder import rel_shift
+from mlx_cosyvoice.flow.incremental.keys import JOINED, KeysValues
 from reference import flow as reference_flow
 from reference import flow_decoder, upsample_encoder
 from tests.support import flow as support
@@ -82,58 +84,55 @@ def test_half_precision_state_is_half_as_large_and_nearly_exact(dtype: mx.Dtype,
 
 
 def numbered(first: int, places: int) -> mx.array:
-    """[2, 1, 1, places, 1], the keys numbered from `first` and the values their negatives."""
+    """[2, 1, places, 1], the keys numbered from `first` and the values their negatives."""
     count = mx.arange(first, first + places, dtype=mx.float32)
-    return mx.stack([count, -count]).reshape(2, 1, 1, places, 1)
+    return mx.stack([count, -count]).reshape(2, 1, places, 1)
 
 
 def listed(state: KeysValues) -> list[int]:
-    keys, values = state.read(mx.float32)
-    assert mx.array_equal(keys, -values)
-    return np.array(keys).reshape(-1).astype(int).tolist()
+    both = [np.concatenate([np.array(block[which]) for block in state.read()], axis=1) for which in (0, 1)]
+    np.testing.assert_array_equal(both[0], -both[1])
+    assert state.places == both[0].size
+    return both[0].reshape(-1).astype(int).tolist()
 
 
-def test_buffers_are_shared_until_two_states_want_the_same_places() -> None:
-    first = KeysValues(Buffer((2, 1, 1, 0, 1), 3, mx.float32)).appended(numbered(0, 2), keep=None)
-    second = first.appended(numbered(2, 2), keep=None)
-    third = second.appended(numbered(4, 2), keep=None)
-    assert first.buffer is second.buffer is third.buffer
-    other = first.appended(numbered(90, 1), keep=None)
-    assert other.buffer is not first.buffer
-    assert [listed(state) for state in (first, second, third, other)] == [
-        [0, 1],
-        [0, 1, 2, 3],
-        [0, 1, 2, 3, 4, 5],
-        [0, 1, 90],
-    ]
+def test_pieces_are_joined_and_stay_in_order() -> None:
+    states = [KeysValues()]
+    for start in range(0, 40, 2):
+        states.append(states[-1].appended(numbered(start, 2), keep=None))
+    assert [listed(state) for state in states[1:]] == [list(range(2 * count)) for count in range(1, 21)]
+    assert [block.shape[2] for block in states[-1].blocks] == [2 * JOINED, 2 * JOINED, 2, 2, 2, 2]
+    shorter = states[-1].appended(numbered(40, 1), keep=None)
+    assert listed(shorter) == list(range(41))
 
 
-def test_only_the_kept_places_are_read_and_held() -> None:
-    state = KeysValues(Buffer((2, 1, 1, 0, 1), 0, mx.float32))
+def test_only_the_kept_places_are_read_and_little_more_is_held() -> None:
+    state = KeysValues()
+    expected: list[int] = []
     for start in range(0, 100, 2):
-        before, state = listed(state), state.appended(numbered(start, 2), keep=4)
-        assert listed(state) == [*before, start, start + 1][-6:]
-        assert state.buffer.capacity <= 4 + 4 * 2
+        state, expected = state.appended(numbered(start, 2), keep=6), [*expected, start, start + 1][-8:]
+        assert listed(state) == expected
+        assert sum(block.shape[2] for block in state.blocks) < 8 + 2 * JOINED
+    assert listed(state.appended(numbered(100, 2), keep=0)) == [100, 101]
 
 
-def test_a_sealed_buffer_is_left_alone() -> None:
-    state = KeysValues(Buffer((2, 1, 1, 0, 1), 8, mx.float32)).appended(numbered(0, 2), keep=None)
-    state.buffer.sealed = True
-    continued = state.appended(numbered(2, 1), keep=None)
-    assert continued.buffer is not state.buffer
-    assert (listed(state), listed(continued)) == ([0, 1], [0, 1, 2])
-    assert state.buffer.filled == 2
+def test_attention_by_blocks_is_the_fused_one() -> None:
+    draw = np.random.default_rng(5).normal
+
+    def drawn(*shape: int) -> mx.array:
+        return mx.array(draw(size=shape).astype(np.float32))
+
+    q, bias = drawn(3, 7, 4), 40 * drawn(3, 7, 14)
+    blocks = [(drawn(3, size, 4), drawn(3, size, 4)) for size in (1, 8, 5)]
+    for given in (None, bias):
+        ours, expected = (form(q, blocks, scale=0.5, bias=given) for form in (in_blocks, fused))
+        assert_close(ours, np.array(expected), 1e-6, "attention")
 
 
-def test_appending_writes_in_place() -> None:
-    """Without it every hop would copy everything said so far."""
-    places, width = 1 << 12, 1 << 8
-    state = KeysValues(Buffer((2, 1, 1, 0, width), places, mx.float32))
-    state = state.appended(mx.ones((2, 1, 1, 8, width)), keep=None)
-    mx.eval(state.buffer.array)
-    mx.reset_peak_memory()
-    held = mx.get_active_memory()
-    older = state
-    state = older.appended(mx.ones((2, 1, 1, 8, width)), keep=None)
-    mx.eval(state.buffer.array)
-    assert mx.get_peak_memory() - held < state.buffer.array.nbytes / 2
+@pytest.mark.parametrize(("keys", "queries"), [(1, 1), (5, 2), (9, 9)])
+def test_scores_by_position_become_scores_by_key(keys: int, queries: int) -> None:
+    positions = np.arange(keys - 1, -queries, -1)
+    scores = np.broadcast_to(positions.astype(np.float32), (2, queries, len(positions)))
+    shifted = np.array(rel_shift(mx.array(scores), keys))
+    query = np.arange(keys - queries, keys)
+    np.testing.assert_array_equal(shifted[1], query[:, None] - np.arange(keys)[None])

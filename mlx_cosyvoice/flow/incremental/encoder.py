@@ -5,25 +5,26 @@ from __future__ import annotations
 import math
 
 import mlx.core as mx
-import mlx.nn as nn
 
-from mlx_cosyvoice.flow.attention import RelPositionMultiHeadedAttention, merge_heads, split_heads
+from mlx_cosyvoice.flow.attention import RelPositionMultiHeadedAttention
 from mlx_cosyvoice.flow.embedding import LinearNoSubsampling
 from mlx_cosyvoice.flow.encoder import ConformerEncoderLayer, UpsampleConformerEncoder
-from mlx_cosyvoice.flow.incremental.keys import Buffer, KeysValues
+from mlx_cosyvoice.flow.incremental.attention import attention, folded_heads, unfolded_heads
+from mlx_cosyvoice.flow.incremental.keys import KeysValues
 from mlx_cosyvoice.flow.incremental.memory import Memory, Past
+from mlx_cosyvoice.nn.functional import leaky_relu
 
 
 def rel_shift(scores: mx.array, keys: int) -> mx.array:
     """Scores by relative position to scores by key.
 
-    [B, heads, Q, P], which starts at the position of the first key seen from the last but Q - 1 query -> [B, heads, Q,
-    keys] with out[i, j] = in[i, Q-1-i+j].
+    [N, Q, P], positions from keys - 1 down -> [N, Q, keys] with out[i, j] = in[i, Q-1-i+j]: the last Q of all keys are
+    the queries' own.
     """
-    *batch, queries, positions = scores.shape
+    batch, queries, positions = scores.shape
     # One more column makes every row start one place later once the rows are cut anew.
-    rolled = mx.pad(scores, [(0, 0), (0, 0), (0, 0), (1, 0)]).reshape(*batch, positions + 1, queries)
-    return rolled[..., 1:, :].reshape(*batch, queries, positions)[..., :keys]
+    rolled = mx.pad(scores, [(0, 0), (0, 0), (1, 0)]).reshape(batch, positions + 1, queries)
+    return rolled[:, 1:].reshape(batch, queries, positions)[..., :keys]
 
 
 class Positions:
@@ -46,59 +47,58 @@ class Positions:
         _, both_ways = self.embed.pos_enc(mx.zeros((1, self.longest + 1, 1), dtype))
         needed = both_ways[:, : self.longest + self.chunk]
         attentions = [layer.self_attn for layer in self.layers]
-        self.tables = [split_heads(attention.linear_pos(needed), attention.heads) for attention in attentions]
+        self.tables = [folded_heads(layer.linear_pos(needed), layer.heads) for layer in attentions]
         mx.eval(self.tables)
 
     def __getitem__(self, index: tuple[int, int, int]) -> mx.array:
-        """(layer, keys, queries) -> [1, heads, keys + queries - 1, D], positions keys - 1 down to -(queries - 1)."""
+        """(layer, keys, queries) -> [heads, keys + queries - 1, D], positions keys - 1 down to -(queries - 1)."""
         layer, keys, queries = index
-        return self.tables[layer][:, :, self.longest - keys + 1 : self.longest + queries]
+        return self.tables[layer][:, self.longest - keys + 1 : self.longest + queries]
 
 
 class IncrementalEncoder:
-    """Features of whole chunks, or of what is left at the end, from their tokens and the `lookahead` next ones."""
+    """Features of whole chunks, or of what is left at the end, from their tokens and the next 3.
 
-    def __init__(self, encoder: UpsampleConformerEncoder) -> None:
-        self.encoder = encoder
+    Args:
+        encoder: the network.
+        dtype: in which keys and values are kept; None as they are computed.
+        left_chunks: how many chunks before its own a token may attend to; None for all.
+    """
+
+    def __init__(self, encoder: UpsampleConformerEncoder, dtype: mx.Dtype | None, left_chunks: int | None) -> None:
+        self.encoder, self.state_dtype, self.left_chunks = encoder, dtype, left_chunks
         self.chunk, self.stride = encoder.static_chunk_size, encoder.upsampling
         self.positions = Positions(encoder.embed, encoder.encoders, self.chunk)
         self.up_positions = Positions(encoder.up_embed, encoder.up_encoders, self.chunk * self.stride)
 
-    def start(self, tokens: int, dtype: mx.Dtype | None) -> Past:
-        """Nothing seen yet; there is room for the keys and values of `tokens`, in `dtype` (None: the weights')."""
+    def start(self) -> Past:
+        """Nothing seen yet: zeros before the first token, and no keys."""
         weight = self.encoder.up_layer.conv.weight
-        channels = weight.shape[2]
-        tails = [mx.zeros((1, reach, channels), weight.dtype) for reach in (2, 2 * self.stride)]
-        keys = []
-        for layers, places in ((self.encoder.encoders, tokens), (self.encoder.up_encoders, tokens * self.stride)):
-            for layer in layers:
-                attention = layer.self_attn
-                shape = (2, 1, attention.heads, 0, attention.head_dim)
-                keys.append(KeysValues(Buffer(shape, places, dtype or weight.dtype)))
-        return Past(tuple(tails), tuple(keys))
+        tails = [mx.zeros((1, reach, weight.shape[2]), weight.dtype) for reach in (2, 2 * self.stride)]
+        blocks = len(self.encoder.encoders) + len(self.encoder.up_encoders)
+        return Past(tuple(tails), (KeysValues(),) * blocks)
 
-    def step(self, past: Past, x: mx.array, lookahead: mx.array, left_chunks: int | None) -> tuple[mx.array, Past]:
+    def step(self, past: Past, x: mx.array, lookahead: mx.array) -> tuple[mx.array, Past]:
         """One chunk.
 
         Args:
             past: of all chunks before.
             x: [1, T, input_size] embedded tokens, T <= chunk; fewer only at the end.
             lookahead: [1, at most 3, input_size] the tokens that follow; fewer than 3 only at the end.
-            left_chunks: how many chunks before this one attention may see; None for all.
 
         Returns:
             [1, stride * T, output_size], and the state after it.
         """
         encoder = self.encoder
-        context = None if left_chunks is None else left_chunks * self.chunk
-        memory = Memory(past, left_context=context)
+        context = None if self.left_chunks is None else self.left_chunks * self.chunk
+        memory = Memory(past, dtype=self.state_dtype, left_context=context)
         x, _ = encoder.embed(x)
         if lookahead.shape[1]:
             lookahead, _ = encoder.embed(lookahead)
         pre = encoder.pre_lookahead_layer
         missing = pre.lookahead - lookahead.shape[1]
         seen = mx.pad(mx.concatenate([x, lookahead], axis=1), [(0, 0), (0, missing), (0, 0)])
-        x = memory.convolve(pre.conv2, nn.leaky_relu(pre.conv1(seen), 0.01)) + x
+        x = memory.convolve(pre.conv2, leaky_relu(pre.conv1(seen), 0.01)) + x
         x = self._blocks(x, encoder.encoders, self.positions, memory)
 
         if context is not None:
@@ -120,12 +120,14 @@ class IncrementalEncoder:
     def _attend(
         x: mx.array, layer: RelPositionMultiHeadedAttention, index: int, positions: Positions, memory: Memory
     ) -> mx.array:
-        q, k, v = (split_heads(project(x), layer.heads) for project in (layer.linear_q, layer.linear_k, layer.linear_v))
-        k, v = memory.attended(k, v)
-        keys, queries = k.shape[2], q.shape[2]
+        q, k, v = (
+            folded_heads(project(x), layer.heads) for project in (layer.linear_q, layer.linear_k, layer.linear_v)
+        )
+        seen = memory.attended(k, v)
+        keys, queries = seen.places, q.shape[1]
         positions.reach(keys)
         scale = 1 / math.sqrt(layer.head_dim)
         place = positions[index, keys, queries]
-        bias = rel_shift((q + layer.pos_bias_v[:, None]) * scale @ place.swapaxes(-1, -2), keys)
-        q = q + layer.pos_bias_u[:, None]
-        return layer.linear_out(merge_heads(mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=bias)))
+        bias = rel_shift((q + layer.pos_bias_v[:, None]) * scale @ place.swapaxes(1, 2), keys)
+        x = attention(q + layer.pos_bias_u[:, None], seen.read(), scale=scale, bias=bias)
+        return layer.linear_out(unfolded_heads(x, layer.heads))

@@ -6,9 +6,10 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_cosyvoice.flow.attention import merge_heads, split_heads
+from mlx_cosyvoice.flow.attention import Attention
 from mlx_cosyvoice.flow.estimator import CausalBlock1D, CausalConditionalDecoder, CausalResnetBlock1D
-from mlx_cosyvoice.flow.incremental.keys import Buffer, KeysValues
+from mlx_cosyvoice.flow.incremental.attention import attention, folded_heads, unfolded_heads
+from mlx_cosyvoice.flow.incremental.keys import KeysValues
 from mlx_cosyvoice.flow.incremental.memory import Memory, Past
 
 #: The conditioned and the unconditioned entry of the classifier-free guidance.
@@ -16,10 +17,21 @@ BATCH = 2
 
 
 class IncrementalEstimator:
-    """The velocity at the frames of one chunk. `times` are those of the Euler steps."""
+    """The velocity at the frames of one chunk.
 
-    def __init__(self, estimator: CausalConditionalDecoder, times: list[float]) -> None:
+    Args:
+        estimator: the network.
+        times: of the Euler steps.
+        dtype: in which keys and values are kept; None as they are computed.
+        left_chunks: how many chunks before its own a frame may attend to; None for all.
+    """
+
+    def __init__(
+        self, estimator: CausalConditionalDecoder, times: list[float], dtype: mx.Dtype | None, left_chunks: int | None
+    ) -> None:
         self.estimator, self.chunk = estimator, estimator.static_chunk_size
+        self.state_dtype = dtype
+        self.left_context = None if left_chunks is None else left_chunks * self.chunk
         self.levels: list[Any] = [*estimator.down_blocks, *estimator.mid_blocks, *estimator.up_blocks]
         #: What each time adds within the levels: [steps, 1, 1, width] a level.
         self.shifts = [level[0].mlp(self._embedded(times))[:, None, None] for level in self.levels]
@@ -29,35 +41,30 @@ class IncrementalEstimator:
         sinusoids = self.estimator.time_embeddings(mx.array(times, mx.float32))
         return self.estimator.time_mlp(sinusoids.astype(self.estimator.dtype))
 
-    def start(self, frames: int, dtype: mx.Dtype | None) -> Past:
-        """Nothing seen yet; there is room for the keys and values of `frames`, in `dtype` (None: the weights')."""
-        memory = _Tails(self.estimator.dtype)
-        keys = []
+    def start(self) -> Past:
+        """Nothing seen yet: zeros before the first frame, and no keys."""
+        layers: list[Any] = []
         for index, level in enumerate(self.levels):
-            memory.add(level[0].block1.block[0], level[0].block2.block[0])
-            for block in level[1]:
-                attention = block.attn1
-                head_dim = attention.to_q.weight.shape[0] // attention.heads
-                shape = (2, BATCH, attention.heads, 0, head_dim)
-                keys.append(KeysValues(Buffer(shape, frames, dtype or self.estimator.dtype)))
+            layers += [level[0].block1.block[0], level[0].block2.block[0]]
             if index in (0, len(self.levels) - 1):
-                memory.add(level[2])
-        memory.add(self.estimator.final_block.block[0])
-        return Past(tuple(memory.tails), tuple(keys))
+                layers.append(level[2])
+        layers.append(self.estimator.final_block.block[0])
+        shapes = [(BATCH, layer.weight.shape[1] - 1, layer.weight.shape[2]) for layer in layers]
+        blocks = sum(len(level[1]) for level in self.levels)
+        return Past(tuple(mx.zeros(shape, self.estimator.dtype) for shape in shapes), (KeysValues(),) * blocks)
 
-    def step(self, past: Past, x: mx.array, index: int, left_chunks: int | None) -> tuple[mx.array, Past]:
+    def step(self, past: Past, x: mx.array, index: int) -> tuple[mx.array, Past]:
         """One chunk.
 
         Args:
             past: of all chunks before, at the same Euler step.
             x: [2, T, in_channels] noisy mel, features, speaker and condition; T <= chunk, less only at the end.
             index: the Euler step.
-            left_chunks: how many chunks before this one attention may see; None for all.
 
         Returns:
             The velocity [2, T, 80], and the state after the chunk.
         """
-        memory = Memory(past, left_context=None if left_chunks is None else left_chunks * self.chunk)
+        memory = Memory(past, dtype=self.state_dtype, left_context=self.left_context)
         last = len(self.levels) - 1
         skip = x
         for number, level in enumerate(self.levels):
@@ -75,19 +82,6 @@ class IncrementalEstimator:
         return x, memory.past()
 
 
-class _Tails:
-    """Zeros before the first frame, for one convolution after the other."""
-
-    def __init__(self, dtype: mx.Dtype) -> None:
-        self.dtype = dtype
-        self.tails: list[mx.array] = []
-
-    def add(self, *layers: Any) -> None:
-        for layer in layers:
-            _, kernel, channels = layer.weight.shape
-            self.tails.append(mx.zeros((BATCH, kernel - 1, channels), self.dtype))
-
-
 def _block(module: CausalBlock1D, x: mx.array, memory: Memory) -> mx.array:
     convolution, *rest = module.block.layers()
     x = memory.convolve(convolution, x)  # type: ignore[arg-type]
@@ -101,10 +95,10 @@ def _resnet(module: CausalResnetBlock1D, x: mx.array, shift: mx.array, memory: M
     return _block(module.block2, h, memory) + module.res_conv(x)
 
 
-def _attend(layer: Any, x: mx.array, memory: Memory) -> mx.array:
-    q, k, v = (split_heads(project(x), layer.heads) for project in (layer.to_q, layer.to_k, layer.to_v))
-    k, v = memory.attended(k, v)
-    x = merge_heads(mx.fast.scaled_dot_product_attention(q, k, v, scale=layer.scale))
+def _attend(layer: Attention, x: mx.array, memory: Memory) -> mx.array:
+    q, k, v = (folded_heads(project(x), layer.heads) for project in (layer.to_q, layer.to_k, layer.to_v))
+    seen = memory.attended(k, v)
+    x = unfolded_heads(attention(q, seen.read(), scale=layer.scale), layer.heads)
     for module in layer.to_out:
         x = module(x)
     return x

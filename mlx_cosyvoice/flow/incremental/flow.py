@@ -55,8 +55,9 @@ class IncrementalFlow:
         self.chunk, self.lookahead = flow.encoder.static_chunk_size, flow.pre_lookahead_len
         self.ratio = flow.token_mel_ratio
         self._schedule = euler_schedule(n_timesteps)
-        self._encoder = IncrementalEncoder(flow.encoder)
-        self._estimator = IncrementalEstimator(flow.decoder.estimator, [t for t, _ in self._schedule])
+        self._encoder = IncrementalEncoder(flow.encoder, state_dtype, left_context_chunks)
+        times = [t for t, _ in self._schedule]
+        self._estimator = IncrementalEstimator(flow.decoder.estimator, times, state_dtype, left_context_chunks)
         if self._estimator.chunk != self.chunk * self.ratio:
             raise ValueError(
                 f"the encoder's chunks of {self.chunk} tokens and the estimator's of {self._estimator.chunk} frames "
@@ -76,20 +77,16 @@ class IncrementalFlow:
         ids = self._checked(np.array(token)[0].tolist())
         dtype = self.flow.encoder.after_norm.weight.dtype
         embedding = normalized(prompt.embedding.astype(mx.float32)).astype(dtype)
-        ready = self._ready(len(ids))
-        frames = ready * self.ratio
         state = FlowState(
             prompt=prompt,
             spks=self.flow.spk_embed_affine_layer(embedding),
             tokens=ids,
             computed=0,
-            encoder=self._encoder.start(ready, self.state_dtype),
-            solver=tuple(self._estimator.start(frames, self.state_dtype) for _ in self._schedule),
+            encoder=self._encoder.start(),
+            solver=(self._estimator.start(),) * self.n_timesteps,
         )
-        _, state = self._advanced(state, ready)
-        for past in (state.encoder, *state.solver):
-            past.seal()
-        mx.eval(list(state.arrays()))
+        mx.eval(state.spks)
+        _, state = self._advanced(state, self._ready(len(ids)))
         return state
 
     def step(self, state: FlowState, token: Sequence[int], *, final: Final | None = None) -> tuple[mx.array, FlowState]:
@@ -147,12 +144,10 @@ class IncrementalFlow:
 
     def _chunk(self, state: FlowState, end: int) -> tuple[mx.array, FlowState]:
         """The frames of the tokens up to `end`, which closes the chunk or the utterance, without the prompt's."""
-        start, left = state.computed, self.left_context_chunks
+        start = state.computed
         tokens = mx.array([state.tokens[start : end + self.lookahead]], mx.int32)
         embedded = self.flow.input_embedding(tokens)
-        features, encoder = self._encoder.step(
-            state.encoder, embedded[:, : end - start], embedded[:, end - start :], left
-        )
+        features, encoder = self._encoder.step(state.encoder, embedded[:, : end - start], embedded[:, end - start :])
         mu = self.flow.encoder_proj(features)
         span = slice(start * self.ratio, end * self.ratio)
         cond = state.prompt.prompt_feat[:, span].astype(mu.dtype)
@@ -166,10 +161,10 @@ class IncrementalFlow:
         solver = []
         for index, (past, (_, dt)) in enumerate(zip(state.solver, self._schedule, strict=True)):
             both = mx.concatenate([mx.broadcast_to(x.astype(mu.dtype), (2, *x.shape[1:])), given], axis=-1)
-            velocity, renewed = self._estimator.step(past, both, index, left)
+            velocity, renewed = self._estimator.step(past, both, index)
             velocity = velocity.astype(mx.float32)
             x = x + dt * ((1 + rate) * velocity[:1] - rate * velocity[1:])
-            mx.eval(x, list(renewed.arrays()))  # bounds the graph, and lets the next write reuse the memory
+            mx.eval(x, list(renewed.arrays()))  # bounds the graph, and with it the memory, to one step
             solver.append(renewed)
         mel = x[:, max(state.prompt_tokens * self.ratio - span.start, 0) :]
         return mel, dataclasses.replace(state, computed=end, encoder=encoder, solver=tuple(solver))

@@ -28,23 +28,22 @@ class Past:
         """The memory that it holds."""
         yield from self.tails
         for keys in self.keys:
-            yield keys.buffer.array
-
-    def seal(self) -> None:
-        """Let every continuation work in memory of its own, so that this state stays as large as it is."""
-        for keys in self.keys:
-            keys.buffer.sealed = True
+            yield from keys.blocks
 
 
 class Memory:
     """One walk through a network: hands every layer its past and collects what the next walk needs.
 
-    Layers must come in the same order on every walk. `left_context` limits what attention sees before this piece, in
-    places; None for everything.
+    Layers must come in the same order on every walk.
+
+    Args:
+        past: what the walk before has left.
+        dtype: in which keys and values are kept; None as they are computed.
+        left_context: how many places before this piece attention sees; None for all.
     """
 
-    def __init__(self, past: Past, *, left_context: int | None) -> None:
-        self.left_context = left_context
+    def __init__(self, past: Past, *, dtype: mx.Dtype | None, left_context: int | None) -> None:
+        self.dtype, self.left_context = dtype, left_context
         self._old_tails, self._old_keys = iter(past.tails), iter(past.keys)
         self._tails: list[mx.array] = []
         self._keys: list[KeysValues] = []
@@ -58,11 +57,12 @@ class Memory:
         y = conv1d(x, layer.weight)
         return y + layer.bias if "bias" in layer else y
 
-    def attended(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """Keys and values [B, heads, T, D] of this piece -> those that it attends to: the past's, then its own."""
-        renewed = next(self._old_keys).appended(mx.stack([keys, values]), keep=self.left_context)
+    def attended(self, keys: mx.array, values: mx.array) -> KeysValues:
+        """Keys and values [N, T, D] of this piece -> those that it attends to: the past's, then its own."""
+        new = mx.stack([keys, values])
+        renewed = next(self._old_keys).appended(new.astype(self.dtype or new.dtype), keep=self.left_context)
         self._keys.append(renewed)
-        return renewed.read(keys.dtype)
+        return renewed
 
     def past(self) -> Past:
         """For the next walk."""

@@ -61,5 +61,5 @@ class FlowState:
 
     @property
     def nbytes(self) -> int:
-        """Size of that memory, with the room that is reserved in it for chunks to come."""
+        """Size of that memory."""
         return sum(array.nbytes for array in self.arrays())

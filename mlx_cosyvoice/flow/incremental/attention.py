@@ -1,0 +1,65 @@
+"""Attention to keys and values that lie in several blocks. Heads and batch entries are one axis, N."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+
+from mlx_cosyvoice.nn import host
+from mlx_cosyvoice.nn.functional import on_cpu
+
+Blocks = list[tuple[mx.array, mx.array]]
+
+
+def folded_heads(x: mx.array, heads: int) -> mx.array:
+    """[B, T, heads * D] -> [B * heads, T, D]."""
+    batch, length, width = x.shape
+    return x.reshape(batch, length, heads, -1).transpose(0, 2, 1, 3).reshape(-1, length, width // heads)
+
+
+def unfolded_heads(x: mx.array, heads: int) -> mx.array:
+    """[B * heads, T, D] -> [B, T, heads * D]."""
+    _, length, size = x.shape
+    return x.reshape(-1, heads, length, size).transpose(0, 2, 1, 3).reshape(-1, length, heads * size)
+
+
+def attention(q: mx.array, blocks: Blocks, *, scale: float, bias: mx.array | None = None) -> mx.array:
+    """softmax(scale q k^T + bias) v over the keys and values of all blocks, in the form that suits the device.
+
+    Args:
+        q: [N, T, D].
+        blocks: (keys, values), [N, places, D] each; they may be stored in another dtype.
+        scale: of the scores.
+        bias: [N, T, all places], added to the scores; None for nothing.
+
+    Returns:
+        [N, T, D] in the dtype of q.
+    """
+    return (in_blocks if on_cpu() else fused)(q, blocks, scale=scale, bias=bias)
+
+
+def fused(q: mx.array, blocks: Blocks, *, scale: float, bias: mx.array | None) -> mx.array:
+    """By MLX's own kernel, which needs all keys in one array."""
+    k, v = (mx.concatenate([block[which] for block in blocks], axis=1).astype(q.dtype) for which in (0, 1))
+    mask = None if bias is None else bias[None]
+    return mx.fast.scaled_dot_product_attention(q[None], k[None], v[None], scale=scale, mask=mask)[0]
+
+
+def in_blocks(q: mx.array, blocks: Blocks, *, scale: float, bias: mx.array | None) -> mx.array:
+    """Block by block in float32, without a copy of keys or values. The sums are put on a common scale at the end."""
+    scaled = q.astype(mx.float32) * scale
+    outs, tops, sums = [], [], []
+    start = 0
+    for keys, values in blocks:
+        scores = scaled @ keys.astype(mx.float32).swapaxes(1, 2)
+        if bias is not None:
+            scores = scores + bias[:, :, start : start + keys.shape[1]]
+        start += keys.shape[1]
+        top, total = host.exponentials(scores)
+        outs.append(scores @ values.astype(mx.float32))
+        tops.append(top)
+        sums.append(total)
+    highest = mx.max(mx.concatenate(tops, axis=2), axis=2, keepdims=True)
+    weights = [mx.exp(top - highest) for top in tops]
+    total = sum((weight * part for weight, part in zip(weights, sums, strict=True)), mx.array(0.0))
+    out = sum((weight / total * part for weight, part in zip(weights, outs, strict=True)), mx.array(0.0))
+    return out.astype(q.dtype)
