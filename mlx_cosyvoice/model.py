@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice import audio
+from mlx_cosyvoice.cloning import load_speech, speech_token, take_voice
 from mlx_cosyvoice.config import CosyVoice2Config
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.hub import find_model
-from mlx_cosyvoice.llm import Qwen2LM, RASSampler
+from mlx_cosyvoice.llm import Qwen2LM
+from mlx_cosyvoice.llm.lm import Sampler
+from mlx_cosyvoice.loading import load_components
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
-from mlx_cosyvoice.text import TextTokenizer
+from mlx_cosyvoice.streaming import Decoder, FlowPrompt, OfficialDecoder, OfflineDecoder
+from mlx_cosyvoice.synthesis import Metrics, ModelInput, SpeechStream, TokenSource, choose_mode, flow_input, model_input
+from mlx_cosyvoice.synthesis.prefixes import PrefixCache
+from mlx_cosyvoice.synthesis.utterances import TokenOptions, Utterances
+from mlx_cosyvoice.text import TextNormalizer, TextTokenizer
 from mlx_cosyvoice.vocoder import HiFTGenerator
-from mlx_cosyvoice.voices import Voice
-from mlx_cosyvoice.weights import load_component, read_config
+from mlx_cosyvoice.voices import Voice, VoiceLibrary
 
-#: Waveform samples per mel frame at 24 kHz.
-SAMPLES_PER_FRAME = 480
+#: How speech tokens become audio. "offline": each segment of the text in one go, with attention over all of it.
+#: "official": upstream's streaming, in chunks of 1, 2 and then 4 seconds.
+SCHEDULES = ("offline", "official")
 
 
 class CosyVoice2:
@@ -31,6 +40,7 @@ class CosyVoice2:
         config: sizes and constants.
         dtypes: component -> dtype of its weights.
         sample_rate: of the audio it makes, in Hz.
+        speakers: name -> voice of the speakers that came with the model (`spk2info.pt`), often none.
     """
 
     llm: Qwen2LM | None
@@ -49,6 +59,7 @@ class CosyVoice2:
         self.hift = components.get("hift")
         self.campplus = components.get("campplus")
         self.speech_tokenizer = components.get("speech_tokenizer")
+        self.speakers: dict[str, Voice] = components.get("speakers", {})
 
     @classmethod
     def load(cls, path_or_repo: str | Path) -> CosyVoice2:
@@ -58,19 +69,155 @@ class CosyVoice2:
             ModelNotFoundError: neither a folder nor a reachable repository.
             ModelFolderError: a folder that is not a complete converted model; the file or key is named.
         """
-        folder = find_model(path_or_repo)
-        config, meta = read_config(folder)
-        builders: dict[str, Any] = {
-            "llm": lambda: Qwen2LM(config.llm),
-            "flow": lambda: CausalMaskedDiffWithXvec(config.flow),
-            "hift": lambda: HiFTGenerator(config.hift),
-            "campplus": lambda: CAMPPlus(config.campplus),
-            "speech_tokenizer": lambda: S3TokenizerV2(config.speech_tokenizer),
-        }
-        components = {name: load_component(builders[name](), folder, name) for name in meta["components"]}
-        if (folder / "tokenizer.json").exists():
-            components["text_tokenizer"] = TextTokenizer.from_file(folder / "tokenizer.json")
-        return cls(config, components, dict(meta["dtypes"]))
+        return cls(*load_components(find_model(path_or_repo)))
+
+    def clone(self, recording: str | Path, transcript: str = "") -> Voice:
+        """Take a voice from a recording of at most 30 s.
+
+        Args:
+            recording: an audio file of any sample rate and channel count that libsndfile reads.
+            transcript: what is said in it, in its language. Without it the voice can speak in the modes cross_lingual
+                and instruct2 only.
+
+        Raises:
+            AudioError: the file is not audio, empty, silent, too short or too long.
+            ValueError: the model lacks a component.
+        """
+        self._need("campplus", "speech_tokenizer")
+        assert self.campplus is not None
+        assert self.speech_tokenizer is not None
+        return take_voice(recording, transcript, self.config, self.speech_tokenizer, self.campplus)
+
+    def voice(self, name: str) -> Voice:
+        """The voice of that name: one of `speakers`, or of the user's library.
+
+        Raises:
+            UnknownVoiceError: there is none.
+        """
+        return self.speakers[name] if name in self.speakers else VoiceLibrary().get(name)
+
+    def stream(
+        self,
+        text: str | Iterable[str],
+        voice: Voice | str,
+        *,
+        mode: str | None = None,
+        instruction: str | None = None,
+        schedule: str = "official",
+        speed: float = 1.0,
+        n_timesteps: int = 10,
+        seed: int = 0,
+        normalize: bool = True,
+        min_token_text_ratio: float = 2,
+        max_token_text_ratio: float = 20,
+        sampler: Sampler | None = None,
+    ) -> SpeechStream:
+        """Speak `text` with `voice`, chunk by chunk: audio is there while the language model is still at work.
+
+        A long text is spoken in segments of some 80 tokens, in memory that does not grow. `text` may also be an
+        iterable of pieces, such as the output of a language model; audio then comes out while text still comes in.
+        Such a text is not normalised.
+
+        Args:
+            text: what to say, or an iterable of its pieces.
+            voice: from `clone`, or a name that `voice` knows.
+            mode: one of `MODES`. None takes instruct2 if there is an instruction, sft if the voice has no recording,
+                cross_lingual if it has no transcript, and zero_shot otherwise.
+            instruction: how to speak, for instruct2, for instance "Speak slowly and softly.".
+            schedule: one of `SCHEDULES`.
+            speed: 1.25 is a quarter faster; with the schedule "offline" only.
+            n_timesteps: Euler steps of the flow; fewer are faster and rougher.
+            seed: the same seed gives the same audio on the same machine.
+            normalize: spell out numbers, dates and the like, in `text` and in the transcript.
+            min_token_text_ratio: at least so many speech tokens a text token before a segment may end.
+            max_token_text_ratio: at most so many.
+            sampler: draws the speech tokens, instead of one made from `seed`.
+
+        Raises:
+            ValueError: there is nothing to say in the text, an argument is out of range, or the model lacks a
+                component. Of a text that arrives in pieces the first is found only while it is spoken.
+            UnknownVoiceError: no voice of that name.
+        """
+        self._need("text_tokenizer", "llm", "flow", "hift")
+        decoder = self._decoder(schedule, speed, n_timesteps)
+        options = TokenOptions(seed, min_token_text_ratio, max_token_text_ratio, sampler)
+        utterances = self._utterances(voice, mode, instruction, normalize, options)
+        if isinstance(text, str):
+            segments = self._segments(text, normalize)
+            return self._speech(
+                lambda metrics: utterances.of_segments(segments, metrics), utterances.given, decoder, seed
+            )
+        return self._speech(lambda _: utterances.of_arriving(text), utterances.given, decoder, seed)
+
+    def synthesize(self, text: str | Iterable[str], voice: Voice | str, **options: Any) -> np.ndarray:
+        """Speak `text` with `voice`, all at once.
+
+        Args:
+            text: as for `stream`.
+            voice: as for `stream`.
+            **options: as for `stream`, but the schedule is "offline" unless another one is given.
+
+        Returns:
+            float32 samples in [-1, 1] at `sample_rate` Hz.
+
+        Raises:
+            ValueError: as `stream`.
+        """
+        with self.stream(text, voice, **{"schedule": "offline", **options}) as chunks:
+            return np.concatenate(list(chunks))
+
+    def speech_tokens(
+        self,
+        text: str | Iterable[str],
+        voice: Voice | str,
+        *,
+        mode: str | None = None,
+        instruction: str | None = None,
+        seed: int = 0,
+        normalize: bool = True,
+        min_token_text_ratio: float = 2,
+        max_token_text_ratio: float = 20,
+        sampler: Sampler | None = None,
+    ) -> Iterator[int]:
+        """The tokens that `stream` would speak, 25 a second; arguments and errors as there."""
+        self._need("text_tokenizer", "llm")
+        options = TokenOptions(seed, min_token_text_ratio, max_token_text_ratio, sampler)
+        utterances = self._utterances(voice, mode, instruction, normalize, options)
+        if isinstance(text, str):
+            return chain.from_iterable(utterances.of_segments(self._segments(text, normalize), Metrics()))
+        return chain.from_iterable(utterances.of_arriving(text))
+
+    def convert_voice(
+        self,
+        recording: str | Path,
+        voice: Voice | str,
+        *,
+        schedule: str = "offline",
+        speed: float = 1.0,
+        n_timesteps: int = 10,
+        seed: int = 0,
+    ) -> SpeechStream:
+        """Say what is said in a recording with another voice; the language model has no part in it.
+
+        Args:
+            recording: an audio file of at most 30 s.
+            voice: from `clone`, or a name that `voice` knows.
+            schedule: as for `stream`, and so the rest.
+            speed: 1.25 is a quarter faster; with the schedule "offline" only.
+            n_timesteps: Euler steps of the flow.
+            seed: of the vocoder's noise.
+
+        Raises:
+            AudioError: the file is not audio, empty, silent, too short or too long.
+            ValueError: an argument is out of range, or the model lacks a component.
+            UnknownVoiceError: no voice of that name.
+        """
+        self._need("speech_tokenizer", "flow", "hift")
+        assert self.speech_tokenizer is not None
+        decoder = self._decoder(schedule, speed, n_timesteps)
+        given = flow_input(self.voice(voice) if isinstance(voice, str) else voice)
+        tokens = speech_token(load_speech(recording), self.speech_tokenizer)[0].tolist()
+        return self._speech(lambda _: [tokens], given, decoder, seed)
 
     def _need(self, *names: str) -> None:
         missing = [name for name in names if getattr(self, name) is None]
@@ -80,98 +227,56 @@ class CosyVoice2:
                 "(python -m converters CHECKPOINT --out DIR)"
             )
 
-    def clone(self, recording: str | Path, transcript: str) -> Voice:
-        """Take a voice from a recording of at most 30 s.
-
-        Args:
-            recording: an audio file of any sample rate and channel count that libsndfile reads.
-            transcript: what is said in it, in its language.
-
-        Raises:
-            AudioError: the file is not audio, empty, silent or too long.
-        """
-        self._need("campplus", "speech_tokenizer")
-        assert self.campplus is not None
-        assert self.speech_tokenizer is not None
-        wave16 = audio.load_audio(recording, 16000, max_seconds=audio.MAX_PROMPT_SECONDS)
-        wave24 = audio.load_audio(recording, self.sample_rate)
-        token = self.speech_tokenizer(audio.log_mel_spectrogram(wave16))
-        feat = audio.mel_spectrogram(wave24)
-        embedding = self.campplus(audio.mean_normalise(audio.kaldi_fbank(wave16)))
-        # as the official frontend: exactly two mel frames for every token
-        length = min(feat.shape[1] // self.config.token_mel_ratio, token.shape[1])
-        return Voice(
-            prompt_token=np.array(token[:, :length]).astype(np.int32),
-            prompt_feat=np.array(feat[:, : length * self.config.token_mel_ratio]),
-            embedding=np.array(embedding),
-            transcript=transcript,
-        )
-
-    def synthesize(
-        self,
-        text: str,
-        voice: Voice,
-        *,
-        seed: int = 0,
-        n_timesteps: int = 10,
-        min_token_text_ratio: float = 2,
-        max_token_text_ratio: float = 20,
-    ) -> np.ndarray:
-        """Speak `text` with `voice` (zero-shot: the model continues the recording and its transcript).
-
-        Args:
-            text: what to say.
-            voice: from `clone`.
-            seed: the same seed gives the same audio on the same machine.
-            n_timesteps: Euler steps of the flow.
-            min_token_text_ratio: at least this many speech tokens per text token before the model may stop.
-            max_token_text_ratio: at most this many.
-
-        Returns:
-            float32 samples in [-1, 1] at `sample_rate` Hz.
-
-        Raises:
-            ValueError: the text is empty, or the model lacks a component.
-        """
-        self._need("text_tokenizer", "llm", "flow", "hift")
-        assert self.text_tokenizer is not None
+    def _utterances(
+        self, voice: Voice | str, mode: str | None, instruction: str | None, normalize: bool, options: TokenOptions
+    ) -> Utterances:
         assert self.llm is not None
-        assert self.flow is not None
-        if not text.strip():
-            raise ValueError("text is empty: give something to say")
-        sampling_key, vocoder_key = mx.random.split(mx.random.key(seed))
-        sampler = RASSampler.from_key(self.config.llm.sampling, sampling_key)
-        tokens = list(
-            self.llm.generate(
-                self.text_tokenizer.encode(text),
-                self.text_tokenizer.encode(voice.transcript),
-                voice.prompt_token[0].tolist(),
-                sampler,
-                min_token_text_ratio=min_token_text_ratio,
-                max_token_text_ratio=max_token_text_ratio,
-            )
+        assert self.text_tokenizer is not None
+        voice = self.voice(voice) if isinstance(voice, str) else voice
+        given = model_input(
+            voice,
+            choose_mode(voice, mode, instruction),
+            encode=self.text_tokenizer.encode,
+            normalize=self._normalizer(normalize).whole,
+            instruction=instruction,
         )
-        if not tokens:
-            raise ValueError("the language model stopped at once: raise min_token_text_ratio, or try another seed")
-        mel = self.flow(
-            mx.array([tokens]),
-            mx.array(voice.prompt_token),
-            mx.array(voice.prompt_feat),
-            mx.array(voice.embedding),
-            streaming=False,
-            finalize=True,
-            n_timesteps=n_timesteps,
-        )
-        return np.array(self._vocode(mel, vocoder_key))
+        # The thread that runs the language model must find its weights evaluated.
+        mx.eval(self.llm.parameters())
+        return Utterances(self.llm, self.text_tokenizer, given, self._prefixes, options)
 
-    def _vocode(self, mel: mx.array, key: mx.array) -> mx.array:
-        """Mel [1, frames, 80] to samples [480 * frames], with fresh draws for the harmonic source."""
+    def _segments(self, text: str, normalize: bool) -> Iterator[str]:
+        return self._normalizer(normalize).segments(text)
+
+    def _normalizer(self, enabled: bool) -> TextNormalizer:
+        return TextNormalizer(self.text_tokenizer, enabled=enabled)
+
+    @cached_property
+    def _prefixes(self) -> PrefixCache:
+        assert self.llm is not None
+        return PrefixCache(self.llm)
+
+    def _decoder(self, schedule: str, speed: float, n_timesteps: int) -> Decoder:
+        assert self.flow is not None
         assert self.hift is not None
-        phase_key, noise_key = mx.random.split(key)
-        sines = self.config.hift.nb_harmonics + 1
-        wav, _ = self.hift(
-            mel,
-            rand_ini=mx.random.uniform(shape=(1, sines), key=phase_key),
-            sine_noise=mx.random.normal((1, mel.shape[1] * SAMPLES_PER_FRAME, sines), key=noise_key),
+        if schedule not in SCHEDULES:
+            raise ValueError(f"schedule is {schedule!r}, must be one of {', '.join(SCHEDULES)}")
+        if schedule == "offline":
+            return OfflineDecoder(self.flow, self.hift, n_timesteps=n_timesteps, speed=speed)
+        if speed != 1:
+            raise ValueError(f"speed is {speed}, but only the schedule 'offline' can change it, not {schedule!r}")
+        return OfficialDecoder(self.flow, self.hift, n_timesteps=n_timesteps)
+
+    def _speech(self, tokens: TokenSource, given: ModelInput, decoder: Decoder, seed: int) -> SpeechStream:
+        prompt = FlowPrompt(
+            mx.array(given.flow_prompt_speech_token),
+            mx.array(given.prompt_speech_feat),
+            mx.array(given.flow_embedding),
         )
-        return wav[0]
+        return SpeechStream(
+            tokens,
+            decoder,
+            prompt,
+            seed=seed,
+            sines=self.config.hift.nb_harmonics + 1,
+            sample_rate=self.sample_rate,
+        )

@@ -1,0 +1,76 @@
+"""A thread that runs the language model while the caller turns earlier tokens into audio."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+
+import mlx.core as mx
+
+_BEGIN, _END = object(), object()
+
+
+class RunAhead:
+    """Reads utterances, iterables of tokens, on a thread of its own; at most `ahead` of them before they are wanted.
+
+    Arrays must be evaluated before they reach the thread or leave it: MLX's streams belong to threads.
+
+    Args:
+        utterances: called on the thread; gives the utterances.
+        ahead: how many utterances may be begun before the one that is being taken has ended.
+    """
+
+    def __init__(self, utterances: Callable[[], Iterable[Iterable[int]]], *, ahead: int = 1) -> None:
+        self._permits = threading.Semaphore(ahead + 1)
+        self._stopped = threading.Event()
+        self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._thread = threading.Thread(
+            target=self._run, args=(utterances,), name="mlx-cosyvoice language model", daemon=True
+        )
+        self._thread.start()
+
+    def utterances(self) -> Iterator[Iterator[int]]:
+        """The utterances, to be taken one after another; what is not read of one is skipped.
+
+        Raises:
+            Exception: what the thread failed with, after all that came before.
+        """
+        while self._get() is _BEGIN:
+            tokens = self._tokens()
+            yield tokens
+            for _ in tokens:
+                pass
+            self._permits.release()
+
+    def close(self) -> None:
+        """End the thread after its present token. One that waits for text is left to wait: it is a daemon."""
+        self._stopped.set()
+        self._permits.release()
+
+    def _tokens(self) -> Iterator[int]:
+        while (item := self._get()) is not _END:
+            assert isinstance(item, int)
+            yield item
+
+    def _get(self) -> object:
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def _run(self, utterances: Callable[[], Iterable[Iterable[int]]]) -> None:
+        try:
+            for tokens in utterances():
+                self._permits.acquire()
+                self._queue.put(_BEGIN)
+                for token in tokens:
+                    if self._stopped.is_set():
+                        return
+                    self._queue.put(token)
+                self._queue.put(_END)
+            self._queue.put(_END)
+        except BaseException as error:  # raised again by the caller's thread
+            self._queue.put(error)
+        finally:
+            mx.clear_streams()

@@ -1,0 +1,110 @@
+"""What each way of speaking gives to the networks beside the text (`cosyvoice.cli.frontend.CosyVoiceFrontEnd`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from mlx_cosyvoice.voices import Voice
+
+Mode = Literal["zero_shot", "cross_lingual", "instruct2", "sft"]
+
+#: zero_shot continues the recording and its transcript; cross_lingual takes only the sound of the recording, so the
+#: text may be in another language; instruct2 does too, and speaks as an instruction says; sft has a speaker embedding
+#: and no recording.
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+#: Ends an instruction; CosyVoice2 was trained with it.
+END_OF_PROMPT = "<|endofprompt|>"
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """The official `model_input` without the text.
+
+    Attributes:
+        prompt_text: ids that stand before those of the text.
+        llm_prompt_speech_token: speech tokens that the language model continues.
+        flow_prompt_speech_token: int32 [1, N], the speech tokens whose mel the flow continues.
+        prompt_speech_feat: float32 [1, 2N, 80], that mel.
+        flow_embedding: float32 [1, 192].
+    """
+
+    prompt_text: tuple[int, ...]
+    llm_prompt_speech_token: tuple[int, ...]
+    flow_prompt_speech_token: np.ndarray
+    prompt_speech_feat: np.ndarray
+    flow_embedding: np.ndarray
+
+
+def choose_mode(voice: Voice, mode: str | None = None, instruction: str | None = None) -> Mode:
+    """The mode to speak in: `mode` where it is given, else the richest that voice and instruction allow.
+
+    Raises:
+        ValueError: an unknown mode, or one that lacks what it needs.
+    """
+    has_recording = voice.prompt_token.shape[1] > 0
+    has_transcript = bool(voice.transcript.strip()) or voice.prompt_text is not None
+    if mode is None:
+        if instruction is not None:
+            mode = "instruct2"
+        elif not has_recording:
+            mode = "sft"
+        else:
+            mode = "zero_shot" if has_transcript else "cross_lingual"
+    for known in MODES:
+        if mode == known:
+            break
+    else:
+        raise ValueError(f"mode is {mode!r}, must be one of {', '.join(MODES)}")
+    if mode in ("zero_shot", "cross_lingual") and not has_recording:
+        raise ValueError(f"mode {mode} needs a voice with a recording, this one has a speaker embedding only: use sft")
+    if mode == "zero_shot" and not has_transcript:
+        raise ValueError("mode zero_shot needs the transcript of the recording: give it, or use cross_lingual")
+    if mode == "instruct2" and not (instruction or "").strip():
+        raise ValueError("mode instruct2 needs an instruction, such as 'Speak slowly and softly.'")
+    if mode != "instruct2" and instruction is not None:
+        raise ValueError(f"an instruction has a meaning in mode instruct2 only, not in {mode}")
+    return known
+
+
+def model_input(
+    voice: Voice,
+    mode: Mode,
+    *,
+    encode: Callable[[str], list[int]],
+    normalize: Callable[[str], str],
+    instruction: str | None = None,
+) -> ModelInput:
+    """Build the input of `mode`; see `choose_mode` for what each needs.
+
+    Args:
+        voice: whose voice.
+        mode: one of `MODES`.
+        encode: text to token ids.
+        normalize: applied to the transcript, not to the instruction, as upstream.
+        instruction: of instruct2. The end-of-prompt token is appended where it is missing (upstream leaves that to
+            the caller).
+    """
+    prompt_text: tuple[int, ...] = ()
+    prompt_speech: tuple[int, ...] = ()
+    token, feat = voice.prompt_token, voice.prompt_feat
+    if mode == "zero_shot":
+        prompt_text = (
+            tuple(encode(normalize(voice.transcript))) if voice.prompt_text is None else tuple(voice.prompt_text)
+        )
+        prompt_speech = tuple(token[0].tolist())
+    elif mode == "instruct2":
+        assert instruction is not None
+        prompt_text = tuple(encode(instruction if END_OF_PROMPT in instruction else instruction + END_OF_PROMPT))
+    elif mode == "sft":
+        token, feat = token[:, :0], feat[:, :0]
+    return ModelInput(prompt_text, prompt_speech, token, feat, voice.embedding)
+
+
+def flow_input(voice: Voice) -> ModelInput:
+    """The input of a voice conversion: there is nothing for the language model in it."""
+    return ModelInput((), (), voice.prompt_token, voice.prompt_feat, voice.embedding)

@@ -1,0 +1,93 @@
+"""Audio, chunk by chunk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from mlx_cosyvoice.streaming import Decoder, FlowPrompt, SourceNoise, decode
+from mlx_cosyvoice.synthesis.ahead import RunAhead
+from mlx_cosyvoice.synthesis.metrics import Metrics
+from mlx_cosyvoice.synthesis.randomness import segment_keys, source_noise
+
+#: Gives the speech tokens of each utterance; called on a thread of its own.
+TokenSource = Callable[[Metrics], Iterable[Iterable[int]]]
+
+
+class SpeechStream(Iterator[np.ndarray]):
+    """Iterates over chunks of audio, float32 [samples] in [-1, 1].
+
+    A chunk is computed when it is asked for; the language model runs ahead on a thread of its own. `close` (or the end
+    of a `with` block, or of the iteration) ends that thread.
+
+    Attributes:
+        sample_rate: in Hz.
+        metrics: what was measured so far.
+    """
+
+    def __init__(
+        self,
+        utterances: TokenSource,
+        decoder: Decoder,
+        prompt: FlowPrompt,
+        *,
+        seed: int,
+        sines: int,
+        sample_rate: int,
+    ) -> None:
+        self.sample_rate = sample_rate
+        self.metrics = metrics = Metrics()
+        self._began = time.perf_counter()
+        # Neither the thread nor the generator knows this object: a stream that nobody holds any more ends its thread.
+        self._tokens = RunAhead(lambda: utterances(metrics))
+        noises = (source_noise(key, sines) for _, key in segment_keys(seed))
+        self._chunks = _chunks(self._tokens, decoder, prompt, noises, metrics)
+
+    def __next__(self) -> np.ndarray:
+        try:
+            chunk = next(self._chunks)
+        except BaseException:
+            self.close()
+            raise
+        metrics = self.metrics
+        metrics.seconds = time.perf_counter() - self._began
+        if metrics.first_chunk_seconds is None:
+            metrics.first_chunk_seconds = metrics.seconds
+        metrics.chunks += 1
+        metrics.audio_seconds += len(chunk) / self.sample_rate
+        return chunk
+
+    def __enter__(self) -> SpeechStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_tokens"):
+            self.close()
+
+    def close(self) -> None:
+        """End early: nothing more is computed. Harmless when all is done."""
+        self._tokens.close()
+
+
+def _chunks(
+    ahead: RunAhead, decoder: Decoder, prompt: FlowPrompt, noises: Iterator[SourceNoise], metrics: Metrics
+) -> Iterator[np.ndarray]:
+    for tokens, noise in zip(ahead.utterances(), noises, strict=False):
+        for chunk in decode(decoder, prompt, noise, _counted(tokens, metrics)):
+            yield np.array(chunk)
+        metrics.segments += 1
+    if not metrics.segments:
+        raise ValueError("nothing to say: the text is empty")
+    if not metrics.chunks:
+        raise ValueError("the language model stopped at once: raise min_token_text_ratio, or try another seed")
+
+
+def _counted(tokens: Iterator[int], metrics: Metrics) -> Iterator[int]:
+    for token in tokens:
+        metrics.speech_tokens += 1
+        yield token
