@@ -91,6 +91,8 @@ except OSError as error:
     assert os.listdir(tmp_path) == left
     if left:
         assert soundfile.info(tmp_path / left[0]).frames == 4 * RATE
+        content = (tmp_path / left[0]).read_bytes()  # without the part of a chunk that could not be written whole
+        assert len(content) == 8 + int.from_bytes(content[4:8], "little")
 
 
 def test_a_full_disk_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

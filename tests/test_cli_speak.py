@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -236,6 +237,8 @@ def test_standard_input_is_spoken_while_it_arrives() -> None:
     process = start("speak", "-", "--speaker", "bo", "--out", "-", "--quiet", stdin=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
+    watchdog = threading.Timer(60, process.kill)  # where audio does not come, reading it would wait for ever
+    watchdog.start()
     for number, letter in enumerate("Hé,你好."):
         for byte in letter.encode():
             process.stdin.write(bytes([byte]))
@@ -244,6 +247,7 @@ def test_standard_input_is_spoken_while_it_arrives() -> None:
         assert np.array_equal(np.frombuffer(chunk, "<i2"), np.rint(tone(number) * 2**15))
     process.stdin.close()
     assert process.stdout.read() == b""
+    watchdog.cancel()
     assert process.wait(timeout=60) == 0
     process.stdout.close()
     assert process.stderr is not None
