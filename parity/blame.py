@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,13 +10,14 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from mlx_cosyvoice.nn.official import from_official
+from mlx_cosyvoice.nn.official import Converted, from_official
 from parity.compare import Layer, Verdict, judge
 from parity.isolate import INPUT, OPAQUE, Call, Calls, Value, observe_mlx
 from parity.pair import Pair
 from parity.run import exempt_modules, judge_tokens
 from parity.stages import Outputs, Settings, Stage
 from parity.tape import Tape
+from parity.unpacked import unpacked_layers
 
 #: What is wrong with a culprit.
 KINDS = ("weights", "leaf", "glue")
@@ -138,9 +140,14 @@ class StageJudge:
     def _audit_weights(self, model: Any) -> set[str]:
         """Hold every MLX tensor against the official one; returns the paths of modules with a wrong one."""
         official = self.pair.reference.official_tensor(self.stage.component)
-        actual: dict[str, mx.array] = dict(tree_flatten(model.parameters()))  # type: ignore[arg-type]
+        with unpacked_layers(model):
+            actual: dict[str, mx.array] = dict(tree_flatten(model.parameters()))  # type: ignore[arg-type]
+            twins = from_official(model, official, self.stage.component)
+            return self._wrong_weights(actual, twins)
+
+    def _wrong_weights(self, actual: dict[str, mx.array], twins: Iterable[Converted]) -> set[str]:
         wrong = set()
-        for converted in from_official(model, official, self.stage.component):
+        for converted in twins:
             module, _, parameter = f"{self.stage.component}.{converted.name}".rpartition(".")
             mine = actual[converted.name]
             expected = np.array(mx.array(np.asarray(converted.array, np.float32)).astype(mine.dtype).astype(mx.float32))

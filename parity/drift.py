@@ -28,6 +28,7 @@ import torch
 from parity.drift_measure import VERIFIED, Measure, StageDrift
 from parity.drift_stages import DRIFT_STAGES, DriftStage
 from parity.pair import Pair
+from parity.quantization import is_quantized
 from parity.rounding import Precision
 from parity.run import advance, needed_by
 from parity.stages import STAGES, Settings
@@ -74,6 +75,11 @@ def drift(
     for stage in chosen:
         if getattr(pair.model, stage.component) is None:
             raise ValueError(f"the model has no {stage.component!r}: convert it with that component")
+        if is_quantized(pair, stage.component):
+            raise ValueError(
+                f"{stage.component} of the model is quantised; drift is measured from float32: convert the checkpoint "
+                "without --quantize"
+            )
         if pair.dtype(stage.component) != "float32":
             raise ValueError(
                 f"{stage.component} of the model is {pair.dtype(stage.component)}; drift is measured from float32: "

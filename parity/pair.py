@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ import reference.llm
 import reference.speech_tokenizer
 from converters import onnx_weights
 from converters.checkpoint import open_source, read_model_config
+from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.model import CosyVoice2
+from mlx_cosyvoice.weights import read_config
+from parity.unpacked import unpacked_weights
 from reference.checkpoint import load_pt
 from reference.text_tokenizer import TextTokenizer
 
@@ -32,8 +35,11 @@ class Reference:
     in the parity stages that those were read rightly.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
-        self.checkpoint = checkpoint
+    def __init__(
+        self, checkpoint: Path, replaced: Callable[[str], Mapping[str, np.ndarray]] = lambda component: {}
+    ) -> None:
+        """`replaced` gives, for a component, tensors by official key that stand in for those of the checkpoint."""
+        self.checkpoint, self._replaced = checkpoint, replaced
         self.config = read_model_config(checkpoint)
         self._loaded: dict[str, Any] = {}
 
@@ -42,17 +48,28 @@ class Reference:
         if name == "text_tokenizer":
             return TextTokenizer(self.checkpoint / "CosyVoice-BlankEN")
         if name not in self._loaded:
-            self._loaded = {name: self._load(name)}
+            self._loaded = {name: self._with_replaced(name, self._load(name))}
         module = self._loaded[name]
         return module if dtype == torch.float32 else copy.deepcopy(module).to(dtype)
 
+    def _with_replaced(self, name: str, module: torch.nn.Module) -> torch.nn.Module:
+        state = module.state_dict()
+        for key, array in self._replaced(name).items():
+            state[key].copy_(torch.from_numpy(array))  # state dicts share memory with their module
+        return module
+
     def official_tensor(self, name: str) -> Callable[[str], np.ndarray]:
-        """Official key of the component -> its tensor as the checkpoint holds it, in float32."""
+        """Official key of the component -> its tensor in float32: as the checkpoint holds it, or its replacement."""
         source = open_source(self.checkpoint, name)
         extra = (
             {"decoder.rand_noise": self.component("flow", torch.float32).decoder.rand_noise} if name == "flow" else {}
         )
-        return lambda key: extra[key].numpy() if key in extra else source.fetch(key)
+        replaced = self._replaced(name)
+
+        def fetch(key: str) -> np.ndarray:
+            return replaced[key] if key in replaced else extra[key].numpy() if key in extra else source.fetch(key)
+
+        return fetch
 
     def _load(self, name: str) -> torch.nn.Module:
         config = self.config.to_dict()[name]
@@ -79,10 +96,15 @@ class Reference:
 
 @dataclass
 class Pair:
-    """Both sides. `model` is live: change it before a run to see what the harness says."""
+    """Both sides. `model` is live: change it before a run to see what the harness says.
+
+    `original` is the reference on the official weights; `reference` is the same one unless the model is quantised: then
+    it has the model's weights, unpacked, so that what differs is our code and not the packing.
+    """
 
     reference: Reference
     model: CosyVoice2
+    original: Reference
 
     def dtype(self, component: str) -> str:
         """The working dtype of a component of the MLX model; the reference is run in the same."""
@@ -91,4 +113,10 @@ class Pair:
 
 def load_pair(checkpoint: str | Path, model: str | Path) -> Pair:
     """Load the official checkpoint folder and the MLX model folder converted from it."""
-    return Pair(Reference(Path(checkpoint)), CosyVoice2.load(model))
+    folder = find_model(model)
+    original = Reference(Path(checkpoint))
+    _, meta = read_config(folder)
+    if meta["quantization"] is None:
+        return Pair(original, CosyVoice2.load(folder), original)
+    packed = Reference(Path(checkpoint), lambda component: unpacked_weights(folder, component))
+    return Pair(packed, CosyVoice2.load(folder), original)

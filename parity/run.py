@@ -14,6 +14,7 @@ import torch
 from parity.capture import tap_mlx, tap_torch
 from parity.compare import EPSILON, FACTOR, Layer, Verdict, judge, worst
 from parity.pair import DTYPES, Pair
+from parity.quantization import QuantizationDrift, is_quantized, judge_weights, quantization_drift
 from parity.stage_measures import Observed, measure
 from parity.stages import STAGES, Outputs, Settings, Stage
 from parity.tape import Tape
@@ -49,6 +50,8 @@ class RunReport:
 
     stages: list[StageReport]
     settings: Settings
+    #: What packing itself changed, of a quantised model.
+    quantization: list[QuantizationDrift] = field(default_factory=list)
 
     @property
     def verdict(self) -> Verdict:
@@ -102,7 +105,9 @@ def run(
             elif any(needed_by(other, stage) for other in STAGES if other.name in chosen):
                 progress(f"{stage.title} (reference only)")
                 advance(stage, pair, given, Tape(seed), settings)
-    return RunReport(reports, settings)
+    compared = {report.name for report in reports}
+    packing = quantization_drift(pair, given, compared, settings, seed, progress)
+    return RunReport(reports, settings, packing)
 
 
 def needed_by(later: Stage, earlier: Stage) -> bool:
@@ -193,6 +198,8 @@ def compare_stage(
     witness = stage.witnesses(pair.reference.checkpoint, before)
     if witness:
         report.outputs += _judge_witness(witness, expected, exact, factor)
+    if is_quantized(pair, stage.component):
+        report.outputs.append(judge_weights(pair, stage.component))
     report.arrays = {name: (actual.tensors[name], expected.tensors[name]) for name in actual.tensors}
     report.verdict = worst([layer.verdict for layer in report.layers + report.outputs])
     return report

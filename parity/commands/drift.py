@@ -24,6 +24,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--verify", type=_count, default=5, metavar="N", help="groups that are run alone (default: 5)")
     parser.add_argument("--rows", type=_count, default=12, metavar="N", help="rows of each ranking (default: 12)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        metavar="FILE",
+        help="write the proposed exceptions of one precision for `python -m converters --recipe FILE`",
+    )
     parser.add_argument("--audio", type=Path, metavar="WAV", help="a recording (default: the sample in the project)")
     parser.add_argument(
         "--prompt-seconds", type=_seconds, default=PROMPT_SECONDS, metavar="S", help="of the recording (default: 1)"
@@ -70,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not names:
         raise ValueError("--dtypes names none")
     precisions = [parse_precision(name, arguments.group_size) for name in dict.fromkeys(names)]
+    if arguments.recipe and len(precisions) != 1:
+        raise ValueError(f"--recipe is for one precision: name it with --dtypes, instead of {','.join(names)}")
     inputs = load_inputs(arguments.audio)
     for name, rate in (("wave16", 16000), ("wave24", 24000)):
         inputs[name] = inputs[name][: int(arguments.prompt_seconds * rate)]
@@ -90,4 +98,6 @@ def run(arguments: argparse.Namespace) -> int:
         data.write_json(
             show.to_dict(report, checkpoint=str(arguments.checkpoint), model=str(arguments.model)), arguments.json
         )
+    if arguments.recipe:
+        data.write_json(show.recipe(report), arguments.recipe)
     return 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.upload import RECORD, model_sha256
 from parity.compare import FACTOR, MINIMUM_STEPS
 from parity.mel import mel_statistics
 from parity.run import RunReport, StageReport
@@ -32,6 +33,24 @@ def to_dict(report: RunReport, *, checkpoint: str = "", model: str = "") -> dict
         "tolerance": {"factor": FACTOR, "minimum_rounding_steps": MINIMUM_STEPS},
         "versions": {**_versions(), "python": platform.python_version(), "platform": platform.platform()},
         "stages": {stage.name: _stage(stage) for stage in report.stages},
+        **_model_sha256(Path(model)),
+        **_quantization(report),
+    }
+
+
+def _model_sha256(model: Path) -> dict[str, str]:
+    """Which model it is, for the model card of one that is published."""
+    return {"model_sha256": model_sha256(model)} if (model / RECORD).is_file() else {}
+
+
+def _quantization(report: RunReport) -> dict[str, Any]:
+    if not report.quantization:
+        return {}
+    return {
+        "quantization": {
+            "summary": [drift.summary() for drift in report.quantization],
+            "components": {drift.component: drift.to_dict() for drift in report.quantization},
+        }
     }
 
 

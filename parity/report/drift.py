@@ -11,6 +11,7 @@ from rich.table import Table
 from parity.compare import Difference
 from parity.drift import DriftReport
 from parity.drift_measure import GroupDrift, StageDrift
+from parity.rounding import BITS
 
 #: Raised when a key of the JSON changes its meaning or goes away.
 SCHEMA_VERSION = 1
@@ -164,3 +165,19 @@ def _group(rank: int, group: GroupDrift) -> dict[str, Any]:
     if group.alone is not None:
         row["final_error_alone"] = _number(group.alone)
     return row
+
+
+def recipe(report: DriftReport) -> dict[str, Any]:
+    """What `python -m converters --recipe` reads: the precision, and the layers to keep in float32.
+
+    Raises:
+        ValueError: the report has several precisions.
+    """
+    precisions = {stage.precision for stage in report.stages}
+    if len(precisions) != 1:
+        raise ValueError("a recipe is for one precision")
+    (precision,) = precisions
+    keep = [path for stage in report.stages for path in stage.exceptions]
+    if precision.quantised:
+        return {"quantize": BITS[precision.name], "group_size": precision.group_size, "keep": keep}
+    return {"dtype": precision.name, "keep": keep}

@@ -39,7 +39,7 @@ def write_html(
     page = template.substitute(
         verdict=report.verdict.value,
         sentence=escape(SENTENCES[report.verdict]),
-        facts=_facts(result),
+        facts=_facts(result) + _quantization(report),
         pipeline="".join(_pipeline_step(stage) for stage in report.stages),
         culprits=_culprits(report, result, localisation),
         mels="".join(_mel(stage, result) for stage in report.stages),
@@ -59,6 +59,12 @@ def _facts(result: dict[str, Any]) -> str:
         **result["versions"],
     }
     return "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(str(v))}</dd></div>" for k, v in facts.items() if v)
+
+
+def _quantization(report: RunReport) -> str:
+    return "".join(
+        f"<div><dt>quantization drift</dt><dd>{escape(drift.summary())}</dd></div>" for drift in report.quantization
+    )
 
 
 def _pipeline_step(stage: StageReport) -> str:

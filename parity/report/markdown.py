@@ -31,6 +31,7 @@ def summary(report: RunReport, result: dict[str, Any]) -> str:
         lines.append(f"| {stage.title} | {MARKS[stage.verdict]} | {passed}/{len(rows)} | {worst} | {first} |")
     lines.append("")
     lines += [f"{line}\n" for line in map(mel_line, report.stages) if line]
+    lines += [f"Quantization drift: {drift.summary()}\n" for drift in report.quantization]
     for culprit in result.get("culprits", []):
         lines.append(f"- **`{culprit['module']}`** ({culprit['kind']}): {culprit['headline']}")
         lines.append(f"  - {culprit['evidence'][0]}")

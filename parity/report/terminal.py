@@ -126,4 +126,6 @@ def print_report(report: RunReport, console: Console, layers: str = "all") -> No
             if not found and layer.difference:
                 found = f"{_number(layer.ratio)} noise floors off, max abs {_number(layer.difference.max_abs)}"
             console.print(f"{stage.title}: first wrong layer is [bold]{layer.path}[/] ({found})", highlight=False)
+    for drift in report.quantization:
+        console.print(f"quantization drift: {drift.summary()}", highlight=False)
     console.print(f"\nverdict: {_verdict(report.verdict)}")

@@ -1,0 +1,170 @@
+"""Quantised models: the weights that they compute with, and what quantising itself changed.
+
+The run of a quantised model answers two questions that must not be mixed up. Whether our code is right: the reference
+is given the same weights, unpacked (`parity.unpacked`), and everything else is as in any run. And what the packing
+costs: the reference with those weights against the reference with the official ones, both in float32
+(`quantization_drift`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import torch
+
+from mlx_cosyvoice.quantize import Quantization, quantized_modules, unpacked_weight
+from parity.compare import EPSILON, Difference, Layer, Verdict, compare
+from parity.pair import Pair
+from parity.stages import STAGES, Outputs, Settings
+from parity.tape import Tape
+
+#: Rounding to the nearest step keeps within half a step; MLX shifts the grid so that zero is on it, and may lose as
+#: much again at the other end.
+STEPS = 1.05
+
+
+@dataclass
+class QuantizationDrift:
+    """What packing changed in one component.
+
+    `weight_error` is the relative root mean square over all packed weights. `outputs` maps what was compared to how
+    far it is off; `measures` are those of the language model: `kl` (nats), `top1_agreement`, `token_agreement`.
+    """
+
+    component: str
+    bits: int
+    group_size: int
+    layers: int
+    weight_error: float
+    outputs: dict[str, Difference] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """One line for people."""
+        parts = [f"weights {100 * self.weight_error:.2g} % off"]
+        if self.measures:
+            parts.append(f"KL {self.measures['kl']:.3g} nats a token")
+            parts.append(f"same most likely token in {100 * self.measures['top1_agreement']:.0f} %")
+            parts.append(f"same token drawn in {100 * self.measures['token_agreement']:.0f} %")
+        names = {"log_probs": "log-probabilities", "mel": "mel", "wav": "wave"}
+        parts += [
+            f"{names[name]} rel RMS {d.relative_rms:.3g} (SNR {d.snr_db:.1f} dB)" for name, d in self.outputs.items()
+        ]
+        head = f"{self.component}, {self.bits} bits in groups of {self.group_size} ({self.layers} layers)"
+        return f"{head}: {', '.join(parts)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "bits": self.bits,
+            "group_size": self.group_size,
+            "layers": self.layers,
+            "weight_error": self.weight_error,
+            "outputs": {name: difference.to_dict() for name, difference in self.outputs.items()},
+            **({"measures": self.measures} if self.measures else {}),
+        }
+
+
+def is_quantized(pair: Pair, component: str) -> bool:
+    model = getattr(pair.model, component, None) if component else None
+    return isinstance(model, nn.Module) and bool(quantized_modules(model))
+
+
+def judge_weights(pair: Pair, component: str) -> Layer:
+    """Whether every packed weight is the official one, but for the rounding to the grid."""
+    official = pair.original.official_tensor(component)
+    allowed, worst, where = 0.0, 0.0, ""
+    modules = quantized_modules(getattr(pair.model, component))
+    for path, module in modules.items():
+        error = np.abs(np.array(unpacked_weight(module)) - official(f"{path}.weight"))
+        step = np.abs(np.array(module["scales"].astype(mx.float32)))
+        groups = error.reshape(*step.shape, -1).max(axis=-1)
+        steps = float((groups / np.maximum(step, np.finfo(np.float32).tiny)).max())
+        # scales and weights were themselves rounded to half precision
+        half = "bfloat16" if module["scales"].dtype == mx.bfloat16 else "float16"
+        bound = STEPS + 2**module.bits * EPSILON[half]
+        if not steps / bound <= worst:
+            worst, allowed, where = steps / bound, bound, path
+    found = f"{len(modules)} packed layers, at most {worst * allowed:.2f} steps off ({where})"
+    verdict = Verdict.PASS if worst <= 1 else Verdict.DIVERGED
+    reason = found if worst <= 1 else f"{found}, {allowed:.2f} are allowed: not the official weights"
+    return Layer("quantised weights", "weights", verdict, error=worst, floor=1.0, reason=reason)
+
+
+def quantization_drift(
+    pair: Pair,
+    given: Mapping[str, Any],
+    stages: set[str],
+    settings: Settings,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda message: None,
+) -> list[QuantizationDrift]:
+    """What packing changed, in each packed component whose last stage is among `stages`.
+
+    Args:
+        pair: both models.
+        given: everything that the reference made in a run, by name.
+        stages: names of those that were run.
+        settings: of the run.
+        seed: of its tape.
+        progress: told what is going on.
+    """
+    measured = []
+    for component, last, measure in (("llm", "llm", _llm), ("flow", "flow_decoder", _flow)):
+        if last in stages and is_quantized(pair, component):
+            progress(f"{component}: what quantising changed")
+            drift = _weights(pair, component)
+            with torch.inference_mode():
+                measure(pair, given, settings, seed, drift)
+            measured.append(drift)
+    return measured
+
+
+def _weights(pair: Pair, component: str) -> QuantizationDrift:
+    official = pair.original.official_tensor(component)
+    modules = quantized_modules(getattr(pair.model, component))
+    error = total = 0.0
+    kinds = [Quantization(module.bits, module.group_size) for module in modules.values()]
+    for path, module in modules.items():
+        weight = official(f"{path}.weight").astype(np.float64)
+        error += float(np.square(np.array(unpacked_weight(module)) - weight).sum())
+        total += float(np.square(weight).sum())
+    usual = max(set(kinds), key=kinds.count)
+    relative = (error / total) ** 0.5 if total else 0.0
+    return QuantizationDrift(component, usual.bits, usual.group_size, len(modules), relative)
+
+
+def _run(name: str, reference: Any, given: Mapping[str, Any], settings: Settings, seed: int) -> Outputs:
+    stage = next(stage for stage in STAGES if stage.name == name)
+    module, dtype = reference.component(stage.component, torch.float32), torch.float32
+    prepared = {} if name == "llm" else stage.prepare(module, given, Tape(seed), settings, dtype)  # both take one walk
+    return stage.run_reference(module, {**given, **prepared}, Tape(seed), settings, dtype)
+
+
+def _llm(pair: Pair, given: Mapping[str, Any], settings: Settings, seed: int, drift: QuantizationDrift) -> None:
+    packed, official = (_run("llm", side, given, settings, seed) for side in (pair.reference, pair.original))
+    q, p = (np.asarray(side.tensors["log_probs"][0], np.float64) for side in (packed, official))
+    drift.outputs["log_probs"] = compare(q, p)
+    drift.measures = {
+        "kl": float((np.exp(p) * (p - q)).sum(axis=-1).mean()),
+        "top1_agreement": float((p.argmax(axis=-1) == q.argmax(axis=-1)).mean()),
+        "token_agreement": float((packed.tokens["speech_token"] == official.tokens["speech_token"]).mean()),
+    }
+
+
+def _flow(pair: Pair, given: Mapping[str, Any], settings: Settings, seed: int, drift: QuantizationDrift) -> None:
+    """Encoder and decoder in a row, and what the vocoder makes of both mels."""
+    made = []
+    for side in (pair.reference, pair.original):
+        own = dict(given)
+        for name in ("flow_encoder", "flow_decoder"):
+            outputs = _run(name, side, own, settings, seed)
+            own |= {key: array.astype(np.float32) for key, array in outputs.tensors.items()}
+        made.append(own)
+    wavs = [_run("vocoder", pair.original, own, settings, seed).tensors["wav"] for own in made]
+    drift.outputs["mel"] = compare(made[0]["mel"], made[1]["mel"])
+    drift.outputs["wav"] = compare(*wavs)

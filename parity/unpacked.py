@@ -1,0 +1,48 @@
+"""The weights that a quantised model computes with, in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_unflatten
+
+from mlx_cosyvoice.quantize import layer_quantization, packed_layers, quantized_modules, unpacked_weight
+from mlx_cosyvoice.weights import DTYPES, load_weights, read_config
+
+
+def unpacked_weights(folder: Path, component: str) -> dict[str, np.ndarray]:
+    """Official key -> float32 weight, of the packed layers of one component of a model folder."""
+    _, meta = read_config(folder)
+    prefix = f"{component}."
+    stored = {key.removeprefix(prefix): v for key, v in load_weights(folder).items() if key.startswith(prefix)}
+    dtype = DTYPES[meta["dtypes"].get(component, "float32")]
+    unpacked = {}
+    for path in packed_layers(stored):
+        quantization = layer_quantization(meta["quantization"] or {}, prefix + path)
+        if quantization is not None:
+            scales, biases = (stored[f"{path}.{part}"].astype(dtype) for part in ("scales", "biases"))
+            unpacked[f"{path}.weight"] = np.array(quantization.unpack(stored[f"{path}.weight"], scales, biases))
+    return unpacked
+
+
+@contextmanager
+def unpacked_layers(model: nn.Module) -> Iterator[None]:
+    """Plain layers in the place of packed ones, so that parameters bear the official names and shapes."""
+    packed = quantized_modules(model)
+    plain = {}
+    for path, module in packed.items():
+        layer = plain[path] = nn.Linear(1, 1, bias=False)
+        layer.weight = unpacked_weight(module)
+        if "bias" in module:
+            layer.bias = module["bias"]
+    if packed:
+        model.update_modules(tree_unflatten(list(plain.items())))
+    try:
+        yield
+    finally:
+        if packed:
+            model.update_modules(tree_unflatten(list(packed.items())))
