@@ -86,9 +86,13 @@ class StageJudge:
         self._doubtful: list[tuple[Call, str, Layer]] = []
 
     def run(self, tape: Tape, settings: Settings) -> None:
-        model: Any = getattr(self.pair.model, self.stage.component) if self.stage.component else None
+        model: Any = self.stage.model_module(self.pair)
         if not hasattr(model, "named_modules"):
-            self._judge_outputs(self.stage.run_model(model, self.captured.given, tape, settings))
+            found = self._run_model(model, tape, settings, None)
+            if found is None:
+                self.unobserved.append(f"{self.stage.title}: what comes after the exception")
+            else:
+                self._judge_outputs(found)
             return
         wrong_weights = self._audit_weights(model)
         wrong_constants = self._audit_constants(model)
@@ -109,12 +113,17 @@ class StageJudge:
             self._judge_outputs(outputs, blame=calls.isolated or not self.culprits)
         self.culprits.sort(key=lambda culprit: self._rank[culprit.module, culprit.kind])
 
-    def _run_model(self, model: Any, tape: Tape, settings: Settings, calls: Calls) -> Outputs | None:
+    def _run_model(self, model: Any, tape: Tape, settings: Settings, calls: Calls | None) -> Outputs | None:
         """The stage's outputs; None where the MLX model raises, for which the innermost module is blamed."""
+        given = self.captured.given
         try:
-            return self.stage.run_model(model, self.captured.given, tape, settings)
+            if calls is None:
+                return self.stage.run_isolated(model, given, tape, settings, self.captured.outputs)
+            return self.stage.run_model(model, given, tape, settings)
         except Exception as error:  # whatever a wrong port may raise is its fault, not the harness's
-            path, children = (calls.failed.path, calls.failed.children) if calls.failed else (self.stage.component, 1)
+            failed = calls.failed if calls else None
+            root = self.stage.component or self.stage.name
+            path, children = (failed.path, failed.children) if failed else (root, 1)
             self._blame(path, "glue" if children else "leaf", path, f"raised {type(error).__name__}: {error}")
             return None
 

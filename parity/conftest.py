@@ -20,7 +20,7 @@ from parity.stages import STAGES, Settings
 from reference.synthetic import write_checkpoint
 
 #: The stages that streaming changes.
-STREAMED = ("flow_encoder", "flow_decoder", "vocoder")
+STREAMED = ("flow_encoder", "flow_decoder", "vocoder", "streaming")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,7 +55,7 @@ def inputs(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def _stages(streaming: bool) -> list[str]:
-    return [stage.name for stage in STAGES if not streaming or stage.name in STREAMED]
+    return [s.name for s in STAGES if (s.name in STREAMED if streaming else not s.streaming_only)]
 
 
 @pytest.fixture(scope="session")

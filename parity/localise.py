@@ -19,7 +19,7 @@ from parity.inputs import load_inputs
 from parity.isolate import Calls, observe_torch
 from parity.pair import DTYPES, Pair
 from parity.run import StageReport, advance, compare_stage, needed_by
-from parity.stages import STAGES, Settings, Stage
+from parity.stages import STAGES, Settings, Stage, choose_stages
 from parity.tape import Tape
 
 __all__ = ["KINDS", "Culprit", "LocaliseReport", "ReferenceCapture", "localise"]
@@ -54,12 +54,8 @@ class ReferenceCapture:
         seed: int = 0,
         progress: Callable[[str], None] = lambda message: None,
     ) -> None:
-        names = [stage.name for stage in STAGES]
-        unknown = sorted(set(stages or ()) - set(names))
-        if unknown:
-            raise ValueError(f"no such stage: {', '.join(unknown)}; there are: {', '.join(names)}")
         self.settings, self.seed = settings or Settings(), seed
-        self.stages = [stage for stage in STAGES if stages is None or stage.name in stages]
+        self.stages = choose_stages(stages, self.settings)
         self.captured: dict[str, Captured] = {}
         given = dict(inputs)
         with torch.inference_mode():
@@ -73,12 +69,12 @@ class ReferenceCapture:
 
     def _capture(self, stage: Stage, pair: Pair, given: dict[str, Any]) -> Captured:
         dtype = DTYPES[pair.dtype(stage.component)]
-        module = pair.reference.component(stage.component, dtype) if stage.component else None
+        module = stage.reference_module(pair, dtype)
         given.update(stage.prepare(module, given, Tape(self.seed), self.settings, dtype))
         before = dict(given)
         if not isinstance(module, torch.nn.Module):
             outputs = stage.run_reference(module, before, Tape(self.seed), self.settings, dtype)
-            exact = stage.run_reference(module, before, Tape(self.seed), self.settings, torch.float64)
+            exact = stage.exact_isolated(pair, before, Tape(self.seed), self.settings, outputs)
             calls, exact_calls = Calls(), Calls()
         else:
             with observe_torch(module, stage.component, stage.keep, dtype=dtype) as calls:

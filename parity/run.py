@@ -16,7 +16,7 @@ from parity.compare import EPSILON, FACTOR, Layer, Verdict, judge, worst
 from parity.pair import DTYPES, Pair
 from parity.quantization import QuantizationDrift, is_quantized, judge_weights, quantization_drift
 from parity.stage_measures import Observed, measure
-from parity.stages import STAGES, Outputs, Settings, Stage
+from parity.stages import STAGES, Outputs, Settings, Stage, choose_stages
 from parity.tape import Tape
 
 
@@ -87,22 +87,18 @@ def run(
         progress: told what is going on.
 
     Raises:
-        ValueError: a stage that does not exist.
+        ValueError: a stage that does not exist, or does not in this mode.
     """
     settings = settings or Settings()
-    names = [stage.name for stage in STAGES]
-    unknown = sorted(set(stages or ()) - set(names))
-    if unknown:
-        raise ValueError(f"no such stage: {', '.join(unknown)}; there are: {', '.join(names)}")
-    chosen = set(stages or names)
+    chosen = choose_stages(stages, settings)
     given = dict(inputs)
     reports = []
     with torch.inference_mode():
         for stage in STAGES:
-            if stage.name in chosen:
+            if stage in chosen:
                 progress(stage.title)
                 reports.append(compare_stage(stage, pair, given, Tape(seed), settings, factor))
-            elif any(needed_by(other, stage) for other in STAGES if other.name in chosen):
+            elif any(needed_by(other, stage) for other in chosen):
                 progress(f"{stage.title} (reference only)")
                 advance(stage, pair, given, Tape(seed), settings)
     compared = {report.name for report in reports}
@@ -121,10 +117,6 @@ def needed_by(later: Stage, earlier: Stage) -> bool:
     return False
 
 
-def _module(stage: Stage, pair: Pair, dtype: torch.dtype) -> Any:
-    return pair.reference.component(stage.component, dtype) if stage.component else None
-
-
 def advance(
     stage: Stage,
     pair: Pair,
@@ -138,7 +130,7 @@ def advance(
     Returns its outputs and the seconds it took; `recording` is given the outputs of its modules.
     """
     dtype = DTYPES[pair.dtype(stage.component)]
-    module = _module(stage, pair, dtype)
+    module = stage.reference_module(pair, dtype)
     given.update(stage.prepare(module, given, tape, settings, dtype))
     started = time.perf_counter()
     with nullcontext() if recording is None else _tap_reference(stage, module, recording):
@@ -163,14 +155,14 @@ def compare_stage(
     expected, seconds_reference = advance(stage, pair, given, tape, settings, expected_layers)
     before.update({key: value for key, value in given.items() if key not in before and key not in stage.gives})
 
-    exact_module = _module(stage, pair, torch.float64)
+    exact_module = stage.reference_module(pair, torch.float64)
     exact_layers = Recording()
     with _tap_reference(stage, exact_module, exact_layers):
         exact = stage.run_reference(exact_module, before, tape, settings, torch.float64)
     types, exempt = _module_types(exact_module, stage), exempt_modules(pair, stage)
     del exact_module
 
-    model: Any = getattr(pair.model, stage.component) if stage.component else None
+    model: Any = stage.model_module(pair)
     actual_layers = Recording()
     started = time.perf_counter()
     tap = (

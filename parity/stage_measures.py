@@ -12,7 +12,7 @@ import torch
 
 from parity import measures
 from parity.compare import EPSILON
-from parity.measures.seams import MEL_WINDOW
+from parity.measures.seams import MEL_WINDOW, WAVE_WINDOW
 from parity.pair import DTYPES, Pair
 from parity.stages import Outputs, Settings, Stage
 from parity.tape import Tape
@@ -171,10 +171,36 @@ def _vocoder(observed: Observed) -> dict[str, Any]:
     }
 
 
+def _streaming(observed: Observed) -> dict[str, Any]:
+    """Whether the pieces of the waveform join as the reference's do, and what differs in what is carried between."""
+    hops, expected, exact = (side.details or [] for side in (observed.actual, observed.expected, observed.exact))
+    waves = [np.concatenate([hop.wav for hop in side], axis=1) for side in (hops, expected)]
+    boundaries = np.cumsum([hop.wav.shape[1] for hop in expected])[:-1].tolist()
+    seams = measures.seam_errors(waves[0], waves[1], boundaries, WAVE_WINDOW)
+    caches, expected_caches, exact_caches = (
+        [dict(zip(("mel", "source", "speech"), hop.cache, strict=False)) for hop in side]
+        for side in (hops, expected, exact)
+    )
+    lost = max(difference.error for difference in measures.cache_diff(expected_caches, exact_caches))
+    differences = measures.cache_diff(caches, expected_caches, observed.factor * lost)
+    return {
+        "streaming": {
+            "boundaries_samples": boundaries,
+            "window_samples": WAVE_WINDOW,
+            "seam_error": seams.error,
+            "elsewhere_error": seams.elsewhere,
+            "worst_ratio": seams.worst,
+        },
+        "piece_snr_db": [measures.snr_db(a.wav, b.wav) for a, b in zip(hops, expected, strict=True)],
+        "cache_differences": [f"{difference.path} {difference.reason}" for difference in differences],
+    }
+
+
 #: Stage name -> its measures. Stages that are not here have none beside their outputs' errors.
 MEASURES: dict[str, Callable[[Observed], dict[str, Any]]] = {
     "speaker_encoder": _speaker_encoder,
     "llm": _llm,
     "flow_decoder": _flow_decoder,
     "vocoder": _vocoder,
+    "streaming": _streaming,
 }

@@ -18,7 +18,7 @@ CASES = [
     pytest.param(streaming, stage.name, id=f"{mode}-{stage.name}")
     for streaming, mode in MODES.items()
     for stage in STAGES
-    if not streaming or stage.name in STREAMED
+    if (stage.name in STREAMED if streaming else not stage.streaming_only)
 ]
 Report = Callable[[bool], RunReport | Exception]
 Findings = Callable[[bool], LocaliseReport]

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from parity.faults import features, flow_decoder, flow_encoder, llm, speaker_encoder, speech_tokenizer, text, vocoder
+from parity.faults import (
+    features,
+    flow_decoder,
+    flow_encoder,
+    llm,
+    speaker_encoder,
+    speech_tokenizer,
+    streaming,
+    text,
+    vocoder,
+)
 from parity.faults.base import Fault
 
-_FILES = (text, features, speech_tokenizer, speaker_encoder, llm, flow_encoder, flow_decoder, vocoder)
+_FILES = (text, features, speech_tokenizer, speaker_encoder, llm, flow_encoder, flow_decoder, vocoder, streaming)
 
 #: All faults, in data-flow order of their stages.
 FAULTS: tuple[Fault, ...] = tuple(fault for file in _FILES for fault in file.CATALOGUE.faults)

@@ -139,13 +139,13 @@ def step_chart(errors: Sequence[float]) -> str:
     return chart.svg()
 
 
-def seam_chart(boundaries: Sequence[int], errors: Sequence[float], elsewhere: float) -> str:
+def seam_chart(boundaries: Sequence[int], errors: Sequence[float], elsewhere: float, unit: str = "frame") -> str:
     """Error around every chunk boundary, and (dashed) away from all of them."""
-    ends = (f"frame {boundaries[0]}", f"frame {boundaries[-1]}")
+    ends = (f"{unit} {boundaries[0]}", f"{unit} {boundaries[-1]}")
     chart = _LogChart([*errors, elsewhere], len(errors), "error at chunk boundaries", ends)
     chart.line([elsewhere] * max(len(errors), 2), "bound")
-    for index, (frame, error) in enumerate(zip(boundaries, errors, strict=True)):
-        chart.dot(index, error, "fine", 4, f"boundary at frame {frame}: {error:.3g}; elsewhere {elsewhere:.3g}")
+    for index, (place, error) in enumerate(zip(boundaries, errors, strict=True)):
+        chart.dot(index, error, "fine", 4, f"boundary at {unit} {place}: {error:.3g}; elsewhere {elsewhere:.3g}")
     return chart.svg()
 
 

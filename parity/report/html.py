@@ -15,6 +15,7 @@ from parity.localise import LocaliseReport
 from parity.report.culprits import MOST_EVIDENCE, headline
 from parity.report.data import write_text
 from parity.report.figures import band_chart, depth_chart, mel_images, seam_chart, step_chart
+from parity.report.measures import boundaries_of
 from parity.run import RunReport, StageReport
 
 SENTENCES = {
@@ -151,12 +152,12 @@ def _steps_and_seams(stage: StageReport) -> str:
         chart = step_chart([float(error) for error in errors])
         figures.append(f"<figure><figcaption>Error at every Euler step</figcaption>{chart}</figure>")
     seams = stage.measures.get("streaming")
-    if seams and seams["boundaries_frames"]:
-        chart = seam_chart(
-            seams["boundaries_frames"], [float(e) for e in seams["seam_error"]], float(seams["elsewhere_error"])
-        )
+    unit, boundaries = boundaries_of(seams) if seams else ("", [])
+    if seams and boundaries:
+        errors, elsewhere = [float(error) for error in seams["seam_error"]], float(seams["elsewhere_error"])
+        chart = seam_chart(boundaries, errors, elsewhere, unit)
         figures.append(
-            "<figure><figcaption>Error at the seams <small>streamed chunk by chunk against one piece; dashed: away "
+            "<figure><figcaption>Error at the seams <small>streamed chunk by chunk against the reference; dashed: away "
             f"from the seams</small></figcaption>{chart}</figure>"
         )
     return f'<div class="depths">{"".join(figures)}</div>' if figures else ""

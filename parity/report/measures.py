@@ -35,14 +35,20 @@ def _flip(flip: dict[str, Any] | None) -> str:
     )
 
 
+def boundaries_of(streaming: dict[str, Any]) -> tuple[str, list[int]]:
+    """What the boundaries of a seam measure are counted in, and where they lie."""
+    unit = "frame" if "boundaries_frames" in streaming else "sample"
+    return unit, streaming[f"boundaries_{unit}s"]
+
+
 def _seams(streaming: dict[str, Any]) -> str:
-    boundaries = streaming["boundaries_frames"]
+    unit, boundaries = boundaries_of(streaming)
     if not boundaries:
         return "no chunk boundary in so short a mel"
     place, error = _largest(streaming["seam_error"])
     elsewhere = streaming["elsewhere_error"]
     against = "" if elsewhere is None else f", {_number(elsewhere)} elsewhere"
-    return f"worst of {len(boundaries)} seams at frame {boundaries[place]}: {_number(error)}{against}"
+    return f"worst of {len(boundaries)} seams at {unit} {boundaries[place]}: {_number(error)}{against}"
 
 
 #: Measure -> its words, in the order of the line. The bands of a mel have a line of their own, with its level.
@@ -53,6 +59,10 @@ LINES: dict[str, Any] = {
     "smallest_margin": lambda value: f"smallest margin {_number(value)}",
     "euler_step_error": lambda values: f"error of Euler steps {_number(values[0])} to {_number(values[-1])}",
     "streaming": _seams,
+    "piece_snr_db": lambda values: f"SNR of the pieces {', '.join(_number(value, 4) for value in values)} dB",
+    "cache_differences": lambda found: (
+        f"carried state differs: {'; '.join(found)}" if found else "carried state agrees"
+    ),
     "f0_error_hz": lambda value: f"F0 error {_number(value)} Hz",
     "voicing_agreement": lambda value: f"voicing agrees in {_number(100 * value, 4)} %",
     "log_spectral_distance_db": lambda value: f"log-spectral distance {_number(value)} dB",

@@ -1,11 +1,14 @@
 """The stages of the pipeline, in data-flow order."""
 
+from collections.abc import Sequence
+
 from parity.stages.base import Outputs, Settings, Stage
 from parity.stages.features import AudioFeatures
 from parity.stages.flow import FlowDecoder, FlowEncoder
 from parity.stages.llm import LanguageModel
 from parity.stages.speaker_encoder import SpeakerEncoder
 from parity.stages.speech_tokenizer import SpeechTokenizer
+from parity.stages.streaming import Streaming
 from parity.stages.text import TextTokenizer
 from parity.stages.vocoder import Vocoder
 
@@ -18,6 +21,27 @@ STAGES: tuple[Stage, ...] = (
     FlowEncoder(),
     FlowDecoder(),
     Vocoder(),
+    Streaming(),
 )
 
-__all__ = ["STAGES", "Outputs", "Settings", "Stage"]
+
+def choose_stages(names: Sequence[str] | None, settings: Settings) -> list[Stage]:
+    """The stages of these names in data-flow order; None for all that exist in this mode.
+
+    Raises:
+        ValueError: a stage that does not exist, or does not without streaming.
+    """
+    known = [stage.name for stage in STAGES]
+    unknown = sorted(set(names or ()) - set(known))
+    if unknown:
+        raise ValueError(f"no such stage: {', '.join(unknown)}; there are: {', '.join(known)}")
+    chosen = [stage for stage in STAGES if not names or stage.name in names]
+    if settings.streaming:
+        return chosen
+    absent = [stage.name for stage in chosen if stage.streaming_only]
+    if names and absent:
+        raise ValueError(f"{', '.join(absent)}: there is no such stage without streaming (pass --streaming)")
+    return [stage for stage in chosen if not stage.streaming_only]
+
+
+__all__ = ["STAGES", "Outputs", "Settings", "Stage", "choose_stages"]

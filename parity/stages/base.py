@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 
 from parity.tape import Tape
+
+if TYPE_CHECKING:
+    from parity.pair import Pair
 
 #: Arrays by name, in the official layout. What stages hand on; always made by the reference.
 Arrays = Mapping[str, np.ndarray]
@@ -30,12 +33,14 @@ class Outputs:
     """What one side computed.
 
     `tensors` are compared like layers. `tokens` must be equal, except where rounding decides: `margins` holds, for
-    every token, how far its decision was from tipping over (any unit; the same on both sides).
+    every token, how far its decision was from tipping over (any unit; the same on both sides). `details` are not
+    compared: what the reference's outputs hand to `Stage.run_isolated`.
     """
 
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     tokens: dict[str, np.ndarray] = field(default_factory=dict)
     margins: dict[str, np.ndarray] = field(default_factory=dict)
+    details: Any = None
 
 
 class Stage(ABC):
@@ -50,6 +55,16 @@ class Stage(ABC):
     gives: ClassVar[tuple[str, ...]] = ()
     #: Output -> the official module that makes it, where that is not the component itself.
     owners: ClassVar[Mapping[str, str]] = {}
+    #: Whether the stage exists in streaming synthesis alone.
+    streaming_only: ClassVar[bool] = False
+
+    def reference_module(self, pair: Pair, dtype: torch.dtype) -> Any:
+        """What `run_reference` is given."""
+        return pair.reference.component(self.component, dtype) if self.component else None
+
+    def model_module(self, pair: Pair) -> Any:
+        """What `run_model` is given."""
+        return getattr(pair.model, self.component) if self.component else None
 
     def prepare(self, module: Any, given: Arrays, tape: Tape, settings: Settings, dtype: torch.dtype) -> dict[str, Any]:
         """Inputs of this stage that only the reference can make, in the working dtype; added to `given`."""
@@ -62,6 +77,17 @@ class Stage(ABC):
     @abstractmethod
     def run_model(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> Outputs:
         """Run the MLX module. Arrays in and out are in the official layout."""
+
+    def run_isolated(self, module: Any, given: Arrays, tape: Tape, settings: Settings, expected: Outputs) -> Outputs:
+        """Run the MLX module so that no error of one part reaches the next; by default there is one part only.
+
+        Asked only of stages whose modules cannot be isolated one by one. `expected` is what the reference put out.
+        """
+        return self.run_model(module, given, tape, settings)
+
+    def exact_isolated(self, pair: Pair, given: Arrays, tape: Tape, settings: Settings, expected: Outputs) -> Outputs:
+        """What `run_isolated` would put out in float64; asked of the same stages."""
+        return self.run_reference(self.reference_module(pair, torch.float64), given, tape, settings, torch.float64)
 
     def publish(self, outputs: Outputs, given: Arrays) -> dict[str, np.ndarray]:
         """What later stages are given: by default all outputs of the reference in the working dtype."""
