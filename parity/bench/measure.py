@@ -39,6 +39,7 @@ class Result:
 
     Attributes:
         runs: side -> the replies to "run", in order; without the warm-up.
+        first: side -> the reply to the first "run" of the process, the warm-up: nothing is cached yet.
         loads: side -> the reply to "load".
         memory: side -> the reply to "memory" after the last run.
         flops: operations of one run, or 0 where nobody counted.
@@ -48,6 +49,7 @@ class Result:
 
     case: Case
     runs: Runs = field(default_factory=dict)
+    first: dict[str, dict[str, Any]] = field(default_factory=dict)
     loads: dict[str, dict[str, Any]] = field(default_factory=dict)
     memory: dict[str, dict[str, int]] = field(default_factory=dict)
     flops: int = 0
@@ -106,6 +108,8 @@ class Result:
         if self.case.memory_bytes:
             data["bytes_per_second"] = self.case.memory_bytes / median
             data["share_of_memory_limit"] = self.case.memory_bytes / median / limits["read_bytes"]
+        if side in self.first:
+            data["first_run"] = {name: value for name, value in self.first[side].items() if value}
         if runs[0]["numbers"]:
             data["numbers"] = {name: summary([run["numbers"][name] for run in runs]) for name in runs[0]["numbers"]}
         if runs[0]["laps"]:
@@ -158,7 +162,7 @@ def measure(
                 return result
         if case.warm_up:
             for side, worker in workers.items():
-                worker.ask("run", output=str(outputs[side]))
+                result.first[side] = worker.ask("run", output=str(outputs[side]))
         result.runs = alternate(workers, repeats)
         result.memory = {side: worker.ask("memory") for side, worker in workers.items()}
         if "pytorch" in workers and case.job != "load":

@@ -21,10 +21,8 @@ def make_decoder(schedule: str, flow: Any, hift: Any) -> Any:
     Raises:
         NotImplementedError: the package does not have it.
     """
-    try:
-        from mlx_cosyvoice import streaming
-    except ImportError as error:
-        raise NotImplementedError(f"mlx_cosyvoice.streaming cannot be imported ({error})") from error
+    from mlx_cosyvoice import streaming
+
     if not hasattr(streaming, SCHEDULES[schedule]):
         raise NotImplementedError(f"mlx_cosyvoice.streaming has no {SCHEDULES[schedule]}")
     return getattr(streaming, SCHEDULES[schedule])(flow, hift)
@@ -73,9 +71,11 @@ def hops_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], schedule: s
 
 def pipeline_job(model: Any, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Job:
     """A sentence through `CosyVoice2.stream`; the tokens it makes are counted, so that its length is known."""
-    if not hasattr(model, "stream"):
-        raise NotImplementedError("CosyVoice2 has no `stream`")
     from mlx_cosyvoice import Voice
+    from mlx_cosyvoice.model import SCHEDULES as OFFERED
+
+    if settings["schedule"] not in OFFERED:
+        raise NotImplementedError(f"CosyVoice2.stream of mlx_cosyvoice has no schedule {settings['schedule']!r}")
 
     voice = Voice(
         prompt_token=inputs["prompt_token"].astype(np.int32),

@@ -86,7 +86,8 @@ def first_chunks(data: Data) -> Iterator[str]:
         mlx = stage.get("sides", {}).get("mlx", {})
         if "numbers" in mlx:
             first = mlx["numbers"]["first_chunk_seconds"]["median"]
-            yield f"{stage['title']}: first chunk after {seconds(first)}"
+            new = mlx["first_run"]["numbers"]["first_chunk_seconds"]
+            yield f"{stage['title']}: first chunk after {seconds(first)} ({seconds(new)} where the voice is new)"
         if "laps" in mlx:
             laps = mlx["laps"]
             shown = ", ".join(seconds(lap["seconds"]) for lap in laps[:6])
