@@ -29,7 +29,7 @@ MAY_IMPORT = {
 
 #: Folder -> the extras that it may rely on.
 EXTRAS = {
-    "mlx_cosyvoice": set(),
+    "mlx_cosyvoice": {"play"},
     "reference": {"convert", "parity"},
     "converters": {"convert"},
     "parity": {"convert", "parity", "dev"},
@@ -89,7 +89,7 @@ def test_the_metadata(metadata: Message) -> None:
     assert metadata["Version"] == mlx_cosyvoice.__version__
     assert metadata["Requires-Python"] == ">=3.10"
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert set(metadata.get_all("Provides-Extra") or []) == {"convert", "parity", "dev"}
+    assert set(metadata.get_all("Provides-Extra") or []) == {"play", "convert", "parity", "dev"}
 
 
 def test_a_user_gets_mlx_for_the_system_and_never_torch(requirements: list[Requirement]) -> None:
@@ -113,7 +113,8 @@ def test_every_dependency_has_one_exact_version_in_constraints(requirements: lis
                 str(canonicalize_name(p.name)) for p in pins if p.marker is None or p.marker.evaluate(environment)
             ]
             assert len(active) == len(set(active)), f"two versions of one package for {environment}"
-            missing = needed(requirements, {"convert", "parity", "dev"}, platform) - set(active) - {"mlx-cosyvoice"}
+            named = needed(requirements, {"play", "convert", "parity", "dev"}, platform)
+            missing = named - set(active) - {"mlx-cosyvoice"}
             assert not missing, f"constraints.txt lacks {missing} for {environment}"
 
 
