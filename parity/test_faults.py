@@ -31,6 +31,7 @@ QUICK = (
     "pos-bias-swapped",
     "decoder-mask",
     "snake-square",
+    "stream-window",
 )
 
 
