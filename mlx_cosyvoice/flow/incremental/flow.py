@@ -13,7 +13,6 @@ from mlx_cosyvoice.flow.cfm import euler_schedule, with_unconditioned
 from mlx_cosyvoice.flow.flow import CausalMaskedDiffWithXvec, normalized
 from mlx_cosyvoice.flow.incremental.encoder import IncrementalEncoder
 from mlx_cosyvoice.flow.incremental.estimator import IncrementalEstimator
-from mlx_cosyvoice.flow.incremental.memory import Past
 from mlx_cosyvoice.flow.incremental.state import FlowState, Prompt
 
 Final = Literal["causal", "full"]
@@ -119,10 +118,7 @@ class IncrementalFlow:
             mel, _ = self._advanced(state, len(state.tokens))
         else:
             mel = self._whole(state)
-        nothing = Past((), ())
-        return mel, dataclasses.replace(
-            state, computed=len(state.tokens), encoder=nothing, solver=(nothing,) * self.n_timesteps, finished=True
-        )
+        return mel, state.ended()
 
     def _checked(self, token: Sequence[int]) -> tuple[int, ...]:
         highest = max(token, default=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -58,6 +59,13 @@ class FlowState:
         yield self.spks
         for past in (self.encoder, *self.solver):
             yield from past.arrays()
+
+    def ended(self) -> FlowState:
+        """The state after the last token, of which no memory is needed any more."""
+        nothing = Past((), ())
+        return dataclasses.replace(
+            self, computed=len(self.tokens), encoder=nothing, solver=(nothing,) * len(self.solver), finished=True
+        )
 
     @property
     def nbytes(self) -> int:

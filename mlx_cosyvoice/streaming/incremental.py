@@ -1,0 +1,134 @@
+"""Streaming whose cost does not grow as the official one's: every hop runs the flow on its own tokens only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import mlx.core as mx
+
+from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.flow.incremental import FlowState, IncrementalFlow
+from mlx_cosyvoice.flow.incremental.flow import Final
+from mlx_cosyvoice.streaming.decoder import FlowPrompt, SourceNoise, check_tokens
+from mlx_cosyvoice.streaming.prefill import DEFAULT_BUDGET, PrefilledVoices
+from mlx_cosyvoice.streaming.vocoder import StreamingVocoder, VocoderTail
+from mlx_cosyvoice.vocoder import HiFTGenerator
+
+
+@dataclass(frozen=True)
+class IncrementalState:
+    """A stream between two hops.
+
+    Attributes:
+        noise: draws for the vocoder.
+        flow: state of the flow.
+        spoken: how many tokens have been spoken; the vocoder holds back the end of their audio.
+        tail: what the vocoder goes on with; None before the first hop.
+    """
+
+    noise: SourceNoise
+    flow: FlowState
+    spoken: int = 0
+    tail: VocoderTail | None = None
+
+    @property
+    def ended(self) -> bool:
+        """The last piece has been spoken."""
+        return self.flow.finished
+
+    @property
+    def nbytes(self) -> int:
+        """Size of what is kept; nearly all of it is the flow's."""
+        tail = [] if self.tail is None else [self.tail.mel, self.tail.source, self.tail.speech]
+        return self.flow.nbytes + sum(array.nbytes for array in tail)
+
+
+class IncrementalDecoder:
+    """The official streaming's mel, each frame computed once. Hops do not grow, as there is no need to.
+
+    Args:
+        flow: speech tokens to mel.
+        hift: mel to samples.
+        n_timesteps: Euler steps of the flow.
+        hop: tokens of every hop but the first, a multiple of the flow's chunk of 25.
+        first: the first hop takes at least so many tokens, and as many more as it takes to end on the border of a
+            chunk, which the prompt's tokens are counted into.
+        final: how the last piece is computed. "causal" goes on as before; "full" is the official way, one run with full
+            attention over everything.
+        state_dtype: of the flow's keys and values: float16 or bfloat16 halve the state; None for the weights' dtype.
+        left_context_chunks: how many chunks before its own a frame may attend to, which bounds state and cost of a hop;
+            None for all, which is exact.
+        voice_budget: bytes for the states of voices, so that their next utterance starts sooner.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    def __init__(
+        self,
+        flow: CausalMaskedDiffWithXvec,
+        hift: HiFTGenerator,
+        *,
+        n_timesteps: int = 10,
+        hop: int = 25,
+        first: int = 12,
+        final: Final = "causal",
+        state_dtype: mx.Dtype | None = None,
+        left_context_chunks: int | None = None,
+        voice_budget: int = DEFAULT_BUDGET,
+    ) -> None:
+        self.flow = IncrementalFlow(
+            flow, n_timesteps=n_timesteps, state_dtype=state_dtype, left_context_chunks=left_context_chunks
+        )
+        self.vocoder = StreamingVocoder(hift)
+        chunk, ratio = self.flow.chunk, self.flow.ratio
+        if hop < 1 or hop % chunk:
+            raise ValueError(f"hop must be a multiple of {chunk} tokens, not {hop}")
+        if first * ratio < self.vocoder.mel_frames:
+            raise ValueError(f"first must be at least {-(-self.vocoder.mel_frames // ratio)} tokens, not {first}")
+        if final not in ("causal", "full"):
+            raise ValueError(f'final must be "causal" or "full", not {final!r}')
+        self.hop, self.first, self.final = hop, first, final
+        self.voices = PrefilledVoices(self.flow, voice_budget)
+
+    def start(self, prompt: FlowPrompt, noise: SourceNoise) -> IncrementalState:
+        """The state of an utterance of which nothing has been said.
+
+        The chunks of the prompt are computed here, unless this voice has spoken before.
+        """
+        return IncrementalState(noise, self.voices.state(prompt))
+
+    def due(self, state: IncrementalState) -> int:
+        """The new tokens of the next hop; those of the first one include the lookahead, which stays ahead."""
+        if state.spoken:
+            return self.hop
+        prompt = state.flow.prompt_tokens
+        return self.first + -(prompt + self.first) % self.flow.chunk + self.flow.lookahead
+
+    def step(self, state: IncrementalState, token: Sequence[int], *, final: bool) -> tuple[mx.array, IncrementalState]:
+        """Speak one hop or, with `final=True`, all the rest.
+
+        Args:
+            state: of the stream.
+            token: exactly `due(state)` new tokens; in the final step any number, also none.
+            final: no more tokens will come.
+
+        Returns:
+            float32 samples [n] and the new state. n is 0 only if the utterance has no tokens at all.
+
+        Raises:
+            ValueError: a token outside the vocabulary, another number of tokens than is due, an utterance that has
+                ended, or one that is too long for the flow's noise (300 s with the prompt).
+        """
+        if state.ended:
+            raise ValueError("the utterance has ended with its final step: start another one")
+        new, due = check_tokens(token, self.flow.flow.vocab_size), self.due(state)
+        if not final and len(new) != due:
+            raise ValueError(f"a step that is not final takes {due} new tokens, not {len(new)}")
+        if final and not new and len(state.flow.tokens) == state.flow.prompt_tokens:
+            return mx.zeros((0,)), replace(state, flow=state.flow.ended())
+        mel, flow = self.flow.step(state.flow, new, final=self.final if final else None)
+        wav, tail = self.vocoder.step(mel, state.tail, state.noise, final=final)
+        mx.eval(wav, *([tail.mel, tail.source, tail.speech] if tail else []))
+        return wav, IncrementalState(state.noise, flow, state.spoken + mel.shape[1] // self.flow.ratio, tail)

@@ -1,0 +1,138 @@
+"""The incremental decoder: the mel of the official streaming, vocoded hop by hop, and voices that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlx_cosyvoice.nn import load_official
+from mlx_cosyvoice.streaming import FlowPrompt, IncrementalDecoder, PrefilledVoices, StreamingVocoder, decode
+from mlx_cosyvoice.vocoder import HiFTGenerator
+from tests.support.golden import assert_close, recipe_state_dict
+from tests.support.hift import CONFIGS
+from tests.support.incremental import incremental, prompt, speech, whole, whole_mel
+
+STEPS = 2
+
+
+@cache
+def vocoder() -> HiFTGenerator:
+    return load_official(HiFTGenerator(CONFIGS["tiny"]), recipe_state_dict("hift.tiny"))
+
+
+def decoder(**options: Any) -> IncrementalDecoder:
+    return IncrementalDecoder(whole("tiny"), vocoder(), n_timesteps=STEPS, **options)
+
+
+def noise(samples: int) -> tuple[mx.array, mx.array]:
+    key = mx.random.key(7)
+    return mx.random.uniform(shape=(1, 9), key=key), mx.random.normal((1, samples, 9), key=key)
+
+
+def spoken(decoder: IncrementalDecoder, voice: FlowPrompt, token: Sequence[int]) -> list[np.ndarray]:
+    return [np.array(wav) for wav in decode(decoder, voice, noise, token)]
+
+
+@pytest.mark.parametrize("final", ["causal", "full"])
+def test_hops_are_the_vocoded_hops_of_the_whole_mel(final: Any) -> None:
+    voice, token = prompt(), speech(100)
+    pieces = spoken(decoder(final=final), voice, token)
+    how: dict[str, Any] = {"n_timesteps": STEPS, "finalize": True}
+    causal = whole_mel(whole("tiny"), voice, token, streaming=True, **how)
+    last = causal if final == "causal" else whole_mel(whole("tiny"), voice, token, streaming=False, **how)
+    streamed, tail, expected = StreamingVocoder(vocoder()), None, []
+    # the prompt's 37 tokens and 13 more fill two chunks
+    for start, end, mel in ((0, 13, causal), (13, 38, causal), (38, 63, causal), (63, 88, causal), (88, 100, last)):
+        wav, tail = streamed.step(mx.array(mel[:, 2 * start : 2 * end]), tail, noise, final=end == 100)
+        expected.append(np.array(wav))
+    assert [len(piece) for piece in pieces] == [len(piece) for piece in expected]
+    assert sum(len(piece) for piece in pieces) == 100 * 960
+    for number, (ours, theirs) in enumerate(zip(pieces, expected, strict=True)):
+        assert_close(ours, theirs, 2e-2, f"hop {number}")  # the source's phase adds up what float32 costs the mel
+
+
+@pytest.mark.parametrize(
+    ("prompt_tokens", "options", "due"),
+    [(37, {}, 13 + 3), (75, {}, 25 + 3), (74, {}, 26 + 3), (0, {"first": 4}, 25 + 3), (38, {"first": 12}, 12 + 3)],
+)
+def test_the_first_hop_ends_on_a_border_and_the_others_are_as_asked(
+    prompt_tokens: int, options: dict[str, Any], due: int
+) -> None:
+    decode = decoder(hop=50, **options)
+    state = decode.start(prompt(prompt_tokens), noise)
+    assert decode.due(state) == due
+    wav, state = decode.step(state, speech(due), final=False)
+    assert wav.shape == (960 * (due - 3) - 8 * 480,)
+    assert decode.due(state) == 50
+
+
+def test_a_state_can_be_continued_twice_and_tells_its_size() -> None:
+    decode, token = decoder(), speech(80)
+    _, state = decode.step(decode.start(prompt(), noise), token[:16], final=False)
+    size = state.nbytes
+    assert size > state.flow.nbytes > 1e6
+    first, second = (decode.step(state, token[16:41], final=False)[0] for _ in range(2))
+    assert_close(second, np.array(first), 1e-3, "again")
+    assert state.nbytes == size
+
+
+def test_short_utterances_are_spoken_in_one_piece() -> None:
+    assert [len(piece) for piece in spoken(decoder(), prompt(), speech(5))] == [5 * 960]
+    assert spoken(decoder(), prompt(), []) == []
+
+
+def test_steps_that_make_no_sense_are_refused() -> None:
+    decode = decoder()
+    state = decode.start(prompt(), noise)
+    with pytest.raises(ValueError, match="takes 16 new tokens, not 3"):
+        decode.step(state, [1, 2, 3], final=False)
+    with pytest.raises(ValueError, match="token 1 of this step is 6561"):
+        decode.step(state, [1, 6561], final=True)
+    _, ended = decode.step(state, [], final=True)
+    with pytest.raises(ValueError, match="has ended"):
+        decode.step(ended, [1], final=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hop": 30}, "hop must be a multiple of 25 tokens, not 30"),
+        ({"hop": 0}, "hop must be a multiple of 25 tokens, not 0"),
+        ({"first": 3}, "first must be at least 4 tokens, not 3"),
+        ({"final": None}, "final must be"),
+        ({"voice_budget": -1}, "budget must be at least 0"),
+        ({"left_context_chunks": -1}, "left_context_chunks must be 0 or more"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        decoder(**options)
+
+
+def test_a_voice_is_computed_once() -> None:
+    voices = PrefilledVoices(incremental(n_timesteps=STEPS))
+    first = voices.state(prompt(60))
+    again = FlowPrompt(*(mx.array(np.array(each)) for each in vars(prompt(60)).values()))
+    assert voices.state(again) is first
+    assert voices.state(prompt(61)) is not first
+    assert voices.nbytes == first.nbytes + voices.state(prompt(61)).nbytes
+
+
+def test_the_voices_used_last_are_kept_within_the_budget() -> None:
+    flow = incremental(n_timesteps=STEPS)
+    size = flow.start(prompt(53)).nbytes
+    voices = PrefilledVoices(flow, 2 * size)
+    first = voices.state(prompt(53))
+    voices.state(prompt(54))
+    assert voices.state(prompt(53)) is first
+    voices.state(prompt(55))
+    assert voices.nbytes == 2 * size
+    assert voices.state(prompt(53)) is first
+    none = PrefilledVoices(flow, size - 1)
+    assert none.state(prompt(53)) is not none.state(prompt(53))
+    assert none.nbytes == 0
