@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 
 import mlx.core as mx
 
 _BEGIN, _END = object(), object()
+
+#: How long the end of the process waits for threads at most, in seconds.
+_PATIENCE = 5.0
 
 
 class RunAhead:
@@ -28,6 +34,7 @@ class RunAhead:
         self._thread = threading.Thread(
             target=self._run, args=(utterances,), name="mlx-cosyvoice language model", daemon=True
         )
+        _RUNNING.add(self)
         self._thread.start()
 
     def utterances(self) -> Iterator[Iterator[int]]:
@@ -74,3 +81,17 @@ class RunAhead:
             self._queue.put(error)
         finally:
             mx.clear_streams()
+
+
+_RUNNING: weakref.WeakSet[RunAhead] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """A thread within MLX when Python ends would abort the process. One that waits for text does no harm."""
+    end = time.monotonic() + _PATIENCE
+    running = [one for one in _RUNNING if one._thread.is_alive()]
+    for one in running:
+        one.close()
+    for one in running:
+        one._thread.join(max(0.0, end - time.monotonic()))
