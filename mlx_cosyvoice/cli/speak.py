@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import contextlib
 
 from mlx_cosyvoice.cli import arguments as common
 from mlx_cosyvoice.cli.deliver import deliver
 from mlx_cosyvoice.cli.interrupts import sigterm_is_ctrl_c
 from mlx_cosyvoice.cli.prepare import check, prepare
-from mlx_cosyvoice.cli.reading import read_text_file, standard_input
+from mlx_cosyvoice.cli.reading import StandardInput, read_text_file
 
 NAME = "speak"
 HELP = "Speak a text: write it to an audio file while it is made, play it, or pipe it on."
@@ -62,32 +62,33 @@ def run(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     text = _text(arguments)
     check(arguments)
-    prepared = prepare(arguments, arriving=not isinstance(text, str))
-    return deliver(
-        arguments,
-        prepared.model.sample_rate,
-        lambda: prepared.model.stream(
-            text,
-            prepared.voice,
-            mode=arguments.mode,
-            instruction=arguments.instruct,
-            schedule=prepared.schedule,
-            speed=arguments.speed,
-            seed=arguments.seed,
-            normalize=not arguments.no_normalize,
-            n_timesteps=arguments.steps,
-            min_token_text_ratio=arguments.min_token_text_ratio,
-            max_token_text_ratio=arguments.max_token_text_ratio,
-        ),
-        prepared.facts,
-    )
+    with contextlib.nullcontext() if isinstance(text, str) else contextlib.closing(text):
+        prepared = prepare(arguments, arriving=not isinstance(text, str))
+        return deliver(
+            arguments,
+            prepared.model.sample_rate,
+            lambda: prepared.model.stream(
+                text,
+                prepared.voice,
+                mode=arguments.mode,
+                instruction=arguments.instruct,
+                schedule=prepared.schedule,
+                speed=arguments.speed,
+                seed=arguments.seed,
+                normalize=not arguments.no_normalize,
+                n_timesteps=arguments.steps,
+                min_token_text_ratio=arguments.min_token_text_ratio,
+                max_token_text_ratio=arguments.max_token_text_ratio,
+            ),
+            prepared.facts,
+        )
 
 
-def _text(arguments: argparse.Namespace) -> str | Iterable[str]:
+def _text(arguments: argparse.Namespace) -> str | StandardInput:
     if (arguments.text is None) == (arguments.file is None):
         raise ValueError("give either TEXT, or - for standard input, or --file FILE")
     if arguments.text == "-":
-        return standard_input()
+        return StandardInput()
     text = arguments.text if arguments.file is None else read_text_file(arguments.file)
     if not any(sign.isalnum() for sign in text):
         what = "the text has no letter or digit" if text.strip() else "the text is empty"
