@@ -6,7 +6,7 @@ import argparse
 import sys
 
 import mlx_cosyvoice  # noqa: F401  (loads the BLAS before mlx)
-from parity.commands import bench, demo, drift, faults, localise, run, transplant
+from parity.commands import bench, demo, drift, faults, localise, run, streaming, transplant
 
 COMMANDS = (
     run,
@@ -16,6 +16,7 @@ COMMANDS = (
     localise,
     transplant,
     bench,
+    streaming,
 )
 
 
