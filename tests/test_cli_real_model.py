@@ -19,7 +19,7 @@ import soundfile
 from mlx_cosyvoice import CosyVoice2
 from mlx_cosyvoice.cli import main
 from mlx_cosyvoice.voices import VoiceLibrary
-from tests.support.process import ROOT
+from tests.support.process import ROOT, run_python
 from tests.support.speaking import wait_for
 
 DATA = Path(__file__).parent.parent / "parity" / "data"
@@ -168,6 +168,28 @@ def test_ctrl_c_in_a_long_text_keeps_what_was_spoken(tmp_path: Path) -> None:
     samples, _ = soundfile.read(out)
     assert len(samples) >= 9_000
     assert f"the first {len(samples) / 24000:.1f} s" in interrupted
+
+
+def peak_bytes(tmp_path: Path, words: int) -> int:
+    """Peak memory of a process that speaks a text of so many words to a file."""
+    text = tmp_path / f"{words}.txt"
+    text.write_text("This is a sentence of ten words, as they all are. " * (words // 10))
+    code = (
+        "import resource, sys; from mlx_cosyvoice.cli import main; status = main(); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(status)"
+    )
+    arguments = ["--prompt", PROMPT, "--out", str(tmp_path / f"{words}.wav"), "--steps", "1", "--quiet"]
+    ratio = ["--max-token-text-ratio", "4", "--min-token-text-ratio", "4"]
+    result = run_python("-c", code, "speak", "--file", str(text), *arguments, *ratio, timeout=900)
+    assert result.returncode == 0, result.stderr
+    return int(result.stdout)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
+    short, long = peak_bytes(tmp_path, 200), peak_bytes(tmp_path, 2000)
+    assert soundfile.info(tmp_path / "2000.wav").frames > 8 * soundfile.info(tmp_path / "200.wav").frames
+    assert long <= 1.15 * short, (short, long)
 
 
 def test_text_that_arrives_is_heard_before_it_ends() -> None:

@@ -459,18 +459,17 @@ def test_convert_voice_of_a_bad_recording(fails: Callable[..., str], out: Path, 
 def test_help_comes_at_once_and_tells_what_exists(arguments: list[str]) -> None:
     code = f"""
 import sys, time
-began = time.perf_counter()
 from mlx_cosyvoice.cli import main
 try:
     main({arguments})
 except SystemExit as stop:
     assert stop.code == 0, stop.code
 assert not {{"mlx.core", "numpy", "soundfile"}} & set(sys.modules)
-print(time.perf_counter() - began, file=sys.stderr)
+print(time.process_time(), file=sys.stderr)
 """
     result = run_python("-c", code)
     assert result.returncode == 0
-    assert float(result.stderr) < 1.0
+    assert float(result.stderr) < 0.6  # of the processor; 0.1 on an idle machine
     if len(arguments) > 1:
         assert "examples:\n  mlx-cosyvoice" in result.stdout
         for name in ("wav", "flac", "ogg", "opus", "mp3", "raw", "pcm16", "pcm24", "float", "vorbis"):
