@@ -1,0 +1,71 @@
+"""The parity stage of the streaming loop: when it runs, and what it says of a broken one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from mlx_cosyvoice.streaming import OfficialDecoder
+from parity.compare import Verdict
+from parity.faults import choose
+from parity.localise import ReferenceCapture
+from parity.pair import Pair, load_pair
+from parity.report.measures import measures_line
+from parity.run import run
+from parity.stages import STAGES, Settings, choose_stages
+from tests.support.recordings import short_inputs
+
+SETTINGS = Settings(streaming=True, llm_steps=4, n_timesteps=1)
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_checkpoint: Path, tiny_model: Path) -> Pair:
+    return load_pair(tiny_checkpoint, tiny_model)
+
+
+@pytest.fixture(scope="module")
+def capture(pair: Pair) -> ReferenceCapture:
+    return ReferenceCapture(pair, short_inputs(), stages=["streaming"], settings=SETTINGS)
+
+
+def test_the_stage_exists_in_streaming_alone() -> None:
+    streamed, offline = (
+        [stage.name for stage in choose_stages(None, Settings(streaming=streaming))] for streaming in (True, False)
+    )
+    assert streamed == [stage.name for stage in STAGES] == [*offline, "streaming"]
+    assert [stage.name for stage in choose_stages(["streaming"], SETTINGS)] == ["streaming"]
+    with pytest.raises(ValueError, match="streaming: there is no such stage without streaming"):
+        choose_stages(["vocoder", "streaming"], Settings())
+
+
+def test_the_free_run_parts_at_the_first_seam(pair: Pair) -> None:
+    """A new source in every chunk: what the first chunk does and hands on is right, the second goes wrong."""
+    (fault,) = choose(["stream-source-cache"])
+    with fault.switch(pair):
+        (stage,) = run(pair, short_inputs(), stages=["streaming"], settings=SETTINGS).stages
+    assert stage.verdict is Verdict.DIVERGED
+    verdicts = {layer.path: layer.verdict for layer in stage.outputs}
+    assert verdicts["hop1.wav"] is verdicts["hop1.source_cache"] is Verdict.PASS
+    assert verdicts["hop2.vocoder_source"] is verdicts["hop2.wav_seam"] is Verdict.DIVERGED
+    assert stage.measures["streaming"]["seam_error"][0] > 1e-2
+    line = measures_line(stage)
+    assert line is not None
+    assert "seams at sample" in line
+
+
+def test_a_loop_that_raises_is_blamed(pair: Pair, capture: ReferenceCapture) -> None:
+    with mock.patch.object(OfficialDecoder, "due", side_effect=RuntimeError("no idea")):
+        report = capture.localise(pair, free_run=False)
+    (culprit,) = report.culprits
+    assert (culprit.module, culprit.kind) == ("streaming", "glue")
+    assert "RuntimeError: no idea" in culprit.evidence[0]
+
+
+def test_a_faulty_network_is_not_blamed_on_the_loop(pair: Pair, capture: ReferenceCapture) -> None:
+    (fault,) = choose(["leaky-slope-after"])
+    with fault.switch(pair):
+        report = capture.localise(pair, free_run=False)
+    assert not report.culprits
+    assert report.verdict is Verdict.PASS
