@@ -114,10 +114,13 @@ class SineGen2(Module):
         """f0 [B, L, 1] in Hz at the sample rate, rand_ini [B, H] in turns, sine_noise [B, L, H]. Gives [B, L, H]."""
         f0, rand_ini, sine_noise = (x.astype(mx.float32) for x in (f0, rand_ini, sine_noise))
         numbers = mx.arange(1, self.harmonics + 1, dtype=mx.float32)
-        sines = self.sines(f0 * numbers, rand_ini) * self.sine_amp
+        return self.mixed(self.sines(f0 * numbers, rand_ini), f0, sine_noise)
+
+    def mixed(self, sines: mx.array, f0: mx.array, sine_noise: mx.array) -> mx.array:
+        """Sines [B, L, H] where f0 [B, L, 1] is voiced, and noise [B, L, H]: little there, and more elsewhere."""
         voiced = (f0 > self.voiced_threshold).astype(mx.float32)
         noise_amp = voiced * self.noise_std + (1 - voiced) * self.sine_amp / 3
-        return sines * voiced + noise_amp * sine_noise
+        return sines * self.sine_amp * voiced + noise_amp * sine_noise
 
 
 class SourceModuleHnNSF(Module):

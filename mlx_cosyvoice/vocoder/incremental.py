@@ -1,0 +1,164 @@
+"""The vocoder frame by frame: what it says of a frame is final, and equals what one run over everything says.
+
+The network's convolutions see some frames to both sides, so a frame is vocoded once enough frames after it are known,
+in a window that holds as many before it. The excitation's phase goes on where it was: its running sum is kept as whole
+numbers, so that nothing is lost however long the utterance is. There is no seam to fade over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_cosyvoice.config import HiFTConfig
+from mlx_cosyvoice.nn import Conv1d, functional
+from mlx_cosyvoice.vocoder.generator import HiFTGenerator
+from mlx_cosyvoice.vocoder.source import TURN_UNIT, fused_multiply_add
+
+#: samples -> (rand_ini [1, 9], which is not heard, sine_noise [1, samples, 9] standard normal).
+SourceNoise = Callable[[int], tuple[mx.array, mx.array]]
+
+
+@dataclass(frozen=True, eq=False)
+class VocoderState:
+    """What is kept between steps; frames are counted from the start of the utterance.
+
+    Attributes:
+        mel: [1, F, 80], the last frames.
+        source: [1, 480 S, 1] the excitation of the first S of them.
+        turns: [1, 1, 9] int64, the phase at the end of the frame before the last that has an excitation.
+        given: how many frames have been given out.
+        start: which frame `mel` and `source` start with.
+    """
+
+    mel: mx.array
+    source: mx.array
+    turns: mx.array
+    given: int = 0
+    start: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the arrays."""
+        return self.mel.nbytes + self.source.nbytes + self.turns.nbytes
+
+
+def receptive_frames(config: HiFTConfig) -> int:
+    """How many mel frames to one side a sample depends on, f0 left aside; rounded up."""
+    frames, rate = 3.0, 1  # conv_pre
+    blocks = list(zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True))
+    sources = zip(config.source_resblock_kernel_sizes, config.source_resblock_dilation_sizes, strict=True)
+    levels = zip(config.upsample_rates, config.upsample_kernel_sizes, sources, strict=True)
+    for upsampling, kernel, source_block in levels:
+        frames += (kernel / upsampling) / rate
+        rate *= upsampling
+        # every dilated convolution of a block is followed by a plain one, and the source's block comes before
+        reaches = [(size - 1) / 2 * (sum(dilations) + len(dilations)) for size, dilations in [*blocks, source_block]]
+        frames += max(reaches) / rate
+    # conv_post, the source's down-sampling and both transforms
+    frames += (3 + 1 + 2 * config.istft_params.n_fft / config.istft_params.hop_len) / rate
+    return math.ceil(frames)
+
+
+class IncrementalVocoder:
+    """HiFT in steps; the last `delay` frames wait for those after them.
+
+    Args:
+        hift: the vocoder.
+    """
+
+    def __init__(self, hift: HiFTGenerator) -> None:
+        self.hift = hift
+        self.reach = receptive_frames(hift.config)
+        convolutions = [layer for layer in hift.f0_predictor.condnet.layers() if isinstance(layer, Conv1d)]
+        #: frames after a frame that its excitation needs: those that f0 sees, and the next one's phase
+        self.source_delay = len(convolutions) + 1
+        self.delay = self.source_delay + self.reach
+
+    def start(self) -> VocoderState:
+        """Before the first frame."""
+        config = self.hift.config
+        mel = mx.zeros((1, 0, config.in_channels))
+        turns = mx.zeros((1, 1, config.nb_harmonics + 1), mx.int64)
+        return VocoderState(mel, mx.zeros((1, 0, 1)), turns)
+
+    def step(
+        self, state: VocoderState, mel: mx.array, noise: SourceNoise, *, final: bool
+    ) -> tuple[mx.array, VocoderState]:
+        """Vocode what can be.
+
+        Args:
+            state: of the utterance so far; it stays as it is.
+            mel: [1, T, 80] the next frames; T may be 0.
+            noise: called once if there is any new excitation, with the number of its samples.
+            final: no frames come after these.
+
+        Returns:
+            float32 samples [480 n] of the next n frames, n being 0 if too little is known yet; and the new state.
+            Both evaluated.
+
+        Raises:
+            ValueError: a mel of another shape.
+        """
+        bins = self.hift.config.in_channels
+        if mel.ndim != 3 or mel.shape[0] != 1 or mel.shape[2] != bins:
+            raise ValueError(f"mel must be [1, T, {bins}], not {list(mel.shape)}")
+        known = mx.concatenate([state.mel, mel.astype(mx.float32)], axis=1)
+        end = state.start + known.shape[1]
+        sourced = end if final else max(end - self.source_delay, 0)
+        source, turns = self._source(state, known, sourced, noise, final)
+        given = end if final else max(sourced - self.reach, state.given)
+        wav = mx.zeros((0,))
+        scale = self.hift.samples_per_frame
+        if given > state.given:
+            heard = self.hift.decode(known[:, : sourced - state.start], source)
+            wav = heard[0, (state.given - state.start) * scale : (given - state.start) * scale]
+        start = max(given - self.reach, 0)
+        skipped = start - state.start
+        renewed = VocoderState(
+            mx.contiguous(known[:, skipped:]), mx.contiguous(source[:, skipped * scale :]), turns, given, start
+        )
+        mx.eval(wav, renewed.mel, renewed.source, renewed.turns)
+        return wav, renewed
+
+    def _source(
+        self, state: VocoderState, known: mx.array, end: int, noise: SourceNoise, final: bool
+    ) -> tuple[mx.array, mx.array]:
+        """The excitation from frame `state.start` to `end`, and the turns to go on with."""
+        generator, scale = self.hift.m_source.l_sin_gen, self.hift.samples_per_frame
+        begin = state.start + state.source.shape[1] // scale
+        if end <= begin:
+            return state.source, state.turns
+        # the phase between two frames is interpolated, so the frame before and the frame after are needed too
+        before, after = max(begin - 1, 0), end if final else end + 1
+        f0 = self.hift.f0_predictor(known)[:, before - state.start : after - state.start, None]
+        numbers = mx.arange(1, generator.harmonics + 1, dtype=mx.float32)
+        turns = mx.remainder(f0 * numbers / generator.sampling_rate, 1.0)
+        sums = state.turns + mx.cumsum((turns * (1 / TURN_UNIT)).astype(mx.int64), axis=1)
+        phase = sums.astype(mx.float32) * TURN_UNIT * 2 * math.pi
+        sines = functional.sin(_stretched(phase * scale, scale, before, begin, end))
+        _, sine_noise = noise((end - begin) * scale)
+        f0 = mx.repeat(f0[:, begin - before : end - before], scale, axis=1)
+        mixed = generator.mixed(sines, f0, sine_noise.astype(mx.float32))
+        source = self.hift.m_source.l_tanh(self.hift.m_source.l_linear(mixed))
+        # the next step starts with the frame before `end` again
+        rest = end - 1 - before
+        return mx.concatenate([state.source, source], axis=1), sums[:, rest - 1 : rest] if rest else state.turns
+
+
+def _stretched(x: mx.array, scale: int, first: int, begin: int, end: int) -> mx.array:
+    """Frames `begin` to `end` of `source.linear_upsample`, of which x [1, T, C] holds the frames from `first` on.
+
+    Positions are counted from the start of the utterance, and rounded there as in one run over everything.
+    """
+    step = np.float64(np.float32(1 / scale))
+    position = np.maximum((step * (np.arange(begin * scale, end * scale) + 0.5) - 0.5).astype(np.float32), 0)
+    left = position.astype(np.int32)
+    weight = (position - left.astype(np.float32))[:, None]
+    last = x.shape[1] - 1
+    near, far = (x[:, mx.array(np.minimum(frame - first, last))] for frame in (left, left + 1))
+    return fused_multiply_add(near, mx.array(1 - weight), far * mx.array(weight))
