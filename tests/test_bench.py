@@ -43,7 +43,8 @@ def result(mlx: list[float], pytorch: list[float]) -> Result:
     runs = alternate({"mlx": Recorder("mlx", log, mlx), "pytorch": Recorder("pytorch", log, pytorch)}, len(mlx))
     sizes = {"peak_bytes": 3, "resident_bytes": 2}
     sides = ("mlx", "pytorch")
-    return Result(case, runs, {s: {"seconds": 1.0, **sizes} for s in sides}, dict.fromkeys(sides, sizes), flops=10**9)
+    loads = {side: {"seconds": 1.0, **sizes} for side in sides}
+    return Result(case, runs, loads=loads, memory=dict.fromkeys(sides, sizes), flops=10**9)
 
 
 def test_sides_take_turns() -> None:
@@ -56,10 +57,10 @@ def test_sides_take_turns() -> None:
 
 def test_ratio_is_of_medians() -> None:
     assert ratio([1, 100, 2], [4, 8, 1000]) == 2 / 8
-    measured = result([1.0, 100.0, 2.0], [4.0, 8.0, 1000.0])
+    measured = result([1.0, 100.0, 2.0], [5.0, 8.0, 1000.0])
     data = measured.to_dict(LIMITS)
     assert measured.ratio() == data["ratio"] == 0.25
-    assert data["ratio_of_fastest"] == 1 / 4
+    assert data["ratio_of_fastest"] == 1 / 5
     assert data["sides"]["mlx"]["seconds"] == {"median": 2.0, "min": 1.0, "max": 100.0, "samples": [1.0, 100.0, 2.0]}
 
 
@@ -101,6 +102,12 @@ def test_operations_are_counted_by_hand_too() -> None:
 def test_convolutions_are_counted() -> None:
     conv = torch.nn.Conv1d(4, 6, 3, padding=1)
     assert counted(lambda: conv(torch.randn(1, 4, 10))) == 2 * 4 * 6 * 3 * 10
+
+
+def test_attention_is_counted() -> None:
+    query, key, value = (torch.randn(1, 2, length, 16) for length in (5, 7, 7))
+    attend = torch.nn.functional.scaled_dot_product_attention
+    assert counted(lambda: attend(query, key, value)) == 2 * 2 * (2 * 5 * 7 * 16)
 
 
 def test_bytes_of_a_token_are_those_of_the_weights() -> None:
