@@ -20,17 +20,16 @@ from mlx_cosyvoice.llm.lm import Sampler
 from mlx_cosyvoice.loading import load_components
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
-from mlx_cosyvoice.streaming import Decoder, FlowPrompt, OfficialDecoder, OfflineDecoder
+from mlx_cosyvoice.streaming import Decoder, FlowPrompt
 from mlx_cosyvoice.synthesis import Metrics, ModelInput, SpeechStream, TokenSource, choose_mode, flow_input, model_input
 from mlx_cosyvoice.synthesis.prefixes import PrefixCache
+from mlx_cosyvoice.synthesis.schedules import SCHEDULES, Decoders
 from mlx_cosyvoice.synthesis.utterances import TokenOptions, Utterances
 from mlx_cosyvoice.text import TextNormalizer, TextTokenizer
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voices import Voice, VoiceLibrary
 
-#: How speech tokens become audio. "offline": each segment of the text in one go, with attention over all of it.
-#: "official": upstream's streaming, in chunks of 1, 2 and then 4 seconds.
-SCHEDULES = ("offline", "official")
+__all__ = ["SCHEDULES", "CosyVoice2"]
 
 
 class CosyVoice2:
@@ -103,7 +102,7 @@ class CosyVoice2:
         *,
         mode: str | None = None,
         instruction: str | None = None,
-        schedule: str = "official",
+        schedule: str | Decoder = "official",
         speed: float = 1.0,
         n_timesteps: int = 10,
         seed: int = 0,
@@ -124,7 +123,7 @@ class CosyVoice2:
             mode: one of `MODES`. None takes instruct2 if there is an instruction, sft if the voice has no recording,
                 cross_lingual if it has no transcript, and zero_shot otherwise.
             instruction: how to speak, for instruct2, for instance "Speak slowly and softly.".
-            schedule: one of `SCHEDULES`.
+            schedule: one of `SCHEDULES`, or a decoder, such as an `IncrementalDecoder` with other options.
             speed: 1.25 is a quarter faster; with the schedule "offline" only.
             n_timesteps: Euler steps of the flow; fewer are faster and rougher.
             seed: the same seed gives the same audio on the same machine.
@@ -139,7 +138,7 @@ class CosyVoice2:
             UnknownVoiceError: no voice of that name.
         """
         self._need("text_tokenizer", "llm", "flow", "hift")
-        decoder = self._decoder(schedule, speed, n_timesteps)
+        decoder = self._decoders.get(schedule, speed=speed, n_timesteps=n_timesteps)
         options = TokenOptions(seed, min_token_text_ratio, max_token_text_ratio, sampler)
         utterances = self._utterances(voice, mode, instruction, normalize, options)
         if isinstance(text, str):
@@ -192,7 +191,7 @@ class CosyVoice2:
         recording: str | Path,
         voice: Voice | str,
         *,
-        schedule: str = "offline",
+        schedule: str | Decoder = "offline",
         speed: float = 1.0,
         n_timesteps: int = 10,
         seed: int = 0,
@@ -214,7 +213,7 @@ class CosyVoice2:
         """
         self._need("speech_tokenizer", "flow", "hift")
         assert self.speech_tokenizer is not None
-        decoder = self._decoder(schedule, speed, n_timesteps)
+        decoder = self._decoders.get(schedule, speed=speed, n_timesteps=n_timesteps)
         given = flow_input(self.voice(voice) if isinstance(voice, str) else voice)
         tokens = speech_token(load_speech(recording), self.speech_tokenizer)[0].tolist()
         return self._speech(lambda _: [tokens], given, decoder, seed)
@@ -255,16 +254,11 @@ class CosyVoice2:
         assert self.llm is not None
         return PrefixCache(self.llm)
 
-    def _decoder(self, schedule: str, speed: float, n_timesteps: int) -> Decoder:
+    @cached_property
+    def _decoders(self) -> Decoders:
         assert self.flow is not None
         assert self.hift is not None
-        if schedule not in SCHEDULES:
-            raise ValueError(f"schedule is {schedule!r}, must be one of {', '.join(SCHEDULES)}")
-        if schedule == "offline":
-            return OfflineDecoder(self.flow, self.hift, n_timesteps=n_timesteps, speed=speed)
-        if speed != 1:
-            raise ValueError(f"speed is {speed}, but only the schedule 'offline' can change it, not {schedule!r}")
-        return OfficialDecoder(self.flow, self.hift, n_timesteps=n_timesteps)
+        return Decoders(self.flow, self.hift)
 
     def _speech(self, tokens: TokenSource, given: ModelInput, decoder: Decoder, seed: int) -> SpeechStream:
         prompt = FlowPrompt(

@@ -15,6 +15,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from mlx_cosyvoice import CosyVoice2, Voice
+from mlx_cosyvoice.model import SCHEDULES
+from mlx_cosyvoice.streaming import IncrementalDecoder
 from mlx_cosyvoice.text import TextTokenizer
 from tests.support import llm as given_llm
 from tests.support.golden import golden
@@ -48,7 +50,7 @@ def wait_for_threads(count: int) -> bool:
     return threads() <= count
 
 
-@pytest.mark.parametrize("schedule", ["offline", "official"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_seed_gives_the_same_audio_twice(tts: CosyVoice2, voice: Voice, schedule: str) -> None:
     first, again, other = (
         np.concatenate(
@@ -60,10 +62,10 @@ def test_a_seed_gives_the_same_audio_twice(tts: CosyVoice2, voice: Voice, schedu
     assert first.shape != other.shape or not np.array_equal(first, other)
 
 
-def test_both_schedules_speak_the_same_tokens(tts: CosyVoice2, voice: Voice) -> None:
+def test_all_schedules_speak_the_same_tokens(tts: CosyVoice2, voice: Voice) -> None:
     tokens = list(tts.speech_tokens(TEXT, voice, max_token_text_ratio=8))
     lengths = set()
-    for schedule in ("offline", "official"):
+    for schedule in SCHEDULES:
         stream = tts.stream(TEXT, voice, schedule=schedule, max_token_text_ratio=8, n_timesteps=STEPS)
         lengths.add(sum(map(len, stream)))
         assert stream.metrics.speech_tokens == len(tokens)
@@ -235,10 +237,20 @@ def test_speed_changes_the_duration(tts: CosyVoice2, voice: Voice) -> None:
     assert len(fast) == int(len(plain) / 480 / 1.25) * 480
 
 
+def test_a_decoder_of_ones_own(tts: CosyVoice2, voice: Voice) -> None:
+    assert tts.flow is not None
+    assert tts.hift is not None
+    decoder = IncrementalDecoder(tts.flow, tts.hift, n_timesteps=STEPS, hop=50)
+    stream = tts.stream(TEXT, voice, schedule=decoder, min_token_text_ratio=15)
+    sizes = [len(chunk) for chunk in stream]
+    assert sizes[1] == 50 * 960
+    assert sum(sizes) == 960 * stream.metrics.speech_tokens
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"schedule": "offical"}, "must be one of offline, official"),
+        ({"schedule": "offical"}, "must be one of offline, official, incremental"),
         ({"schedule": "official", "speed": 1.5}, "only the schedule 'offline'"),
         ({"schedule": "offline", "speed": 0}, "speed"),
         ({"n_timesteps": 0}, "n_timesteps"),

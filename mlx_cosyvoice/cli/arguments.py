@@ -51,10 +51,10 @@ def add_synthesis(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("synthesis")
     group.add_argument(
         "--schedule",
-        choices=("offline", "official"),
+        choices=("offline", "official", "incremental"),
         help="offline: all of a sentence group at once, the best audio; official: chunks while the speech is still "
-        "being made, the first after about a second of it (default: offline for a file, official where audio is heard "
-        "at once)",
+        "being made, the first after about a second of it; incremental: the same at a cost that does not grow with the "
+        "speech, for more memory (default: offline for a file, official where audio is heard at once)",
     )
     group.add_argument("--speed", type=float, default=1.0, metavar="X", help="2 is twice as fast; offline only")
     group.add_argument(

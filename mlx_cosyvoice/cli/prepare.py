@@ -22,7 +22,7 @@ class Prepared:
     Attributes:
         model: loaded.
         voice: whose voice.
-        schedule: "offline" or "official".
+        schedule: "offline", "official" or "incremental".
         facts: for --json.
     """
 

@@ -1,0 +1,40 @@
+"""The decoder of each schedule: how speech tokens become audio."""
+
+from __future__ import annotations
+
+from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.streaming import Decoder, IncrementalDecoder, OfficialDecoder, OfflineDecoder
+from mlx_cosyvoice.vocoder import HiFTGenerator
+
+#: "offline": each segment of the text in one go, with attention over all of it. "official": upstream's streaming, in
+#: chunks of 1, 2 and then 4 seconds, each of which costs more than the one before. "incremental": chunks of 1 second
+#: that compute nothing twice, for a state of 150 MB a second of prompt and speech (float32, full size).
+SCHEDULES = ("offline", "official", "incremental")
+
+
+class Decoders:
+    """Makes the decoders of one model. Those that remember voices are kept."""
+
+    def __init__(self, flow: CausalMaskedDiffWithXvec, hift: HiFTGenerator) -> None:
+        self.flow, self.hift = flow, hift
+        self._incremental: dict[int, IncrementalDecoder] = {}
+
+    def get(self, schedule: str | Decoder, *, speed: float, n_timesteps: int) -> Decoder:
+        """The decoder of a schedule; one that is given itself is passed through.
+
+        Raises:
+            ValueError: an unknown schedule, or one that cannot do what is asked for.
+        """
+        if schedule == "offline":
+            return OfflineDecoder(self.flow, self.hift, n_timesteps=n_timesteps, speed=speed)
+        if speed != 1:
+            raise ValueError(f"speed is {speed}, but only the schedule 'offline' can change it, not {schedule!r}")
+        if schedule == "official":
+            return OfficialDecoder(self.flow, self.hift, n_timesteps=n_timesteps)
+        if schedule == "incremental":
+            if n_timesteps not in self._incremental:
+                self._incremental = {n_timesteps: IncrementalDecoder(self.flow, self.hift, n_timesteps=n_timesteps)}
+            return self._incremental[n_timesteps]
+        if isinstance(schedule, str):
+            raise ValueError(f"schedule is {schedule!r}, must be one of {', '.join(SCHEDULES)}")
+        return schedule
