@@ -12,7 +12,7 @@ PIP_NOISE := $(PIP_NOISE)|^ +(Using cached|Preparing|Installing build|Checking i
 PIP_NOISE := $(PIP_NOISE)|^ +(Created wheel|Stored in|Attempting|Found existing|Uninstalling|Successfully|Downloading .* kB)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo convert parity test test-slow lint format clean distclean rebuild
+.PHONY: help setup demo convert parity bench test test-slow lint format clean distclean rebuild
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,12 @@ convert: $(STAMP) ## convert [CHECKPOINT=folder, hub id or synthetic] [OUT=folde
 parity: $(STAMP) ## compare a model with its checkpoint (default: the demo's) [CHECKPOINT=folder] [MODEL=folder]
 	@$(RUN) -m parity run --checkpoint "$(or $(CHECKPOINT),build/demo/checkpoint)" \
 		--model "$(or $(MODEL),build/demo/model)" $(ARGS)
+
+# Makes the synthetic checkpoint and its conversion in build/ (6 GB) unless others are named.
+bench: $(STAMP) ## time MLX beside PyTorch at full size [CHECKPOINT=folder MODEL=folder]
+	@mkdir -p build/bench
+	@$(RUN) -m parity bench --size full $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)" --model "$(MODEL)") \
+		--json build/bench/bench.json --markdown build/bench/bench.md --plot build/bench $(ARGS)
 
 test: $(STAMP) ## run the tests (a few minutes)
 	@$(RUN) -m pytest $(ARGS)

@@ -57,6 +57,8 @@ def fake_python(folder: Path, body: str) -> Path:
     ("arguments", "expected"),
     [
         (["test"], ".venv/bin/python -m pytest"),
+        (["bench"], ".venv/bin/python -m parity bench --size full --json build/bench/bench.json"),
+        (["bench", "CHECKPOINT=a", "MODEL=b c"], '--size full --checkpoint "a" --model "b c" --json'),
         (["test-slow"], ".venv/bin/python -m pytest -m slow"),
         (["test", "ARGS=-k blas"], ".venv/bin/python -m pytest -k blas"),
         (["lint"], ".venv/bin/python -m mypy mlx_cosyvoice reference converters parity tests"),
