@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import mlx.core as mx
@@ -11,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlx_cosyvoice.flow.incremental import FlowState, IncrementalFlow
+from mlx_cosyvoice.mixed import keep_float32
 from mlx_cosyvoice.streaming import FlowPrompt, HopSchedule
 from tests.support import flow as support
 from tests.support.golden import assert_close, golden
@@ -161,6 +163,24 @@ def test_half_precision_weights_run(dtype: mx.Dtype) -> None:
     assert {array.dtype for array in state.arrays()} == {dtype}
     exact, _ = incremental(n_timesteps=2).step(incremental(n_timesteps=2).start(prompt()), speech(40))
     assert 0 < np.abs(np.array(mel) - np.array(exact)).max() < 0.5
+
+
+def test_layers_kept_in_float32_change_the_dtype_of_nothing_else() -> None:
+    flow = copy.deepcopy(whole("tiny", mx.float16))
+    estimator, encoder = "decoder.estimator", "encoder"
+    kept = [f"{estimator}.mid_blocks.0.0", f"{estimator}.down_blocks.0.2", f"{encoder}.encoders.0.self_attn"]
+    keep_float32(flow, [*kept, f"{estimator}.up_blocks.0.1.0.attn1", f"{encoder}.up_layer.conv"], mx.float16)
+    modules = dict(flow.named_modules())
+    for path in kept:
+        modules[path].set_dtype(mx.float32)
+    mixed = IncrementalFlow(flow, n_timesteps=2)
+    mel, state = mixed.step(mixed.start(prompt()), speech(44), final=None)
+    expected = whole_mel(flow, prompt(), speech(44)[:41], n_timesteps=2, streaming=True, finalize=False)
+    # float16 alone is 0.0038 away from float32 in the root mean square
+    assert np.sqrt(np.square(np.array(mel) - expected).mean()) < 0.008
+    for past in state.solver:  # float32 is within the kept block only, before its second convolution
+        assert [array.dtype for array in past.tails].count(mx.float32) == 1
+    assert {array.dtype for array in state.encoder.tails} == {mx.float16}
 
 
 def started() -> FlowState:

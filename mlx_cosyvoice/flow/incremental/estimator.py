@@ -92,13 +92,14 @@ def _block(module: CausalBlock1D, x: mx.array, memory: Memory) -> mx.array:
 
 def _resnet(module: CausalResnetBlock1D, x: mx.array, shift: mx.array, memory: Memory) -> mx.array:
     h = _block(module.block1, x, memory) + shift
-    return _block(module.block2, h, memory) + module.res_conv(x)
+    return (_block(module.block2, h, memory) + module.res_conv(x)).astype(x.dtype)
 
 
 def _attend(layer: Attention, x: mx.array, memory: Memory) -> mx.array:
+    dtype = x.dtype
     q, k, v = (folded_heads(project(x), layer.heads) for project in (layer.to_q, layer.to_k, layer.to_v))
     seen = memory.attended(k, v)
     x = unfolded_heads(attention(q, seen.read(), scale=layer.scale), layer.heads)
     for module in layer.to_out:
         x = module(x)
-    return x
+    return x.astype(dtype)  # a layer may be kept in float32 within a model of half precision

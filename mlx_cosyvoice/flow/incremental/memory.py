@@ -50,12 +50,13 @@ class Memory:
 
     def convolve(self, layer: Conv1d, x: mx.array) -> mx.array:
         """A causal convolution over the piece x [B, T, C]; the layer's own padding is not used."""
-        x = mx.concatenate([next(self._old_tails), x], axis=1)
+        dtype = x.dtype
+        x = mx.concatenate([next(self._old_tails).astype(dtype), x], axis=1)
         reach = layer.weight.shape[1] - 1
         # a copy, as a view would keep all of x alive
         self._tails.append(mx.contiguous(x[:, x.shape[1] - reach :]))
         y = conv1d(x, layer.weight)
-        return y + layer.bias if "bias" in layer else y
+        return (y + layer.bias if "bias" in layer else y).astype(dtype)
 
     def attended(self, keys: mx.array, values: mx.array) -> KeysValues:
         """Keys and values [N, T, D] of this piece -> those that it attends to: the past's, then its own."""
