@@ -12,6 +12,7 @@ These functions end the lazy graph of their input, so they cannot be part of a f
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -175,6 +176,11 @@ def snake(alpha: mx.array) -> Kernel:
     return kernel
 
 
+#: exp of less is taken to be exp of this, 1.8e-35. Smaller ones would be denormal, in themselves or once they are
+#: multiplied, and matrix products of denormal numbers take ten times as long.
+_SMALLEST = -80
+
+
 def exponentials(scores: mx.array) -> tuple[mx.array, mx.array]:
     """Replace every row (last axis) of `scores`, which nobody else may hold, by exp(score - the row's maximum).
 
@@ -190,6 +196,7 @@ def exponentials(scores: mx.array) -> tuple[mx.array, mx.array]:
         part = rows[start:end]
         part.max(axis=1, keepdims=True, out=top[start:end])
         part -= top[start:end]
+        np.clip(part, _SMALLEST, 0, out=part)
         np.exp(part, out=part)
         part.sum(axis=1, keepdims=True, out=total[start:end])
 
@@ -197,8 +204,8 @@ def exponentials(scores: mx.array) -> tuple[mx.array, mx.array]:
     return tops, sums
 
 
-class _Bias:
-    """The last boolean mask as what is added to scores: 0 where it is True, else -inf. Layers share their mask."""
+class _Bias(threading.local):
+    """A thread's last boolean mask as what is added to scores: 0 where it is True, else -inf. Layers share a mask."""
 
     def __init__(self) -> None:
         self.mask: mx.array | None = None
