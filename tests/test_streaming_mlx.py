@@ -30,7 +30,7 @@ from reference.streaming import stream as reference_stream
 from tests.support import flow as flow_support
 from tests.support import hift as hift_support
 from tests.support import stream as support
-from tests.support.golden import assert_close, golden, recipe_state_dict
+from tests.support.golden import assert_close, recipe_state_dict
 
 SIZES = pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=pytest.mark.slow)])
 KEPT = 3840
@@ -76,10 +76,7 @@ def golden_run(name: str, size: str) -> list[np.ndarray]:
 @SIZES
 @pytest.mark.parametrize("name", support.RUNS)
 def test_official_numbers(size, name):
-    file, pieces = golden(f"stream.{size}"), golden_run(name, size)
-    assert [len(piece) for piece in pieces] == file[f"{name}/chunk_samples"].tolist()
-    bound = max(3e-3, 3 * support.source_floor(name, size))
-    assert_close(np.concatenate(pieces)[None], file[f"{name}/wav"], bound, name)
+    support.assert_official(name, size, [piece[None] for piece in golden_run(name, size)])
 
 
 def test_pieces_are_those_of_the_schedule():

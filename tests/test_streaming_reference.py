@@ -8,7 +8,7 @@ import torch
 
 from reference.streaming import Cache, cross_fade, hops, stream, vocode
 from tests.support import stream as support
-from tests.support.golden import assert_close, golden
+from tests.support.golden import golden
 
 SIZES = pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=pytest.mark.slow)])
 
@@ -16,10 +16,7 @@ SIZES = pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=pyte
 @SIZES
 @pytest.mark.parametrize("name", support.RUNS)
 def test_official_numbers(size, name):
-    file, pieces = golden(f"stream.{size}"), support.reference_run(name, size)
-    assert [piece.shape[1] for piece in pieces] == file[f"{name}/chunk_samples"].tolist()
-    bound = max(3e-3, 3 * support.source_floor(name, size))
-    assert_close(np.concatenate(pieces, axis=1), file[f"{name}/wav"], bound, name)
+    support.assert_official(name, size, support.reference_run(name, size))
 
 
 def test_the_golden_run_is_worth_checking():

@@ -16,9 +16,9 @@ from torch import Tensor
 from reference import flow, hift, recipe
 from reference.flow import CausalMaskedDiffWithXvec
 from reference.hift import HiFTGenerator
-from reference.streaming import Prompt, offline, stream
+from reference.streaming import KEPT_FRAMES, Prompt, offline, stream
 from tests.support import flow as flow_support
-from tests.support.golden import as_torch, recipe_state_dict
+from tests.support.golden import as_torch, assert_close, golden, recipe_state_dict
 from tests.support.hift import CONFIGS, as_mapping
 
 TOKENS = 213
@@ -73,64 +73,94 @@ def reference_models(size: str) -> tuple[CausalMaskedDiffWithXvec, HiFTGenerator
     return speaker, vocoder
 
 
+class Recorder:
+    """A flow that keeps what it returns."""
+
+    pre_lookahead_len, token_mel_ratio = 3, 2
+
+    def __init__(self, model: CausalMaskedDiffWithXvec) -> None:
+        self.model = model
+        self.mels: list[Tensor] = []
+
+    def inference(self, *given: Tensor, **how: Any) -> Tensor:
+        self.mels.append(self.model.inference(*given, **how))
+        return self.mels[-1]
+
+
 class ExactSource:
-    """A vocoder whose f0 and source are computed in float64; the rest of it is the float32 original."""
+    """Stands in for both networks: the mels are recorded ones, f0 and source are computed in float64 from mels in
+    float64, and what the vocoder makes of mel and source is the float32 original.
+    """
 
-    def __init__(self, model: HiFTGenerator) -> None:
-        self.model, self.exact = model, copy.deepcopy(model).double()
+    pre_lookahead_len, token_mel_ratio = 3, 2
 
-    def source(self, mel: Tensor, rand_ini: Tensor, sine_noise: Tensor) -> Tensor:
-        f0 = self.exact.f0_predictor(mel.double())
-        return self.exact.source(f0, rand_ini.double(), sine_noise.double()).float()
+    def __init__(self, size: str, mels: list[Tensor]) -> None:
+        flow_model, self.vocoder = reference_models(size)
+        self.flow, self.exact = copy.deepcopy(flow_model).double(), copy.deepcopy(self.vocoder).double()
+        self.mels = iter(mels)
+        self.mel = self.kept = torch.zeros(1, 80, 0, dtype=torch.float64)
 
-    def inference(
-        self, mel: Tensor, *, rand_ini: Tensor, sine_noise: Tensor, cache_source: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        source = self.source(mel, rand_ini, sine_noise)
+    def inference(self, given: Tensor, *rest: Tensor, cache_source: Tensor | None = None, **how: Any) -> Any:
+        if rest:
+            prompt_token, *floats = rest
+            self.mel = self.flow.inference(given, prompt_token, *(tensor.double() for tensor in floats), **how)
+            return next(self.mels)
+        source = self.source(given.shape[2], **how)
         if cache_source is not None:
             source = torch.cat([cache_source, source[:, :, cache_source.shape[2] :]], dim=2)
-        return self.model.decode(mel, source), source
+        return self.vocoder.decode(given, source), source
+
+    def source(self, frames: int, rand_ini: Tensor, sine_noise: Tensor) -> Tensor:
+        """Of the last `frames` frames: those kept of the run before, and the new ones."""
+        if not self.kept.shape[2] and self.mel.shape[2] != frames:  # at another speed
+            mel = F.interpolate(self.mel, size=frames, mode="linear")
+        else:
+            mel = torch.cat([self.kept, self.mel[:, :, -(frames - self.kept.shape[2]) :]], dim=2)
+        self.kept = mel[:, :, -KEPT_FRAMES:]
+        f0 = self.exact.f0_predictor(mel)
+        return self.exact.source(f0, rand_ini.double(), sine_noise.double()).float()
 
 
-@cache
-def reference_run(name: str, size: str) -> list[np.ndarray]:
-    """The pieces [1, samples] of a golden run, made by the reference."""
-    given = *reference_models(size), torch.tensor([tokens()]), torch_prompt(), torch_draws()
+def _run(name: str, flow_model: Any, vocoder: Any) -> list[np.ndarray]:
+    given = flow_model, vocoder, torch.tensor([tokens()]), torch_prompt(), torch_draws()
     if name == "stream":
         return [piece.wav.numpy() for piece in stream(*given)]
     return [offline(*given, speed=RUNS[name]).numpy()]
 
 
 @cache
-def source_floor(name: str, size: str) -> float:
-    """What float32 costs in the source, seen in the waveform of a golden run: as `support.hift.source_floor`.
-
-    A stream is vocoded in short pieces, and the rounding of f0 and source is what counts. An utterance in one piece
-    of 8.5 s adds up in its phase what float32 costs the mel, too: there even exact arithmetic is 1.2e-2 away from the
-    official numbers of the tiny model. So the source is then computed in float64 from a mel in float64.
-    """
+def _reference(name: str, size: str) -> tuple[list[np.ndarray], list[Tensor]]:
     flow_model, vocoder = reference_models(size)
-    if name == "stream":
-        exact: Any = ExactSource(vocoder)
-        given = torch.tensor([tokens()]), torch_prompt(), torch_draws()
-        wav = np.concatenate([piece.wav.numpy() for piece in stream(flow_model, exact, *given)], axis=1)
-    else:
-        with torch.inference_mode():
-            mel, exact_mel = (offline_mel(model, name) for model in (flow_model, copy.deepcopy(flow_model).double()))
-            draw = torch_draws()(480 * mel.shape[2])
-            source = ExactSource(vocoder).source(exact_mel, *draw)
-            wav = vocoder.decode(mel, source).numpy()
-    return float(np.abs(wav - np.concatenate(reference_run(name, size), axis=1)).max())
+    recorder = Recorder(flow_model)
+    return _run(name, recorder, vocoder), recorder.mels
 
 
-def offline_mel(model: CausalMaskedDiffWithXvec, name: str) -> Tensor:
-    """[1, 80, T] of a golden run in one piece, in the model's dtype."""
-    given = torch_prompt(model.encoder_proj.weight.dtype)
-    mel = model.inference(
-        torch.tensor([tokens()]), given.token, given.feat, given.embedding, streaming=False, finalize=True
-    )
-    speed = RUNS[name]
-    return F.interpolate(mel, size=int(mel.shape[2] / speed), mode="linear") if speed != 1 else mel
+def reference_run(name: str, size: str) -> list[np.ndarray]:
+    """The pieces [1, samples] of a golden run, made by the reference."""
+    return _reference(name, size)[0]
+
+
+@cache
+def source_floor(name: str, size: str) -> float:
+    """What float32 costs in the source, seen in the waveform of a golden run.
+
+    As `support.hift.source_floor`: max abs difference between the float32 reference and the same decoder fed with a
+    source computed in float64. There the mel is given; here it is computed, and what float32 costs it counts as well.
+    Where that is left out the floor is too low to be one: the float32 reference itself is then 3.6 floors away from
+    the official numbers of the full model.
+    """
+    pieces, mels = _reference(name, size)
+    networks = ExactSource(size, mels)
+    exact = _run(name, networks, networks)
+    return float(np.abs(np.concatenate(pieces, axis=1) - np.concatenate(exact, axis=1)).max())
+
+
+def assert_official(name: str, size: str, pieces: list[np.ndarray]) -> None:
+    """Pieces [1, samples] of a golden run: the official lengths and waveform."""
+    file = golden(f"stream.{size}")
+    assert [piece.shape[1] for piece in pieces] == file[f"{name}/chunk_samples"].tolist()
+    bound = max(3e-3, 3 * source_floor(name, size))
+    assert_close(np.concatenate(pieces, axis=1), file[f"{name}/wav"], bound, name)
 
 
 def fake_prompt(tokens: int) -> Prompt:
