@@ -32,7 +32,8 @@ class IncrementalFlow:
         n_timesteps: Euler steps.
         state_dtype: of the kept keys and values: float32, float16 or bfloat16; None for that of the weights.
         left_context_chunks: how many chunks before its own a frame or token may attend to (the official
-            `num_decoding_left_chunks`), which bounds the state and the cost of a hop; None for all, which is exact.
+            `num_decoding_left_chunks`), which bounds the cost of a hop, and the state to that many and 8 more chunks;
+            None for all, which is exact.
         noise: [1, >= frames, 80] to start from; None for the official one.
 
     Raises:
