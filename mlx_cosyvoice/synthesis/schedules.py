@@ -8,7 +8,7 @@ from mlx_cosyvoice.vocoder import HiFTGenerator
 
 #: "offline": each segment of the text in one go, with attention over all of it. "official": upstream's streaming, in
 #: chunks of 1, 2 and then 4 seconds, each of which costs more than the one before. "incremental": chunks of 1 second
-#: that compute nothing twice, for a state of 150 MB a second of prompt and speech (float32, full size).
+#: that compute nothing twice, for a state of 230 MB a second of prompt and speech (full size, float32).
 SCHEDULES = ("offline", "official", "incremental")
 
 
