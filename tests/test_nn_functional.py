@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_cosyvoice.nn import functional, host
+from mlx_cosyvoice.nn import Linear, functional, host
 
 EXTREMES = [0.0, -0.0, 1e-30, -1e-30, 1e-6, -1e-6, 5.69, -5.69, 5.71, -5.71, 19.9, 20.1, 30, -30, 88, -88, 100, -100]
 
@@ -224,3 +224,23 @@ def test_on_metal_the_functions_are_those_of_mlx(monkeypatch: pytest.MonkeyPatch
         assert np.allclose(np.array(function(x)), formula(np.array(x, dtype=np.float64)), atol=2e-6), name
     assert functional.attention(x, x, x, scale=0.3).shape == x.shape
     assert functional.snake(x[0], mx.ones((8,))).shape == x[0].shape
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("rows", [(), (1,), (1, 1), (3,), (2, 5)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_is_that_of_mlx_for_one_row_and_for_many(rows: tuple[int, ...], bias: bool, dtype: mx.Dtype) -> None:
+    plain = nn.Linear(256, 512, bias=bias)
+    plain.set_dtype(dtype)
+    layer = Linear(256, 512, bias=bias)
+    layer.update(plain.parameters())
+    x = mx.random.normal((*rows, 256), key=mx.random.key(3)).astype(dtype)
+    got, expected = layer(x), plain(x)
+    assert got.dtype == dtype
+    assert got.shape == (*rows, 512)
+    assert distance(got, expected.astype(mx.float32)) <= 20 * TOLERANCE[dtype]
+
+
+def test_linear_of_a_sliced_row_and_weight() -> None:
+    weight, x = mx.random.normal((400, 400), key=mx.random.key(1)), mx.random.normal((4, 800), key=mx.random.key(2))
+    assert distance(functional.linear(x[2:3, ::4], weight[:, ::2]), x[2:3, ::4] @ weight[:, ::2].T) <= 1e-4

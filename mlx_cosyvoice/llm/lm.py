@@ -18,7 +18,7 @@ from mlx_cosyvoice.llm.cache import KVCache
 from mlx_cosyvoice.llm.qwen2 import Qwen2Encoder
 from mlx_cosyvoice.llm.sampling import SPECIAL_TOKENS
 from mlx_cosyvoice.mixed import outer_dtype
-from mlx_cosyvoice.nn import Module
+from mlx_cosyvoice.nn import Linear, Module
 
 #: (log-probabilities [V], tokens so far, whether the end of speech is forbidden) -> token id.
 Sampler = Callable[[mx.array, list[int], bool], int]
@@ -56,7 +56,7 @@ class Qwen2LM(Module):
         vocabulary = config.speech_token_size + SPECIAL_TOKENS
         self.llm_embedding = nn.Embedding(2, config.llm_input_size)
         self.llm = Qwen2Encoder(config.qwen)
-        self.llm_decoder = nn.Linear(config.llm_output_size, vocabulary)
+        self.llm_decoder = Linear(config.llm_output_size, vocabulary)
         self.speech_embedding = nn.Embedding(vocabulary, config.llm_input_size)
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlx_cosyvoice.config import Qwen2Config
 from mlx_cosyvoice.llm.cache import KVCache, LayerCache
-from mlx_cosyvoice.nn import Module, SiLU, functional
+from mlx_cosyvoice.nn import Linear, Module, SiLU, functional
 
 
 class RotaryEmbedding(Module):
@@ -42,10 +42,10 @@ class Attention(Module):
         super().__init__()
         hidden, self.heads = config.hidden_size, config.num_attention_heads
         self.kv_heads, self.head_dim = config.num_key_value_heads, hidden // self.heads
-        self.q_proj = nn.Linear(hidden, self.heads * self.head_dim)
-        self.k_proj = nn.Linear(hidden, self.kv_heads * self.head_dim)
-        self.v_proj = nn.Linear(hidden, self.kv_heads * self.head_dim)
-        self.o_proj = nn.Linear(self.heads * self.head_dim, hidden, bias=False)
+        self.q_proj = Linear(hidden, self.heads * self.head_dim)
+        self.k_proj = Linear(hidden, self.kv_heads * self.head_dim)
+        self.v_proj = Linear(hidden, self.kv_heads * self.head_dim)
+        self.o_proj = Linear(self.heads * self.head_dim, hidden, bias=False)
 
     def _split(self, x: mx.array, heads: int) -> mx.array:
         return x.reshape(*x.shape[:2], heads, self.head_dim).transpose(0, 2, 1, 3)
@@ -70,9 +70,9 @@ class MLP(Module):
     def __init__(self, config: Qwen2Config) -> None:
         super().__init__()
         hidden, inner = config.hidden_size, config.intermediate_size
-        self.gate_proj = nn.Linear(hidden, inner, bias=False)
-        self.up_proj = nn.Linear(hidden, inner, bias=False)
-        self.down_proj = nn.Linear(inner, hidden, bias=False)
+        self.gate_proj = Linear(hidden, inner, bias=False)
+        self.up_proj = Linear(hidden, inner, bias=False)
+        self.down_proj = Linear(inner, hidden, bias=False)
         self.act_fn = SiLU()
 
     def __call__(self, x: mx.array) -> mx.array:

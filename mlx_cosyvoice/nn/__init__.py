@@ -14,6 +14,7 @@ from mlx_cosyvoice.nn.layers import (
     SiLU,
     Tanh,
 )
+from mlx_cosyvoice.nn.linear import Linear
 from mlx_cosyvoice.nn.official import Module, load_official
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Conv2d",
     "ConvTranspose1d",
     "Identity",
+    "Linear",
     "Mish",
     "Module",
     "ReLU",

@@ -85,6 +85,14 @@ def snake(x: mx.array, alpha: mx.array) -> mx.array:
     return x + (wave * wave * (1 / (alpha + 1e-9))).astype(x.dtype)
 
 
+def linear(x: mx.array, weight: mx.array, bias: mx.array | None = None) -> mx.array:
+    """x [..., in] times weight [out, in] transposed, plus bias [out]."""
+    if on_cpu() and x.size == x.shape[-1] and weight.size >= host.TILE and x.dtype == weight.dtype == mx.float32:
+        product = host.matrix_vector(weight, x)
+        return product if bias is None else product + bias
+    return x @ weight.T if bias is None else mx.addmm(bias, x, weight.T)
+
+
 def attention(
     q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.array | Literal["causal"] | None = None
 ) -> mx.array:

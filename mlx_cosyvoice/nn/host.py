@@ -176,6 +176,18 @@ def snake(alpha: mx.array) -> Kernel:
     return kernel
 
 
+def matrix_vector(weight: mx.array, x: mx.array) -> mx.array:
+    """weight [out, in] times the single row of x [..., in], float32: [..., out].
+
+    MLX hands such a product to the BLAS as one of two matrices, which copies the weight before it reads it.
+    """
+    target = mx.zeros((*x.shape[:-1], weight.shape[0]))
+    weight, x = mx.contiguous(weight), mx.contiguous(x)
+    mx.eval(weight, x, target)
+    np.dot(view(weight), view(x).reshape(-1), out=view(target).reshape(-1))
+    return target
+
+
 #: exp of less is taken to be exp of this, 1.8e-35. Smaller ones would be denormal, in themselves or once they are
 #: multiplied, and matrix products of denormal numbers take ten times as long.
 _SMALLEST = -80
