@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
@@ -145,6 +146,27 @@ def test_bistream_tokens_are_the_golden_ones(speech: int, tts: CosyVoice2, tiny_
         )
         tokens = golden_tts.speech_tokens(pieces, voice, instruction="spell the ids", sampler=given_llm.pick)
     assert list(tokens) == golden("llm.bistream")[f"bistream/prompt_speech={speech}"].tolist()
+
+
+def test_misplaced_special_tokens_are_drawn_again(tts: CosyVoice2, voice: Voice) -> None:
+    """Upstream fails on them: the id without a use, and "more text" after the text has ended."""
+    assert tts.llm is not None
+    eos, unused, fill = tts.llm.eos_token, tts.llm.eos_token + 1, tts.llm.fill_token
+
+    def draw(log_probs: mx.array, decoded: list[int], ignore_eos: bool) -> int:
+        wanted = [unused, fill if not ignore_eos else unused, eos if len(decoded) > 40 and not ignore_eos else 7]
+        return next(token for token in wanted if log_probs[token].item() > -np.inf)
+
+    tokens = list(tts.speech_tokens(iter([TEXT, TEXT]), voice, sampler=draw))
+    assert len(tokens) >= 30
+    assert set(tokens) == {7}
+
+
+def test_a_bistream_that_does_not_end_is_cut(tts: CosyVoice2, voice: Voice) -> None:
+    assert tts.text_tokenizer is not None
+    ids = len(tts.text_tokenizer.encode(TEXT))
+    tokens = list(tts.speech_tokens(iter([TEXT]), voice, sampler=lambda *_: 7, max_token_text_ratio=6))
+    assert len(tokens) == 6 * ids
 
 
 def test_a_long_text_is_spoken_in_segments(tts: CosyVoice2, voice: Voice) -> None:
