@@ -8,23 +8,51 @@ from typing import Any
 from mlx_cosyvoice.config import CosyVoice2Config
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.llm import Qwen2LM
+from mlx_cosyvoice.nn.functional import on_cpu
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.text import TextTokenizer
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voices import read_spk2info_safetensors
-from mlx_cosyvoice.weights import load_component, read_config
+from mlx_cosyvoice.weights import DTYPES, load_component, read_config
+
+AUTO = "auto"
 
 
-def load_components(folder: Path) -> tuple[CosyVoice2Config, dict[str, Any], dict[str, str]]:
+def computing_dtype(dtype: str | None = AUTO) -> str | None:
+    """The dtype that networks are to compute in, None meaning that which the folder holds.
+
+    "auto" is float32 on the CPU, which has no arithmetic of its own for 16-bit or packed numbers: MLX takes several
+    times as long there for the same matrix product. On every other device it is what the folder holds.
+
+    Raises:
+        ValueError: `dtype` is not known.
+    """
+    if dtype == AUTO:
+        return "float32" if on_cpu() else None
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"dtype must be {AUTO}, one of {', '.join(DTYPES)}, or None (as stored), not {dtype!r}")
+    return dtype
+
+
+def load_components(
+    folder: Path, dtype: str | None = AUTO
+) -> tuple[CosyVoice2Config, dict[str, Any], dict[str, str], dict[str, str]]:
     """Everything that a model folder holds.
 
+    Args:
+        folder: of the model.
+        dtype: as for `computing_dtype`. Weights are cast and unpacked one by one, when they are first used.
+
     Returns:
-        The config; name -> network, and "text_tokenizer" and "speakers" where the folder has them; name -> dtype.
+        The config; name -> network, and "text_tokenizer" and "speakers" where the folder has them; name -> dtype that
+        it computes in; name -> dtype that the folder holds.
 
     Raises:
         ModelFolderError: the folder is not a complete converted model; the file or key is named.
+        ValueError: `dtype` is not known.
     """
+    computing = computing_dtype(dtype)
     config, meta = read_config(folder)
     builders: dict[str, Any] = {
         "llm": lambda: Qwen2LM(config.llm),
@@ -33,9 +61,10 @@ def load_components(folder: Path) -> tuple[CosyVoice2Config, dict[str, Any], dic
         "campplus": lambda: CAMPPlus(config.campplus),
         "speech_tokenizer": lambda: S3TokenizerV2(config.speech_tokenizer),
     }
-    components = {name: load_component(builders[name](), folder, name) for name in meta["components"]}
+    components = {name: load_component(builders[name](), folder, name, dtype=computing) for name in meta["components"]}
     if (folder / "tokenizer.json").exists():
         components["text_tokenizer"] = TextTokenizer.from_file(folder / "tokenizer.json")
     if (folder / "spk2info.safetensors").exists():
         components["speakers"] = read_spk2info_safetensors(folder / "spk2info.safetensors")
-    return config, components, dict(meta["dtypes"])
+    stored: dict[str, str] = dict(meta["dtypes"])
+    return config, components, {name: computing or stored[name] for name in stored}, stored

@@ -17,7 +17,7 @@ from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.llm import Qwen2LM
 from mlx_cosyvoice.llm.lm import Sampler
-from mlx_cosyvoice.loading import load_components
+from mlx_cosyvoice.loading import computing_dtype, load_components
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.streaming import Decoder, FlowPrompt
@@ -37,7 +37,8 @@ class CosyVoice2:
 
     Attributes:
         config: sizes and constants.
-        dtypes: component -> dtype of its weights.
+        dtypes: component -> dtype that it computes in.
+        stored_dtypes: component -> dtype that the model folder holds it in.
         sample_rate: of the audio it makes, in Hz.
         speakers: name -> voice of the speakers that came with the model (`spk2info.pt`), often none.
     """
@@ -48,9 +49,16 @@ class CosyVoice2:
     campplus: CAMPPlus | None
     speech_tokenizer: S3TokenizerV2 | None
 
-    def __init__(self, config: CosyVoice2Config, components: dict[str, Any], dtypes: dict[str, str]) -> None:
+    def __init__(
+        self,
+        config: CosyVoice2Config,
+        components: dict[str, Any],
+        dtypes: dict[str, str],
+        stored_dtypes: dict[str, str] | None = None,
+    ) -> None:
         self.config = config
         self.dtypes = dtypes
+        self.stored_dtypes = dict(dtypes if stored_dtypes is None else stored_dtypes)
         self.sample_rate = config.sample_rate
         self.text_tokenizer: TextTokenizer | None = components.get("text_tokenizer")
         self.llm = components.get("llm")
@@ -61,14 +69,22 @@ class CosyVoice2:
         self.speakers: dict[str, Voice] = components.get("speakers", {})
 
     @classmethod
-    def load(cls, path_or_repo: str | Path) -> CosyVoice2:
+    def load(cls, path_or_repo: str | Path, *, dtype: str | None = "auto") -> CosyVoice2:
         """Load a model folder written by `python -m converters`, or one on the Hugging Face hub.
+
+        Args:
+            path_or_repo: the folder, or the repository's name.
+            dtype: what to compute in, for every component: "float32", "float16" or "bfloat16"; None for what the
+                folder holds, packed weights staying packed; "auto" for float32 on the CPU, where that is several times
+                faster (and 16-bit weights take twice the memory of their file), and for None on other devices.
 
         Raises:
             ModelNotFoundError: neither a folder nor a reachable repository.
             ModelFolderError: a folder that is not a complete converted model; the file or key is named.
+            ValueError: `dtype` is not known.
         """
-        return cls(*load_components(find_model(path_or_repo)))
+        computing_dtype(dtype)  # a wrong one is told before anything is downloaded
+        return cls(*load_components(find_model(path_or_repo), dtype))
 
     def clone(self, recording: str | Path, transcript: str = "") -> Voice:
         """Take a voice from a recording of at most 30 s.

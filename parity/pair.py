@@ -112,11 +112,11 @@ class Pair:
 
 
 def load_pair(checkpoint: str | Path, model: str | Path) -> Pair:
-    """Load the official checkpoint folder and the MLX model folder converted from it."""
+    """Load the official checkpoint folder and the MLX model folder converted from it, in the dtypes that it holds."""
     folder = find_model(model)
     original = Reference(Path(checkpoint))
     _, meta = read_config(folder)
     if meta["quantization"] is None:
-        return Pair(original, CosyVoice2.load(folder), original)
+        return Pair(original, CosyVoice2.load(folder, dtype=None), original)
     packed = Reference(Path(checkpoint), lambda component: unpacked_weights(folder, component))
-    return Pair(packed, CosyVoice2.load(folder), original)
+    return Pair(packed, CosyVoice2.load(folder, dtype=None), original)

@@ -11,8 +11,12 @@ import pytest
 
 import mlx_cosyvoice
 from mlx_cosyvoice.cli import main
+from mlx_cosyvoice.nn.functional import on_cpu
 from mlx_cosyvoice.weights import CONFIG, INDEX, MODEL_TYPE, ModelFolderError
 from tests.support.process import run_python
+
+#: What a component that is stored in bfloat16 is computed in.
+ON_THIS_DEVICE = "float32" if on_cpu() else "bfloat16"
 
 
 @pytest.fixture
@@ -91,8 +95,20 @@ def test_info_of_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "path": str(model),
         "format_version": 1,
         "components": {
-            "llm": {"dtype": "bfloat16", "quantization": None, "parameters": 17, "bytes": 34},
-            "hift": {"dtype": "float32", "quantization": None, "parameters": 7, "bytes": 28},
+            "llm": {
+                "dtype": "bfloat16",
+                "computed_in": ON_THIS_DEVICE,
+                "quantization": None,
+                "parameters": 17,
+                "bytes": 34,
+            },
+            "hift": {
+                "dtype": "float32",
+                "computed_in": "float32",
+                "quantization": None,
+                "parameters": 7,
+                "bytes": 28,
+            },
         },
         "bytes": 62,
         "sample_rate": 24000,
@@ -101,8 +117,8 @@ def test_info_of_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> Non
     }
     assert main(["info", "--model", str(model)]) == 0
     text = capsys.readouterr().out
-    assert "bfloat16" in text
-    assert "hift" in text
+    assert ("bfloat16; computed in float32" in text) == on_cpu()
+    assert "hift  float32  " in text  # it goes without saying what that is computed in
 
 
 def test_info_of_packed_and_excepted_layers(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,6 +138,7 @@ def test_info_of_packed_and_excepted_layers(model: Path, capsys: pytest.CaptureF
     facts = json.loads(capsys.readouterr().out)["model"]
     assert facts["components"]["llm"] == {
         "dtype": "bfloat16",
+        "computed_in": ON_THIS_DEVICE,
         "quantization": {
             "layers": 2,
             "kinds": [{"bits": 4, "group_size": 64}, {"bits": 8, "group_size": 32}],
@@ -132,7 +149,8 @@ def test_info_of_packed_and_excepted_layers(model: Path, capsys: pytest.CaptureF
     assert facts["float32_exceptions"] == ["hift.b"]
     assert main(["info", "--model", str(model)]) == 0
     text = capsys.readouterr().out
-    assert "bfloat16, 2 layers of 4 bits in groups of 64, 8 bits in groups of 32" in text
+    assert "bfloat16, 2 layers of 4 bits in groups of 64, 8 bits in groups of 32; " in text
+    assert f"computed in {ON_THIS_DEVICE}" in text
     assert "in float32     1 modules of the components above" in text
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import pytest
 import soundfile
+from mlx.utils import tree_flatten
 
 from converters.convert import convert
 from mlx_cosyvoice import CosyVoice2, Voice
 from mlx_cosyvoice.audio import AudioError
 from mlx_cosyvoice.hub import ModelNotFoundError
+from mlx_cosyvoice.quantize import quantized_modules
+from mlx_cosyvoice.weights import DTYPES, load_weights
 
 SAMPLE = Path(__file__).parent.parent / "parity" / "data" / "sample.wav"
 
@@ -72,14 +77,88 @@ def test_a_model_without_a_component_says_which(tiny_checkpoint: Path, tmp_path:
         partial.synthesize("Hello.", voice)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_speaks(tiny_checkpoint: Path, tmp_path: Path, voice: Voice, dtype: str) -> None:
-    convert(tiny_checkpoint, tmp_path / "model", dtype=dtype)
-    tts = CosyVoice2.load(tmp_path / "model")
-    assert tts.dtypes["llm"] == tts.dtypes["flow"] == dtype
+def float_dtypes(tts: CosyVoice2) -> set[mx.Dtype]:
+    """Of the weights of language model and flow, but for the noise that is float32 in every model."""
+    parts: list[Any] = [tts.llm, tts.flow]
+    parameters: list[Any] = [item for part in parts for item in tree_flatten(part.parameters())]
+    return {value.dtype for name, value in parameters if name != "decoder.rand_noise"}
+
+
+@pytest.fixture(scope="module", params=["bfloat16", "float16"])
+def half_model(request: pytest.FixtureRequest, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return convert(tiny_checkpoint, tmp_path_factory.mktemp("half") / request.param, dtype=request.param).out
+
+
+def test_half_precision_speaks(half_model: Path, voice: Voice) -> None:
+    tts = CosyVoice2.load(half_model, dtype=None)
+    assert tts.dtypes == tts.stored_dtypes
+    assert tts.dtypes["llm"] == tts.dtypes["flow"] == half_model.name
+    assert float_dtypes(tts) == {DTYPES[half_model.name]}
     samples = tts.synthesize("Hello.", voice, max_token_text_ratio=4)
     assert np.isfinite(samples).all()
     assert np.abs(samples).max() > 0.001
+
+
+def test_on_the_cpu_half_precision_is_computed_in_float32(
+    half_model: Path, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlx_cosyvoice.loading.on_cpu", lambda: True)
+    tts, explicit = CosyVoice2.load(half_model), CosyVoice2.load(half_model, dtype="float32")
+    for loaded in (tts, explicit):
+        assert set(loaded.dtypes.values()) == {"float32"}
+        assert loaded.stored_dtypes["llm"] == half_model.name
+        assert float_dtypes(loaded) == {mx.float32}
+    stored = load_weights(half_model)["flow.encoder_proj.weight"]
+    assert tts.flow is not None
+    assert mx.array_equal(tts.flow.encoder_proj.weight, stored.astype(mx.float32))
+    first, second = (loaded.synthesize("Hello.", voice, max_token_text_ratio=4) for loaded in (tts, explicit))
+    assert np.array_equal(first, second)
+
+
+def test_elsewhere_half_precision_is_computed_in_as_it_is_stored(
+    half_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlx_cosyvoice.loading.on_cpu", lambda: False)
+    tts = CosyVoice2.load(half_model)
+    assert tts.dtypes == tts.stored_dtypes
+    assert float_dtypes(tts) == {DTYPES[half_model.name]}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_float32_model_in_another_dtype(tiny_model: Path, dtype: str) -> None:
+    tts = CosyVoice2.load(tiny_model, dtype=dtype)
+    assert set(tts.dtypes.values()) == {dtype}
+    assert set(tts.stored_dtypes.values()) == {"float32"}
+    assert float_dtypes(tts) == {DTYPES[dtype]}
+
+
+@pytest.mark.parametrize("cpu", [True, False])
+def test_packed_weights_are_unpacked_on_the_cpu_only(
+    cpu: bool, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = convert(tiny_checkpoint, tmp_path / "packed", dtype="bfloat16", quantize=4).out
+    monkeypatch.setattr("mlx_cosyvoice.loading.on_cpu", lambda: cpu)
+    tts, packed = CosyVoice2.load(folder), CosyVoice2.load(folder, dtype=None)
+    assert tts.llm is not None
+    assert packed.llm is not None
+    layers = quantized_modules(packed.llm)
+    assert layers
+    if not cpu:
+        assert quantized_modules(tts.llm).keys() == layers.keys()
+        return
+    assert not quantized_modules(tts.llm)
+    assert float_dtypes(tts) == {mx.float32}
+    modules = dict(tts.llm.named_modules())
+    stored = load_weights(folder)
+    for path, layer in layers.items():
+        scales, biases = (stored[f"llm.{path}.{part}"].astype(mx.float32) for part in ("scales", "biases"))
+        full = mx.dequantize(layer.weight, scales, biases, group_size=layer.group_size, bits=layer.bits)
+        assert mx.array_equal(modules[path]["weight"], full), path
+
+
+def test_an_unknown_dtype_is_refused_before_the_folder_is_looked_for() -> None:
+    with pytest.raises(ValueError, match=r"dtype must be auto, one of float32.* or None \(as stored\), not 'int8'"):
+        CosyVoice2.load("nothing/at/all", dtype="int8")
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def _system() -> dict[str, Any]:
 
 def _model(folder: Path) -> dict[str, Any]:
     """What the folder holds; the weights are not read, only the headers of their files."""
+    from mlx_cosyvoice.loading import computing_dtype
     from mlx_cosyvoice.voices import read_spk2info_safetensors
     from mlx_cosyvoice.weights import load_weights, read_config
 
@@ -71,6 +72,7 @@ def _model(folder: Path) -> dict[str, Any]:
         own = {key: weight for key, weight in weights.items() if key.startswith(f"{name}.")}
         components[name] = {
             "dtype": meta["dtypes"][name],
+            "computed_in": computing_dtype() or meta["dtypes"][name],
             "quantization": _quantization(own, meta["quantization"]),
             "parameters": _parameters(own, meta["quantization"]),
             "bytes": sum(weight.nbytes for weight in own.values()),
@@ -141,11 +143,13 @@ def _as_text(facts: dict[str, Any]) -> str:
 
 
 def _dtype(part: dict[str, Any]) -> str:
-    quantization = part["quantization"]
-    if quantization is None:
-        return str(part["dtype"])
-    kinds = ", ".join(f"{kind['bits']} bits in groups of {kind['group_size']}" for kind in quantization["kinds"])
-    return f"{part['dtype']}, {quantization['layers']} layers of {kinds}"
+    """What a component is stored in, and what it is computed in on this device unless that goes without saying."""
+    text, quantization = str(part["dtype"]), part["quantization"]
+    if quantization is not None:
+        kinds = ", ".join(f"{kind['bits']} bits in groups of {kind['group_size']}" for kind in quantization["kinds"])
+        text += f", {quantization['layers']} layers of {kinds}"
+    plain = quantization is None and part["computed_in"] == part["dtype"]
+    return text if plain else f"{text}; computed in {part['computed_in']}"
 
 
 def _size(count: int) -> str:

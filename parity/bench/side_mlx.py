@@ -59,10 +59,11 @@ class Side:
             self.components = {name: self._component(name) for name in names.split("+")}
 
     def _component(self, name: str) -> Any:
+        from mlx_cosyvoice.loading import computing_dtype
         from mlx_cosyvoice.weights import load_component, read_config
 
         config, _ = read_config(self.folder)
-        module = load_component(_builders()[name](config), self.folder, name)
+        module = load_component(_builders()[name](config), self.folder, name, dtype=computing_dtype())
         mx.eval(module.parameters())
         return module
 

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if tokens < 1 or prompt_tokens < 0:
         raise ValueError("--seconds must be more than 0, and --prompt-seconds 0 or more")
-    model = CosyVoice2.load(arguments.model)
+    model = CosyVoice2.load(arguments.model, dtype=None)
     if model.flow is None:
         raise ValueError(f"{arguments.model} has no flow: convert all components")
     voice = model.clone(arguments.audio or SAMPLE)
