@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import json
 import math
 import os
@@ -13,15 +16,19 @@ import pytest
 import torch
 
 from parity.__main__ import main
-from parity.bench import cases, charts, table
+from parity.bench import cases, charts, suite, table
 from parity.bench.flops import counted
 from parity.bench.measure import Result, alternate, difference, measure
 from parity.bench.processes import IDLE, THREAD_VARIABLES, Worker, WorkerError, environment
 from parity.bench.samples import ratio, summary
 from parity.bench.side_torch import drop_text_head
-from parity.bench.suite import NAMES, Options, chosen_cases, run_suite
+from parity.bench.streaming import streaming_ratios
+from parity.bench.suite import NAMES, Options, chosen_cases
 from reference.llm import build as build_llm
 from reference.sizes import FULL, TINY
+
+#: What the one run of the command measures.
+STAGES = ("llm_prefill", "llm_decode_lean", "hops", "voice_prefill", "conversion")
 
 LIMITS = {"matmul_flops": 1e9, "read_bytes": 1e9}
 
@@ -149,55 +156,81 @@ def test_outputs_are_compared(tmp_path: Path) -> None:
         difference(paths)
 
 
-def test_a_worker_holds_one_framework(tiny_checkpoint: Path, tiny_model: Path) -> None:
+def test_a_worker_holds_one_framework_and_says_when_it_dies(tiny_checkpoint: Path, tiny_model: Path) -> None:
     for side, folder, framework in (("mlx", tiny_model, "mlx.core"), ("pytorch", tiny_checkpoint, "torch")):
         with Worker(side, folder, TINY, 1) as worker:
             facts = worker.ask("facts")
             assert facts["modules"] == [framework]
             assert facts["threads"] == 1
             assert facts["blas"] not in ("", "unknown")
+            os.kill(worker.process_id, 9)
+            with pytest.raises(WorkerError, match=rf"{side} worker died at 'facts' \(killed by signal 9"):
+                worker.ask("facts")
 
 
-def test_a_worker_that_fails_says_where(tiny_model: Path, tmp_path: Path) -> None:
-    with (
-        pytest.raises(WorkerError, match=r"mlx worker failed at 'load': .*no such folder"),
-        Worker("mlx", tmp_path / "none", TINY, 1) as worker,
-    ):
-        worker.ask("load", component="flow")
-
-
-def test_a_worker_that_dies_says_so(tiny_model: Path) -> None:
-    with Worker("mlx", tiny_model, TINY, 1) as worker:
-        os.kill(worker.process_id, 9)
-        with pytest.raises(WorkerError, match=r"mlx worker died at 'facts' \(killed by signal 9"):
-            worker.ask("facts")
-
-
-def test_a_failure_in_one_side_ends_the_other(tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_side_that_fails_says_where_and_ends_the_other(tiny_model: Path, tmp_path: Path) -> None:
     opened: list[Worker] = []
 
     def open_worker(side: str) -> Worker:
         opened.append(Worker(side, tiny_model if side == "mlx" else tmp_path, TINY, 1))
         return opened[-1]
 
-    with pytest.raises(WorkerError, match="pytorch worker failed at 'load'"):
+    with pytest.raises(WorkerError, match=r"pytorch worker failed at 'load': .*llm\.pt"):
         measure(cases.llm_prefill(TINY), open_worker, 1, tmp_path)
     assert [worker.side for worker in opened] == ["mlx", "pytorch"]
     for worker in opened:
         assert not Path(f"/proc/{worker.process_id}").exists()
 
 
-@pytest.fixture(scope="module")
-def measured(tiny_checkpoint: Path, tiny_model: Path) -> dict[str, Any]:
-    stages = ("llm_prefill", "llm_decode_lean", "hops", "conversion")
-    options = Options(stages=stages, repeats=2, threads=1, lengths=(1,), limit_sizes=(128, 2**14))
-    return run_suite(tiny_checkpoint, tiny_model, options, size="tiny")
+@pytest.fixture(scope="session")
+def command(
+    tiny_checkpoint: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[int, Path, str, list[int]]:
+    """One run of the command for all tests: its status, the folder it wrote into, what it printed, its processes."""
+    folder, printed, opened = tmp_path_factory.mktemp("bench"), io.StringIO(), []
+
+    class Noted(Worker):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            opened.append(self.process_id)
+
+    words = ["--checkpoint", str(tiny_checkpoint), "--model", str(tiny_model), "--repeats", "2", "--threads", "1"]
+    words += ["--lengths", "2", "--steps", "2", "--stages", *STAGES]
+    words += ["--json", str(folder / "b.json"), "--markdown", str(folder / "b.md"), "--plot", str(folder / "plots")]
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr(suite, "Options", functools.partial(Options, limit_sizes=(128, 2**14)))
+        patch.setattr(suite, "Worker", Noted)
+        status = main(["bench", *words])
+    return status, folder, printed.getvalue(), opened
+
+
+@pytest.fixture(scope="session")
+def measured(command: tuple[int, Path, str, list[int]]) -> dict[str, Any]:
+    return json.loads((command[1] / "b.json").read_text())
+
+
+def test_the_command_writes_what_it_is_told(
+    command: tuple[int, Path, str, list[int]], measured: dict[str, Any]
+) -> None:
+    status, folder, printed, opened = command
+    assert status == 0
+    assert (folder / "b.md").read_text() == table.markdown(measured)
+    assert {path.name for path in (folder / "plots").iterdir()} == {"ratios.png", "hops.png"}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (folder / "plots").iterdir())
+    shown = " ".join(printed.split())
+    assert "LLM, prompt of 200 positions" in shown
+    assert "2 Euler steps" in shown
+    assert "Hops, incremental, 12 chunks: " in shown
+    assert " / offline " in shown
+    assert "for a prefilled one: " in shown
+    assert not [process for process in opened if Path(f"/proc/{process}").exists()]
 
 
 def test_result_has_all_keys_and_is_json(measured: dict[str, Any]) -> None:
-    assert json.loads(json.dumps(measured, allow_nan=False)) == measured
+    json.dumps(measured, allow_nan=False)
     assert measured["schema_version"] == 1
     assert measured["threads"] == 1
+    assert measured["steps"] == 2
     assert measured["blas"].keys() == {"mlx", "pytorch"}
     assert measured["machine"]["load_average"].keys() == {"before", "after"}
     for side in ("mlx", "pytorch", "machine"):
@@ -220,11 +253,83 @@ def test_both_sides_compute_the_same(measured: dict[str, Any]) -> None:
 
 def test_hops_are_laps_and_missing_schedules_are_named(measured: dict[str, Any]) -> None:
     stages = measured["stages"]
-    laps = stages["hops_official"]["sides"]["mlx"]["laps"]
-    assert sum(lap["tokens"] for lap in laps) == 25
-    assert sum(lap["samples"] for lap in laps) == 24000
+    for name in cases.HOPS:
+        laps = stages[f"hops_{name}"]["sides"]["mlx"]["laps"]
+        assert sum(lap["tokens"] for lap in laps) == 50
+        assert sum(lap["samples"] for lap in laps) == 48000
     for stage in stages.values():
         assert "sides" in stage or "mlx_cosyvoice" in stage["skipped"]
+
+
+def test_streaming_ratios_follow_from_the_laps() -> None:
+    def stage(*seconds: float) -> dict[str, Any]:
+        laps = [{"seconds": each, "cpu_seconds": 2 * each**2} for each in seconds]
+        return {"audio_seconds": 3.0, "sides": {"mlx": {"laps": laps}}}
+
+    numbers = {
+        "new_voice_seconds": {"median": 4.0},
+        "prefilled_voice_seconds": {"median": 1.0},
+        "new_voice_cpu_seconds": {"median": 4.0},
+        "prefilled_voice_cpu_seconds": {"median": 2.0},
+    }
+    found = streaming_ratios(
+        {
+            "hops_offline": stage(8.0),
+            "hops_official": {"skipped": "not there"},
+            "hops_incremental": stage(5.0, 2.0, 3.0, 6.0),
+            "voice_prefill": {"sides": {"mlx": {"numbers": numbers}}},
+        }
+    )
+    assert found == {
+        "offline": {
+            "audio_seconds": 3.0,
+            "hops": 1,
+            "total_seconds": 8.0,
+            "total_over_offline": 1.0,
+            "of_cpu_seconds": {"total_over_offline": 1.0},
+        },
+        "incremental": {
+            "audio_seconds": 3.0,
+            "hops": 4,
+            "total_seconds": 16.0,
+            "last_over_second": 3.0,
+            "last_full_over_second": 1.5,
+            "total_over_offline": 2.0,
+            "of_cpu_seconds": {
+                "last_over_second": 9.0,
+                "last_full_over_second": 2.25,
+                "total_over_offline": (25 + 4 + 9 + 36) / 64,
+            },
+        },
+        "voice_prefill": {
+            "new_voice_seconds": 4.0,
+            "prefilled_voice_seconds": 1.0,
+            "prefilled_over_new": 0.25,
+            "of_cpu_seconds": {"prefilled_over_new": 0.5},
+        },
+    }
+
+
+def test_streaming_figures_are_in_the_result(measured: dict[str, Any]) -> None:
+    streaming = measured["streaming"]
+    assert streaming.keys() == {*cases.HOPS, "voice_prefill"}
+    assert streaming["offline"]["total_over_offline"] == 1
+    assert streaming["incremental"]["hops"] == 2
+    assert streaming["incremental"]["total_over_offline"] > 0
+    assert 0 < streaming["voice_prefill"]["prefilled_over_new"] < 1.5
+
+
+def test_steps_of_the_flow_are_asked_of_what_runs_it() -> None:
+    options = Options(stages=NAMES, lengths=(2,), steps=3)
+    chosen = {case.name: case.settings for case, _ in chosen_cases(options, TINY, Path("x"))}
+    asked = {name for name, settings in chosen.items() if settings.get("n_timesteps") == 3}
+    assert asked == {
+        *(f"hops_{name}" for name in cases.HOPS),
+        *(f"pipeline_{name}" for name in ("offline", "official", "incremental")),
+        "flow",
+        "flow_2s",
+        "voice_prefill",
+    }
 
 
 def test_conversion_runs_once(measured: dict[str, Any]) -> None:
@@ -233,15 +338,12 @@ def test_conversion_runs_once(measured: dict[str, Any]) -> None:
     assert side["memory"]["peak_bytes"] > 0
 
 
-def test_tables_and_charts(measured: dict[str, Any], tmp_path: Path) -> None:
+def test_the_table_has_a_row_a_stage(measured: dict[str, Any]) -> None:
     text = table.markdown(measured)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == len(measured["stages"]) + 2
     assert {line.count("|") for line in lines} == {len(table.HEADER) + 1}
     assert "tokens/s" in text
-    written = charts.draw(measured, tmp_path)
-    assert {path.name for path in written} == {"ratios.png", "hops.png"}
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
 
 
 def test_a_busy_machine_is_told(measured: dict[str, Any]) -> None:
@@ -271,6 +373,7 @@ def test_ticks_of_counts_are_whole() -> None:
         (["--stages", "flwo"], "flwo is none of"),
         (["--lengths", "2,x"], "--lengths must be seconds"),
         (["--repeats", "0"], "--repeats must be at least 1"),
+        (["--steps", "0"], "--steps must be at least 1"),
         (["--threads", "-1"], "--threads must be at least 1"),
     ],
 )
@@ -279,15 +382,3 @@ def test_wrong_arguments_are_refused_at_once(
 ) -> None:
     assert main(["bench", *arguments]) == 2
     assert message in capsys.readouterr().err
-
-
-def test_the_command_writes_what_it_is_told(
-    tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["--checkpoint", str(tiny_checkpoint), "--model", str(tiny_model), "--repeats", "1", "--threads", "1"]
-    files = ["--json", str(tmp_path / "b.json"), "--markdown", str(tmp_path / "b.md"), "--plot", str(tmp_path / "p")]
-    assert main(["bench", *arguments, *files, "--stages", "llm_prefill"]) == 0
-    assert "llm_prefill" in json.loads((tmp_path / "b.json").read_text())["ratios"]
-    assert (tmp_path / "b.md").read_text().startswith("| ")
-    assert (tmp_path / "p" / "ratios.png").exists()
-    assert "LLM, prompt of 200 positions" in " ".join(capsys.readouterr().out.split())

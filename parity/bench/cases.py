@@ -18,7 +18,18 @@ PROMPT_SECONDS, SECONDS = 3.0, 10.0
 #: Positions of the language model's prompt: when prefill is measured, and when decoding starts.
 PREFILL, DECODE_FROM, DECODE_STEPS = 200, 234, 32
 
+#: Euler steps of the flow.
+EULER_STEPS = 10
+
 BOTH = ("mlx", "pytorch")
+
+#: What `hops` measures: name -> how it is called, and what its decoder is made with.
+HOPS: dict[str, tuple[str, dict[str, Any]]] = {
+    "offline": ("offline", {"schedule": "offline"}),
+    "official": ("official", {"schedule": "official"}),
+    "incremental": ("incremental", {"schedule": "incremental"}),
+    "incremental_12": ("incremental, 12 chunks", {"schedule": "incremental", "left_context_chunks": 12}),
+}
 
 #: The stages that both sides run and that `ratios` holds, in data-flow order.
 STAGES = (
@@ -61,6 +72,13 @@ class Case:
     memory_bytes: int = 0
     sides: tuple[str, ...] = BOTH
     warm_up: bool = True
+
+
+def with_steps(case: Case, steps: int) -> Case:
+    """The same with other Euler steps, if the flow is in it."""
+    if case.job not in ("flow", "hops", "voice_prefill", "pipeline"):
+        return case
+    return replace(case, settings={**case.settings, "n_timesteps": steps})
 
 
 def _random(seed: int) -> np.random.Generator:
@@ -177,18 +195,30 @@ def speaker_encoder(config: Config) -> Case:
     return Case("speaker_encoder", title, "speaker_encoder", "campplus", {"fbank": fbank}, {}, SECONDS)
 
 
-def hops(config: Config, schedule: str, seconds: float, prompt_seconds: float = PROMPT_SECONDS) -> Case:
-    """Every hop of a streaming schedule by itself: flow and vocoder, the tokens being there already."""
+def hops(config: Config, name: str, seconds: float, prompt_seconds: float = PROMPT_SECONDS) -> Case:
+    """Every hop of one of `HOPS` by itself: flow and vocoder, the tokens being there already.
+
+    The first utterance of a voice each time. Warming up is the job's own affair, as a short utterance does for it.
+    """
+    label, settings = HOPS[name]
     return Case(
-        f"hops_{schedule}",
-        f"Flow and vocoder hop by hop, {schedule} schedule, {seconds:g} s",
+        f"hops_{name}",
+        f"Flow and vocoder hop by hop, {label}, {seconds:g} s",
         "hops",
         "flow+hift",
         speech_inputs(config, prompt_seconds, seconds),
-        {"schedule": schedule},
+        settings,
         audio_seconds=seconds,
         sides=("mlx",),
+        warm_up=False,
     )
+
+
+def voice_prefill(config: Config) -> Case:
+    """The flow's share of the first hop where the voice has spoken before, beside that of a new voice."""
+    title = f"Flow of the first hop, {PROMPT_SECONDS:g} s prompt, voice prefilled"
+    inputs = speech_inputs(config, PROMPT_SECONDS, 4)  # more than a first hop takes
+    return Case("voice_prefill", title, "voice_prefill", "flow+hift", inputs, sides=("mlx",))
 
 
 def pipeline(config: Config, schedule: str, seconds: float = SECONDS) -> Case:

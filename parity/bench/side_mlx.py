@@ -86,7 +86,7 @@ class Side:
     def _flow(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
         flow = self.components["flow"]
         given = [mx.array(inputs[name]) for name in ("token", "prompt_token", "prompt_feat", "embedding")]
-        return _plain(lambda _: flow(*given, streaming=False, finalize=True), (0, 2, 1))
+        return _plain(lambda _: flow(*given, streaming=False, finalize=True, **settings), (0, 2, 1))
 
     def _vocoder(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
         hift = self.components["hift"]
@@ -123,7 +123,12 @@ class Side:
     def _hops(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
         from parity.bench.streams import hops_job
 
-        return hops_job(self.components["flow"], self.components["hift"], inputs, settings["schedule"])
+        return hops_job(self.components["flow"], self.components["hift"], inputs, settings)
+
+    def _voice_prefill(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
+        from parity.bench.streams import voice_prefill_job
+
+        return voice_prefill_job(self.components["flow"], self.components["hift"], inputs, settings)
 
     def _pipeline(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
         from parity.bench.streams import pipeline_job

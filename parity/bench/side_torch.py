@@ -69,7 +69,7 @@ class Side:
     def _flow(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
         flow = self.components["flow"]
         given = [inputs[name] for name in ("token", "prompt_token", "prompt_feat", "embedding")]
-        return _plain(lambda _: flow.inference(*given, streaming=False, finalize=True))
+        return _plain(lambda _: flow.inference(*given, streaming=False, finalize=True, **settings))
 
     def _vocoder(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
         hift, mel = self.components["hift"], inputs["mel"].transpose(1, 2).contiguous()

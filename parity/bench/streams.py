@@ -14,8 +14,11 @@ from parity.bench.jobs import Job, Outcome
 #: Schedule -> its decoder in `mlx_cosyvoice.streaming`.
 SCHEDULES = {"offline": "OfflineDecoder", "official": "OfficialDecoder", "incremental": "IncrementalDecoder"}
 
+#: Tokens of the utterance that warms up: three hops.
+WARM_UP = 75
 
-def make_decoder(schedule: str, flow: Any, hift: Any) -> Any:
+
+def make_decoder(flow: Any, hift: Any, schedule: str, **options: Any) -> Any:
     """The decoder of a schedule.
 
     Raises:
@@ -25,7 +28,14 @@ def make_decoder(schedule: str, flow: Any, hift: Any) -> Any:
 
     if not hasattr(streaming, SCHEDULES[schedule]):
         raise NotImplementedError(f"mlx_cosyvoice.streaming has no {SCHEDULES[schedule]}")
-    return getattr(streaming, SCHEDULES[schedule])(flow, hift)
+    return getattr(streaming, SCHEDULES[schedule])(flow, hift, **options)
+
+
+def flow_prompt(inputs: Mapping[str, np.ndarray]) -> Any:
+    """The voice of the inputs."""
+    from mlx_cosyvoice.streaming import FlowPrompt
+
+    return FlowPrompt(*(mx.array(inputs[name]) for name in ("prompt_token", "prompt_feat", "embedding")))
 
 
 def source_noise(sines: int) -> Any:
@@ -38,35 +48,68 @@ def source_noise(sines: int) -> Any:
     return draw
 
 
-def hops_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], schedule: str) -> Job:
-    """Say one utterance hop by hop; a lap is a hop. Laps start with `start`: what a voice costs before it speaks."""
-    decoder = make_decoder(schedule, flow, hift)
-    from mlx_cosyvoice.streaming import FlowPrompt
+def clock() -> tuple[float, float]:
+    """Wall time, and processor time of all threads."""
+    return time.perf_counter(), time.process_time()
 
-    prompt = FlowPrompt(*(mx.array(inputs[name]) for name in ("prompt_token", "prompt_feat", "embedding")))
+
+def hops_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Job:
+    """Say one utterance hop by hop; a lap is a hop. The first lap includes `start`: what a new voice costs."""
+    options = dict(settings)
+    if options["schedule"] == "incremental":
+        options["voice_budget"] = 0  # every run is the voice's first one
+    decoder = make_decoder(flow, hift, **options)
+    prompt, noise = flow_prompt(inputs), source_noise(hift.config.nb_harmonics + 1)
     tokens = inputs["token"][0].tolist()
-    noise = source_noise(hift.config.nb_harmonics + 1)
 
-    def run(_: None) -> tuple[list[dict[str, float]], list[mx.array]]:
-        laps, pieces, place, final = [], [], 0, False
-        started = time.perf_counter()
+    def say(tokens: list[int]) -> list[dict[str, float]]:
+        laps: list[dict[str, float]] = []
+        place, final, (started, busy) = 0, False, clock()
         state = decoder.start(prompt, noise)
-        start_seconds = time.perf_counter() - started
         while not final:
             due = decoder.due(state)
             new = tokens[place:] if due is None else tokens[place : place + due]
             final = due is None or len(new) < due
-            started = time.perf_counter()
             wav, state = decoder.step(state, new, final=final)
             mx.eval(wav)
-            laps.append({"seconds": time.perf_counter() - started, "tokens": len(new), "samples": wav.size})
-            place += len(new)
-            pieces.append(wav)
-        laps[0]["seconds"] += start_seconds
-        laps[0]["start_seconds"] = start_seconds
-        return laps, pieces
+            now, used = clock()
+            laps.append({"seconds": now - started, "cpu_seconds": used - busy, "tokens": len(new), "samples": wav.size})
+            place, started, busy = place + len(new), now, used
+        return laps
 
-    return Job(run, outcome=lambda result: Outcome(laps=result[0]))
+    say(tokens[:WARM_UP])
+    # the last utterance's state can take gigabytes: there must never be two
+    return Job(lambda _: say(tokens), mx.clear_cache, lambda laps: Outcome(laps=laps))
+
+
+def voice_prefill_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Job:
+    """The flow's share of the first hop: of a new voice (before the timed part), and of the same voice again."""
+    from mlx_cosyvoice.streaming.prefill import PrefilledVoices
+
+    decoder = make_decoder(flow, hift, "incremental", **settings)
+    prompt = flow_prompt(inputs)
+    due = decoder.due(decoder.start(prompt, source_noise(hift.config.nb_harmonics + 1)))
+    tokens = inputs["token"][0, :due].tolist()
+
+    def first_hop(voices: Any) -> dict[str, float]:
+        started, busy = clock()
+        mx.eval(decoder.flow.step(voices.state(prompt), tokens)[0])
+        now, used = clock()
+        return {"seconds": now - started, "cpu_seconds": used - busy}
+
+    def setup() -> tuple[Any, dict[str, float]]:
+        voices = PrefilledVoices(decoder.flow)
+        return voices, first_hop(voices)
+
+    def run(given: tuple[Any, dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+        voices, new = given
+        return new, first_hop(voices)
+
+    def outcome(result: tuple[dict[str, float], dict[str, float]]) -> Outcome:
+        parts = zip(("new_voice", "prefilled_voice"), result, strict=True)
+        return Outcome(numbers={f"{name}_{unit}": value for name, part in parts for unit, value in part.items()})
+
+    return Job(run, setup, outcome)
 
 
 def pipeline_job(model: Any, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Job:
@@ -94,6 +137,7 @@ def pipeline_job(model: Any, inputs: Mapping[str, np.ndarray], settings: Mapping
             normalize=False,
             min_token_text_ratio=ratio,
             max_token_text_ratio=ratio,
+            n_timesteps=settings["n_timesteps"],
         )
         return stream, list(stream)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,6 +15,7 @@ from parity.bench import cases, machine
 from parity.bench.cases import Case, Config
 from parity.bench.measure import Result, measure
 from parity.bench.processes import Worker
+from parity.bench.streaming import streaming_ratios
 
 #: Raised when a key of the JSON changes its meaning or goes away.
 SCHEMA_VERSION = 1
@@ -23,11 +25,12 @@ EXTRAS = {
     "pipeline": "text to audio with all components: first-chunk latency, real-time factor, peak memory",
     "hops": "cost of every hop of every schedule, over the longest of --lengths",
     "lengths": "cost of flow and vocoder against length",
+    "voice_prefill": "flow of the first hop, of a new voice and of a prefilled one",
     "load": "loading the whole model",
     "conversion": "converting the checkpoint, once",
 }
 #: Measured where nothing is asked for: all but what takes long.
-DEFAULT = (*cases.STAGES, "pipeline", "load", "conversion")
+DEFAULT = (*cases.STAGES, "pipeline", "voice_prefill", "load", "conversion")
 NAMES = (*cases.STAGES, *EXTRAS)
 SCHEDULES = ("offline", "official", "incremental")
 
@@ -44,6 +47,7 @@ class Options:
         repeats: counted runs of each side, after one warm-up.
         threads: of every library on both sides.
         lengths: seconds of speech for `lengths`; the longest one is said for `hops`.
+        steps: Euler steps of the flow, wherever it runs.
         limit_sizes: matrix size and number of floats for the machine's own limits.
     """
 
@@ -51,6 +55,7 @@ class Options:
     repeats: int = 5
     threads: int = 0
     lengths: Sequence[float] = (2, 5, 10, 20, 40)
+    steps: int = cases.EULER_STEPS
     limit_sizes: tuple[int, int] = (MATMUL, READ_FLOATS)
 
     def __post_init__(self) -> None:
@@ -59,19 +64,28 @@ class Options:
             raise ValueError(f"--stages: {', '.join(unknown)} is none of {', '.join(NAMES)}, all")
         if self.repeats < 1:
             raise ValueError(f"--repeats must be at least 1, not {self.repeats}")
+        if self.steps < 1:
+            raise ValueError(f"--steps must be at least 1, not {self.steps}")
         if not self.threads:
             object.__setattr__(self, "threads", machine.cores())
 
 
 def chosen_cases(options: Options, config: Config, scratch: Path) -> Iterator[tuple[Case, int]]:
     """The cases to measure, and how often each."""
+    for case, repeats in _cases(options, config, scratch):
+        yield cases.with_steps(case, options.steps), repeats
+
+
+def _cases(options: Options, config: Config, scratch: Path) -> Iterator[tuple[Case, int]]:
     for name in options.stages:
         if name in cases.MAKERS:
             yield cases.MAKERS[name](config), options.repeats
         elif name == "pipeline":
             yield from ((cases.pipeline(config, schedule), options.repeats) for schedule in SCHEDULES)
         elif name == "hops":
-            yield from ((cases.hops(config, schedule, max(options.lengths)), options.repeats) for schedule in SCHEDULES)
+            yield from ((cases.hops(config, kind, max(options.lengths)), options.repeats) for kind in cases.HOPS)
+        elif name == "voice_prefill":
+            yield cases.voice_prefill(config), options.repeats
         elif name == "lengths":
             for seconds in options.lengths:
                 yield cases.flow(config, seconds, f"flow_{seconds:g}s"), options.repeats
@@ -117,18 +131,22 @@ def run_suite(
 
     load_before = machine.load_average()
     progress("the machine's own limits")
-    facts, limits = _limits(open_worker, options)
     results: list[Result] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        # they sleep in between, without a component loaded
+        bare = {side: stack.enter_context(open_worker(side)) for side in cases.BOTH}
+        facts, limits = {side: worker.ask("facts") for side, worker in bare.items()}, _limits(bare, options)
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         for case, repeats in chosen_cases(options, sizes, Path(folder)):
             progress(case.title)
             results.append(measure(case, open_worker, repeats, Path(folder)))
             finished(results[-1])
-    # once more: one look at a busy machine would take its limits for lower than they are
-    progress("the machine's own limits")
-    again = _limits(open_worker, options)[1]
+        # once more: one look at a busy machine would take its limits for lower than they are
+        progress("the machine's own limits")
+        again = _limits(bare, options)
     limits = {side: {name: max(value, again[side][name]) for name, value in limits[side].items()} for side in limits}
     best = {name: max(side[name] for side in limits.values()) for name in ("matmul_flops", "read_bytes")}
+    stages = {result.case.name: result.to_dict(best) for result in results}
     return {
         "schema_version": SCHEMA_VERSION,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -139,23 +157,18 @@ def run_suite(
         "machine": {**machine.describe(), "load_average": {"before": load_before, "after": machine.load_average()}},
         "threads": options.threads,
         "repeats": options.repeats,
+        "steps": options.steps,
         "blas": {side: facts[side]["blas"] for side in facts},
         "versions": {side: facts[side]["version"] for side in facts},
         "device": facts["mlx"]["device"],
         "limits": {**limits, "machine": best},
         "ratios": {result.case.name: value for result in results if (value := result.ratio()) is not None},
-        "stages": {result.case.name: result.to_dict(best) for result in results},
+        "streaming": streaming_ratios(stages),
+        "stages": stages,
     }
 
 
-def _limits(
-    open_worker: Callable[[str], Worker], options: Options
-) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, float]]]:
-    """What each side's library is, and its matmul and memory read rates on this machine."""
+def _limits(workers: Mapping[str, Worker], options: Options) -> dict[str, dict[str, float]]:
+    """The matmul and memory read rates that each side's library reaches on this machine."""
     size, floats = options.limit_sizes
-    facts, limits = {}, {}
-    for side in cases.BOTH:
-        with open_worker(side) as worker:
-            facts[side] = worker.ask("facts")
-            limits[side] = worker.ask("limits", size=size, floats=floats)
-    return facts, limits
+    return {side: worker.ask("limits", size=size, floats=floats) for side, worker in workers.items()}

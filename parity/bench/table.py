@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from parity.bench.cases import HOPS
+
 Data = Mapping[str, Any]
 
 HEADER = (
@@ -81,10 +83,10 @@ def rows(data: Data) -> Iterator[tuple[str, ...]]:
 
 
 def first_chunks(data: Data) -> Iterator[str]:
-    """How soon each schedule speaks, and what its hops cost."""
+    """How soon each schedule speaks, what its hops cost, and what follows from them."""
     for stage in data["stages"].values():
         mlx = stage.get("sides", {}).get("mlx", {})
-        if "numbers" in mlx:
+        if "first_chunk_seconds" in mlx.get("numbers", {}):
             first = mlx["numbers"]["first_chunk_seconds"]["median"]
             new = mlx["first_run"]["numbers"]["first_chunk_seconds"]
             yield f"{stage['title']}: first chunk after {seconds(first)} ({seconds(new)} where the voice is new)"
@@ -93,6 +95,28 @@ def first_chunks(data: Data) -> Iterator[str]:
             shown = ", ".join(seconds(lap["seconds"]) for lap in laps[:6])
             last = f" ... {seconds(laps[-1]['seconds'])}" if len(laps) > 6 else ""
             yield f"{stage['title']}: {len(laps)} hops of {shown}{last}"
+    yield from streaming(data["streaming"])
+
+
+def streaming(figures: Data) -> Iterator[str]:
+    """The ratios of `streaming_ratios`, a line for each."""
+    for name, (label, _) in HOPS.items():
+        if name not in figures:
+            continue
+        own, parts = figures[name], []
+        if "last_over_second" in own:
+            parts.append(f"last hop / second hop {own['last_over_second']:.2f}")
+            parts.append(f"last but the final one / second {own['last_full_over_second']:.2f}")
+        if "total_over_offline" in own:
+            parts.append(f"all hops / offline {own['total_over_offline']:.2f}")
+        total = f"{seconds(own['total_seconds'])} for {own['audio_seconds']:g} s of speech"
+        yield f"Hops, {label}: {', '.join([total, *parts])}"
+    if "voice_prefill" in figures:
+        own = figures["voice_prefill"]
+        yield (
+            f"Flow of the first hop: {seconds(own['new_voice_seconds'])} for a new voice, "
+            f"{seconds(own['prefilled_voice_seconds'])} for a prefilled one: {own['prefilled_over_new']:.2f} of it"
+        )
 
 
 def conditions(data: Data) -> Iterator[str]:
@@ -101,7 +125,7 @@ def conditions(data: Data) -> Iterator[str]:
     name = f"{data['size']} checkpoint" if data["size"] else data["checkpoint"]
     yield (
         f"{name}, {data['threads']} threads on {machine['processor']} ({machine['cores']} cores), medians of "
-        f"{data['repeats']} runs a side, taken by turns."
+        f"{data['repeats']} runs a side, taken by turns; {data['steps']} Euler steps of the flow."
     )
     yield (
         f"MLX {data['versions']['mlx']} with {data['blas']['mlx'].split(' (')[0]} on {data['device']}; "

@@ -27,9 +27,9 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         metavar="STAGE",
         help="some of: speech_tokenizer speaker_encoder llm_prefill llm_prefill_lean llm_decode llm_decode_lean flow "
-        "vocoder pipeline load conversion (the default; lean: PyTorch without the text logits that it computes for "
-        "nobody, as upstream does), hops (every hop of every schedule), lengths (flow and vocoder against length); "
-        "or all",
+        "vocoder pipeline voice_prefill load conversion (the default; lean: PyTorch without the text logits that it "
+        "computes for nobody, as upstream does), hops (every hop of every schedule), lengths (flow and vocoder "
+        "against length); or all",
     )
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="counted runs of each side (default: 5)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="on both sides (default: all cores)")
@@ -38,6 +38,14 @@ def add_parser(commands: Any) -> None:
         default="2,5,10,20,40",
         metavar="S,...",
         help="seconds of speech for `lengths`; `hops` says the longest (default: 2,5,10,20,40)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=10,
+        metavar="N",
+        help="Euler steps of the flow (default: 10). `hops` over 40 s at full size holds 10 GB at 10 steps; fewer take "
+        "less time and memory",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table in Markdown")
@@ -74,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         repeats=arguments.repeats,
         threads=arguments.threads,
         lengths=_lengths(arguments.lengths),
+        steps=arguments.steps,
     )
     console, size = make_console(), "" if arguments.checkpoint else arguments.size
     checkpoint, model = (
