@@ -1,6 +1,7 @@
 """The CPU's convolutions against MLX's own, over many shapes."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -66,6 +67,16 @@ def test_strided_and_grouped_equal_native(groups, width, kernel, stride, extra):
     )
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 3), small, small, st.integers(1, 3), small, small, st.integers(1, 3), st.integers(0, 2))
+def test_two_dimensional_equals_native(batch, channels, out, kernel, time, frequency, stride, padding):
+    x = random(time, batch, time + kernel, frequency + kernel, channels)
+    weight = random(kernel, out, kernel, kernel, channels)
+    for strides in ((1, stride), (stride, 1)):
+        options = {"stride": strides, "padding": (padding, min(1, padding))}
+        assert_equal(conv_kernels.conv2d(x, weight, **options), mx.conv2d(x, weight, **options))
+
+
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
 def test_half_precision_sums_in_float32(dtype):
     x, weight = random(0, 1, 40, 64).astype(dtype), random(1, 8, 7, 64).astype(dtype)
@@ -78,9 +89,12 @@ def test_half_precision_sums_in_float32(dtype):
 def test_other_devices_keep_their_own_kernels(monkeypatch):
     x, weight = random(0, 1, 20, 4), random(1, 5, 3, 4)
     monkeypatch.setattr(mx, "default_device", lambda: SimpleNamespace(type=mx.gpu))
-    for name in ("shifted_products", "shifted_scalings", "overlapped_products"):
+    for name in ("shifted_products", "shifted_scalings", "overlapped_products", "gathered_products"):
         monkeypatch.delattr(conv_kernels, name)
     assert mx.array_equal(conv_kernels.conv1d(x, weight, dilation=3), mx.conv1d(x, weight, dilation=3))
+    image, kernel = random(0, 1, 9, 8, 4), random(1, 5, 3, 3, 4)
+    options: dict[str, Any] = {"stride": (1, 2), "padding": (1, 1)}
+    assert mx.array_equal(conv_kernels.conv2d(image, kernel, **options), mx.conv2d(image, kernel, **options))
     assert mx.array_equal(conv_kernels.conv_transpose1d(x, weight, stride=2), mx.conv_transpose1d(x, weight, stride=2))
 
 

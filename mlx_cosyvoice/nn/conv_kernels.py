@@ -1,4 +1,4 @@
-"""One-dimensional convolutions, each as the device does it best. [batch, time, channels] in and out, no padding.
+"""Convolutions, each as the device does it best. [batch, time, channels] in and out, no padding, unless said otherwise.
 
 MLX's own kernels are right for Metal. On the CPU those for dilated, grouped and transposed convolutions do not go
 through BLAS and are up to 150 times slower than PyTorch's; there the same sums are written as matrix products. A
@@ -41,6 +41,33 @@ def conv_transpose1d(x: mx.array, weight: mx.array, *, stride: int = 1, padding:
     if mx.default_device().type == mx.cpu:
         return _in_float32(lambda x, w: overlapped_products(x, w, stride, padding), x, weight)
     return mx.conv_transpose1d(x, weight, stride=stride, padding=padding)
+
+
+def conv2d(x: mx.array, weight: mx.array, *, stride: tuple[int, int], padding: tuple[int, int]) -> mx.array:
+    """`mx.conv2d`: [B, T, F, C] with weight [out, kernel, kernel, C]; `stride` and `padding` are (time, frequency)."""
+    if mx.default_device().type == mx.cpu and stride[0] == 1:
+        return _in_float32(lambda x, w: gathered_products(x, w, stride[1], padding), x, weight)
+    return mx.conv2d(x, weight, stride=stride, padding=padding)
+
+
+def gathered_products(x: mx.array, weight: mx.array, stride: int, padding: tuple[int, int]) -> mx.array:
+    """A convolution over time and frequency, as one matrix product a tap in time.
+
+    The taps in frequency are put side by side first, so that what a product reads is one piece of memory: time is the
+    outer axis, and its stride is 1.
+    """
+    out_channels, taps, width, channels = weight.shape
+    x = mx.pad(x, [(0, 0), (padding[0], padding[0]), (padding[1], padding[1]), (0, 0)])
+    count = (x.shape[2] - width) // stride + 1
+    columns = [x[:, :, start : start + (count - 1) * stride + 1 : stride] for start in range(width)]
+    x = mx.concatenate(columns, axis=3)
+    batch, length = x.shape[0], x.shape[1] - taps + 1
+    x = x.reshape(batch, -1, width * channels)
+    flat = weight.reshape(out_channels, taps, -1)
+    out = x[:, : length * count] @ flat[:, 0].T
+    for tap in range(1, taps):
+        out = mx.addmm(out, x[:, tap * count : (tap + length) * count], flat[:, tap].T)
+    return out.reshape(batch, length, count, out_channels)
 
 
 def shifted_products(x: mx.array, weight: mx.array, dilation: int) -> mx.array:

@@ -10,7 +10,7 @@ import mlx.nn as nn
 import numpy as np
 
 from mlx_cosyvoice.nn import functional
-from mlx_cosyvoice.nn.conv_kernels import conv1d, conv_transpose1d
+from mlx_cosyvoice.nn.conv_kernels import conv1d, conv2d, conv_transpose1d
 from mlx_cosyvoice.nn.official import Module, Rule, same
 
 
@@ -127,7 +127,7 @@ class Conv2d(Module):
         return {"weight": Rule(("weight",), lambda weight: weight.transpose(0, 3, 2, 1))}
 
     def __call__(self, x: mx.array) -> mx.array:
-        return mx.conv2d(x, self.weight, stride=self.stride[::-1], padding=self.padding[::-1])
+        return conv2d(x, self.weight, stride=self.stride[::-1], padding=self.padding[::-1])
 
 
 class BatchNorm(Module):
