@@ -188,11 +188,6 @@ def matrix_vector(weight: mx.array, x: mx.array) -> mx.array:
     return target
 
 
-#: exp of less is taken to be exp of this, 1.8e-35. Smaller ones would be denormal, in themselves or once they are
-#: multiplied, and matrix products of denormal numbers take ten times as long.
-_SMALLEST = -80
-
-
 def exponentials(scores: mx.array) -> tuple[mx.array, mx.array]:
     """Replace every row (last axis) of `scores`, which nobody else may hold, by exp(score - the row's maximum).
 
@@ -208,7 +203,6 @@ def exponentials(scores: mx.array) -> tuple[mx.array, mx.array]:
         part = rows[start:end]
         part.max(axis=1, keepdims=True, out=top[start:end])
         part -= top[start:end]
-        np.clip(part, _SMALLEST, 0, out=part)
         np.exp(part, out=part)
         part.sum(axis=1, keepdims=True, out=total[start:end])
 
