@@ -73,7 +73,7 @@ def test_two_dimensional_equals_native(batch, channels, out, kernel, time, frequ
     x = random(time, batch, time + kernel, frequency + kernel, channels)
     weight = random(kernel, out, kernel, kernel, channels)
     for strides in ((1, stride), (stride, 1)):
-        options = {"stride": strides, "padding": (padding, min(1, padding))}
+        options: dict[str, Any] = {"stride": strides, "padding": (padding, min(1, padding))}
         assert_equal(conv_kernels.conv2d(x, weight, **options), mx.conv2d(x, weight, **options))
 
 
