@@ -195,7 +195,7 @@ def command(
             opened.append(self.process_id)
 
     words = ["--checkpoint", str(tiny_checkpoint), "--model", str(tiny_model), "--repeats", "2", "--threads", "1"]
-    words += ["--lengths", "2", "--steps", "2", "--stages", *STAGES]
+    words += ["--lengths", "2", "--steps", "1", "--stages", *STAGES]
     words += ["--json", str(folder / "b.json"), "--markdown", str(folder / "b.md"), "--plot", str(folder / "plots")]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setattr(suite, "Options", functools.partial(Options, limit_sizes=(128, 2**14)))
@@ -219,7 +219,7 @@ def test_the_command_writes_what_it_is_told(
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (folder / "plots").iterdir())
     shown = " ".join(printed.split())
     assert "LLM, prompt of 200 positions" in shown
-    assert "2 Euler steps" in shown
+    assert "Euler steps of the flow: 1." in shown
     assert "Hops, incremental, 12 chunks: " in shown
     assert " / offline " in shown
     assert "for a prefilled one: " in shown
@@ -230,7 +230,7 @@ def test_result_has_all_keys_and_is_json(measured: dict[str, Any]) -> None:
     json.dumps(measured, allow_nan=False)
     assert measured["schema_version"] == 1
     assert measured["threads"] == 1
-    assert measured["steps"] == 2
+    assert measured["steps"] == 1
     assert measured["blas"].keys() == {"mlx", "pytorch"}
     assert measured["machine"]["load_average"].keys() == {"before", "after"}
     for side in ("mlx", "pytorch", "machine"):

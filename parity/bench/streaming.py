@@ -48,6 +48,7 @@ def _ratios(laps: Laps, offline: Laps | None, what: str) -> dict[str, float]:
     ratios = {}
     if len(laps) > 2:
         ratios["last_over_second"] = laps[-1][what] / laps[1][what]
+    if len(laps) > 3:
         ratios["last_full_over_second"] = laps[-2][what] / laps[1][what]
     if offline:
         ratios["total_over_offline"] = _total(laps, what) / _total(offline, what)

@@ -31,6 +31,14 @@ LEGEND = (
 )
 
 
+#: Ratios of `streaming`, and what they are called.
+STREAMING = {
+    "last_over_second": "last hop / second hop",
+    "last_full_over_second": "last but the final one / second",
+    "total_over_offline": "all hops / offline",
+}
+
+
 def seconds(value: float) -> str:
     """A duration in the unit that suits it."""
     return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
@@ -98,24 +106,25 @@ def first_chunks(data: Data) -> Iterator[str]:
     yield from streaming(data["streaming"])
 
 
+def _both(own: Data, name: str) -> str:
+    """A ratio of times, and the same of processor time, which a busy machine disturbs less."""
+    return f"{own[name]:.2f} (processor time: {own['of_cpu_seconds'][name]:.2f})"
+
+
 def streaming(figures: Data) -> Iterator[str]:
     """The ratios of `streaming_ratios`, a line for each."""
     for name, (label, _) in HOPS.items():
         if name not in figures:
             continue
-        own, parts = figures[name], []
-        if "last_over_second" in own:
-            parts.append(f"last hop / second hop {own['last_over_second']:.2f}")
-            parts.append(f"last but the final one / second {own['last_full_over_second']:.2f}")
-        if "total_over_offline" in own:
-            parts.append(f"all hops / offline {own['total_over_offline']:.2f}")
+        own = figures[name]
+        parts = [f"{said} {_both(own, ratio)}" for ratio, said in STREAMING.items() if ratio in own]
         total = f"{seconds(own['total_seconds'])} for {own['audio_seconds']:g} s of speech"
         yield f"Hops, {label}: {', '.join([total, *parts])}"
     if "voice_prefill" in figures:
         own = figures["voice_prefill"]
         yield (
             f"Flow of the first hop: {seconds(own['new_voice_seconds'])} for a new voice, "
-            f"{seconds(own['prefilled_voice_seconds'])} for a prefilled one: {own['prefilled_over_new']:.2f} of it"
+            f"{seconds(own['prefilled_voice_seconds'])} for a prefilled one: {_both(own, 'prefilled_over_new')} of it"
         )
 
 
@@ -125,7 +134,7 @@ def conditions(data: Data) -> Iterator[str]:
     name = f"{data['size']} checkpoint" if data["size"] else data["checkpoint"]
     yield (
         f"{name}, {data['threads']} threads on {machine['processor']} ({machine['cores']} cores), medians of "
-        f"{data['repeats']} runs a side, taken by turns; {data['steps']} Euler steps of the flow."
+        f"{data['repeats']} runs a side, taken by turns; Euler steps of the flow: {data['steps']}."
     )
     yield (
         f"MLX {data['versions']['mlx']} with {data['blas']['mlx'].split(' (')[0]} on {data['device']}; "
@@ -147,7 +156,7 @@ def warning(data: Data) -> str:
         return ""
     return (
         f"The machine was busy (load {load:.1f} on {cores} cores) before the benchmark began: times are upper bounds. "
-        "Ratios suffer less, because the sides ran by turns."
+        "MLX / PyTorch suffers less, because the sides ran by turns."
     )
 
 
