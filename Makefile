@@ -40,8 +40,8 @@ bench: $(STAMP) ## time MLX beside PyTorch at full size [CHECKPOINT=folder MODEL
 	@$(RUN) -m parity bench --size full $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)" --model "$(MODEL)") \
 		--json build/bench/bench.json --markdown build/bench/bench.md --plot build/bench $(ARGS)
 
-test: $(STAMP) ## run the tests (a few minutes)
-	@$(RUN) -m pytest $(ARGS)
+test: $(STAMP) ## run the tests (a few minutes), one process a core
+	@$(RUN) -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: $(STAMP) ## run the full-size checks
 	@$(RUN) -m pytest -m slow $(ARGS)

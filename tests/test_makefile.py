@@ -56,11 +56,11 @@ def fake_python(folder: Path, body: str) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["test"], ".venv/bin/python -m pytest"),
+        (["test"], ".venv/bin/python -m pytest -n auto --dist loadfile"),
         (["bench"], ".venv/bin/python -m parity bench --size full --json build/bench/bench.json"),
         (["bench", "CHECKPOINT=a", "MODEL=b c"], '--size full --checkpoint "a" --model "b c" --json'),
         (["test-slow"], ".venv/bin/python -m pytest -m slow"),
-        (["test", "ARGS=-k blas"], ".venv/bin/python -m pytest -k blas"),
+        (["test", "ARGS=-k blas"], ".venv/bin/python -m pytest -n auto --dist loadfile -k blas"),
         (["lint"], ".venv/bin/python -m mypy mlx_cosyvoice reference converters parity tests"),
         (["demo"], ".venv/bin/python -m parity demo --out build/demo"),
         (["demo", "AUDIO=my voice.wav"], '--out build/demo --audio "my voice.wav"'),
