@@ -18,9 +18,11 @@ import torch
 from parity.__main__ import main
 from parity.bench import cases, charts, suite, table
 from parity.bench.flops import counted
+from parity.bench.jobs import timed
 from parity.bench.measure import Result, alternate, difference, measure
 from parity.bench.processes import IDLE, THREAD_VARIABLES, Worker, WorkerError, environment
 from parity.bench.samples import ratio, summary
+from parity.bench.side_mlx import Side
 from parity.bench.side_torch import drop_text_head
 from parity.bench.streaming import streaming_ratios
 from parity.bench.suite import NAMES, Options, chosen_cases
@@ -200,6 +202,7 @@ def command(
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setattr(suite, "Options", functools.partial(Options, limit_sizes=(128, 2**14)))
         patch.setattr(suite, "Worker", Noted)
+        patch.setattr(cases, "HOPS", {name: cases.HOPS[name] for name in ("offline", "incremental_12")})
         status = main(["bench", *words])
     return status, folder, printed.getvalue(), opened
 
@@ -251,14 +254,31 @@ def test_both_sides_compute_the_same(measured: dict[str, Any]) -> None:
     assert measured["stages"]["llm_decode_lean"]["difference"] == 0  # the same tokens
 
 
-def test_hops_are_laps_and_missing_schedules_are_named(measured: dict[str, Any]) -> None:
-    stages = measured["stages"]
-    for name in cases.HOPS:
-        laps = stages[f"hops_{name}"]["sides"]["mlx"]["laps"]
-        assert sum(lap["tokens"] for lap in laps) == 50
-        assert sum(lap["samples"] for lap in laps) == 48000
-    for stage in stages.values():
-        assert "sides" in stage or "mlx_cosyvoice" in stage["skipped"]
+def check_laps(laps: list[dict[str, float]]) -> None:
+    assert sum(lap["tokens"] for lap in laps) == 50
+    assert sum(lap["samples"] for lap in laps) == 48000
+    assert all(lap["seconds"] > 0 for lap in laps)
+
+
+@pytest.fixture(scope="session")
+def mlx_side(tiny_model: Path) -> Side:
+    side = Side(tiny_model, TINY, 1)
+    side.load("flow+hift")
+    return side
+
+
+@pytest.mark.parametrize(("name", "hops"), [("offline", 1), ("official", 2), ("incremental", 2), ("incremental_12", 2)])
+def test_hops_are_laps(mlx_side: Side, name: str, hops: int) -> None:
+    case = cases.with_steps(cases.hops(TINY, name, 2), 1)
+    _, outcome = timed(mlx_side.job(case.job, case.inputs, case.settings))
+    assert len(outcome.laps) == hops
+    check_laps(outcome.laps)
+
+
+def test_hops_of_the_command_are_laps(measured: dict[str, Any]) -> None:
+    for name in ("offline", "incremental_12"):
+        check_laps(measured["stages"][f"hops_{name}"]["sides"]["mlx"]["laps"])
+    assert all("sides" in stage for stage in measured["stages"].values())
 
 
 def test_streaming_ratios_follow_from_the_laps() -> None:
@@ -312,10 +332,10 @@ def test_streaming_ratios_follow_from_the_laps() -> None:
 
 def test_streaming_figures_are_in_the_result(measured: dict[str, Any]) -> None:
     streaming = measured["streaming"]
-    assert streaming.keys() == {*cases.HOPS, "voice_prefill"}
+    assert streaming.keys() == {"offline", "incremental_12", "voice_prefill"}
     assert streaming["offline"]["total_over_offline"] == 1
-    assert streaming["incremental"]["hops"] == 2
-    assert streaming["incremental"]["total_over_offline"] > 0
+    assert streaming["incremental_12"]["hops"] == 2
+    assert streaming["incremental_12"]["total_over_offline"] > 0
     assert 0 < streaming["voice_prefill"]["prefilled_over_new"] < 1.5
 
 
