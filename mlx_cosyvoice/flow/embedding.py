@@ -6,8 +6,19 @@ import math
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from mlx_cosyvoice.nn import Identity, Module, Sequential, SiLU
+
+
+def rates(exponents: np.ndarray, factor: float) -> mx.array:
+    """exp(exponents * factor) as float32 [n], rounded once after a product in float32, as PyTorch has it.
+
+    Angles are hundreds of these, so that a last bit here is the same error in every frame, which the phase of the
+    vocoder then adds up over the utterance. MLX's own exp misses the last bit of two in three.
+    """
+    product = exponents.astype(np.float32) * np.float32(factor)
+    return mx.array(np.exp(product.astype(np.float64)).astype(np.float32))
 
 
 class EspnetRelPositionalEncoding(Module):
@@ -22,7 +33,7 @@ class EspnetRelPositionalEncoding(Module):
         length = x.shape[1]
         # float32, whatever the weights: the angles grow to thousands of radians
         position = mx.arange(length - 1, -length, -1, dtype=mx.float32)
-        rate = mx.exp(mx.arange(0, self.width, 2, dtype=mx.float32) * -(math.log(10000) / self.width))
+        rate = rates(np.arange(0, self.width, 2), -math.log(10000) / self.width)
         angle = position[:, None] * rate[None, :]
         pos_emb = mx.stack([mx.sin(angle), mx.cos(angle)], axis=-1).reshape(1, -1, self.width)
         return x * math.sqrt(self.width), pos_emb.astype(x.dtype)
@@ -50,7 +61,7 @@ class SinusoidalPosEmb(Module):
 
     def __call__(self, t: mx.array) -> mx.array:
         half = self.width // 2
-        rate = mx.exp(mx.arange(half, dtype=mx.float32) * -(math.log(10000) / (half - 1)))
+        rate = rates(np.arange(half), -math.log(10000) / (half - 1))
         angle = 1000 * t[:, None] * rate[None, :]
         return mx.concatenate([mx.sin(angle), mx.cos(angle)], axis=-1)
 
