@@ -91,6 +91,29 @@ def check_tokens(token: Sequence[int], vocab_size: int) -> tuple[int, ...]:
     return checked
 
 
+def check_step(token: Sequence[int], vocab_size: int, *, due: int, final: bool, ended: bool) -> tuple[int, ...]:
+    """The new tokens of a step that takes `due` of them, or any number if it is final.
+
+    Raises:
+        ValueError: a token outside the vocabulary, another number of tokens, or an utterance that has ended.
+    """
+    check_open(ended)
+    new = check_tokens(token, vocab_size)
+    if not final and len(new) != due:
+        raise ValueError(f"a step that is not final takes {due} new tokens, not {len(new)}")
+    return new
+
+
+def check_open(ended: bool) -> None:
+    """Refuse a step of an utterance that has `ended`.
+
+    Raises:
+        ValueError: it has.
+    """
+    if ended:
+        raise ValueError("the utterance has ended with its final step: start another one")
+
+
 def decode(decoder: Decoder, prompt: FlowPrompt, noise: SourceNoise, token: Iterable[int]) -> Iterator[mx.array]:
     """Say one utterance while its tokens come.
 

@@ -10,7 +10,7 @@ import mlx.core as mx
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.flow.incremental import FlowState, IncrementalFlow
 from mlx_cosyvoice.flow.incremental.flow import Final
-from mlx_cosyvoice.streaming.decoder import FlowPrompt, SourceNoise, check_tokens
+from mlx_cosyvoice.streaming.decoder import FlowPrompt, SourceNoise, check_step
 from mlx_cosyvoice.streaming.prefill import DEFAULT_BUDGET, PrefilledVoices
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.vocoder.incremental import IncrementalVocoder, VocoderState
@@ -124,11 +124,7 @@ class IncrementalDecoder:
             ValueError: a token outside the vocabulary, another number of tokens than is due, an utterance that has
                 ended, or one that is too long for the flow's noise (300 s with the prompt).
         """
-        if state.ended:
-            raise ValueError("the utterance has ended with its final step: start another one")
-        new, due = check_tokens(token, self.flow.flow.vocab_size), self.due(state)
-        if not final and len(new) != due:
-            raise ValueError(f"a step that is not final takes {due} new tokens, not {len(new)}")
+        new = check_step(token, self.flow.flow.vocab_size, due=self.due(state), final=final, ended=state.ended)
         if final and not new and len(state.flow.tokens) == state.flow.prompt_tokens:
             return mx.zeros((0,)), replace(state, flow=state.flow.ended())
         mel, flow = self.flow.step(state.flow, new, final=self.final if final else None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
-from mlx_cosyvoice.streaming.decoder import FlowPrompt, SourceNoise, check_tokens
+from mlx_cosyvoice.streaming.decoder import FlowPrompt, SourceNoise, check_step
 from mlx_cosyvoice.streaming.schedule import HopSchedule
 from mlx_cosyvoice.streaming.vocoder import StreamingVocoder, VocoderTail
 from mlx_cosyvoice.vocoder import HiFTGenerator
@@ -81,12 +81,9 @@ class OfficialDecoder:
             ValueError: a token outside the vocabulary, another number of tokens than is due, an utterance that has
                 ended, or one that is too long for the flow's noise (300 s with the prompt).
         """
-        if state.ended:
-            raise ValueError("the utterance has ended with its final step: start another one")
-        new, due = check_tokens(token, self.flow.vocab_size), self.due(state)
-        if not final and len(new) != due:
-            raise ValueError(f"a step that is not final takes {due} new tokens, not {len(new)}")
-        heard = state.token + new
+        heard = state.token + check_step(
+            token, self.flow.vocab_size, due=self.due(state), final=final, ended=state.ended
+        )
         if not heard:
             return mx.zeros((0,)), OfficialState(state.prompt, state.noise, ended=True)
         mel = self._new_frames(state, heard, final)

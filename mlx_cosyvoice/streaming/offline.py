@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
-from mlx_cosyvoice.streaming.decoder import FlowPrompt, SourceNoise, check_tokens
+from mlx_cosyvoice.streaming.decoder import FlowPrompt, SourceNoise, check_open, check_tokens
 from mlx_cosyvoice.streaming.vocoder import StreamingVocoder
 from mlx_cosyvoice.vocoder import HiFTGenerator
 
@@ -101,8 +101,7 @@ class OfflineDecoder:
             ValueError: a token outside the vocabulary, an utterance that has ended, or one that is too long for the
                 flow's noise (300 s with the prompt).
         """
-        if state.ended:
-            raise ValueError("the utterance has ended with its final step: start another one")
+        check_open(state.ended)
         state = replace(state, token=state.token + check_tokens(token, self.flow.vocab_size), ended=final)
         if not final or not state.token:
             return mx.zeros((0,)), state
