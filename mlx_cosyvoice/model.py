@@ -157,12 +157,7 @@ class CosyVoice2:
         decoder = self._decoders.get(schedule, speed=speed, n_timesteps=n_timesteps)
         options = TokenOptions(seed, min_token_text_ratio, max_token_text_ratio, sampler)
         utterances = self._utterances(voice, mode, instruction, normalize, options)
-        if isinstance(text, str):
-            segments = self._segments(text, normalize)
-            return self._speech(
-                lambda metrics: utterances.of_segments(segments, metrics), utterances.given, decoder, seed
-            )
-        return self._speech(lambda _: utterances.of_arriving(text), utterances.given, decoder, seed)
+        return self._speech(self._source(utterances, text, normalize), utterances.given, decoder, seed)
 
     def synthesize(self, text: str | Iterable[str], voice: Voice | str, **options: Any) -> np.ndarray:
         """Speak `text` with `voice`, all at once.
@@ -198,9 +193,7 @@ class CosyVoice2:
         self._need("text_tokenizer", "llm")
         options = TokenOptions(seed, min_token_text_ratio, max_token_text_ratio, sampler)
         utterances = self._utterances(voice, mode, instruction, normalize, options)
-        if isinstance(text, str):
-            return chain.from_iterable(utterances.of_segments(self._segments(text, normalize), Metrics()))
-        return chain.from_iterable(utterances.of_arriving(text))
+        return chain.from_iterable(self._source(utterances, text, normalize)(Metrics()))
 
     def convert_voice(
         self,
@@ -230,7 +223,7 @@ class CosyVoice2:
         self._need("speech_tokenizer", "flow", "hift")
         assert self.speech_tokenizer is not None
         decoder = self._decoders.get(schedule, speed=speed, n_timesteps=n_timesteps)
-        given = flow_input(self.voice(voice) if isinstance(voice, str) else voice)
+        given = flow_input(self._as_voice(voice))
         tokens = speech_token(load_speech(recording), self.speech_tokenizer)[0].tolist()
         return self._speech(lambda _: [tokens], given, decoder, seed)
 
@@ -242,28 +235,31 @@ class CosyVoice2:
                 "(python -m converters CHECKPOINT --out DIR)"
             )
 
+    def _as_voice(self, voice: Voice | str) -> Voice:
+        return self.voice(voice) if isinstance(voice, str) else voice
+
     def _utterances(
         self, voice: Voice | str, mode: str | None, instruction: str | None, normalize: bool, options: TokenOptions
     ) -> Utterances:
         assert self.llm is not None
         assert self.text_tokenizer is not None
-        voice = self.voice(voice) if isinstance(voice, str) else voice
+        voice = self._as_voice(voice)
         given = model_input(
             voice,
             choose_mode(voice, mode, instruction),
             encode=self.text_tokenizer.encode,
-            normalize=self._normalizer(normalize).whole,
+            normalize=TextNormalizer(self.text_tokenizer, enabled=normalize).whole,
             instruction=instruction,
         )
         # The thread that runs the language model must find its weights evaluated.
         mx.eval(self.llm.parameters())
         return Utterances(self.llm, self.text_tokenizer, given, self._prefixes, options)
 
-    def _segments(self, text: str, normalize: bool) -> Iterator[str]:
-        return self._normalizer(normalize).segments(text)
-
-    def _normalizer(self, enabled: bool) -> TextNormalizer:
-        return TextNormalizer(self.text_tokenizer, enabled=enabled)
+    def _source(self, utterances: Utterances, text: str | Iterable[str], normalize: bool) -> TokenSource:
+        if isinstance(text, str):
+            segments = TextNormalizer(self.text_tokenizer, enabled=normalize).segments(text)
+            return lambda metrics: utterances.of_segments(segments, metrics)
+        return lambda _: utterances.of_arriving(text)
 
     @cached_property
     def _prefixes(self) -> PrefixCache:
