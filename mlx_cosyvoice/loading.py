@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.text import TextTokenizer
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voices import read_spk2info_safetensors
-from mlx_cosyvoice.weights import DTYPES, load_component, read_config
+from mlx_cosyvoice.weights import DTYPES, StoredModel
 
 AUTO = "auto"
 
@@ -53,7 +54,8 @@ def load_components(
         ValueError: `dtype` is not known.
     """
     computing = computing_dtype(dtype)
-    config, meta = read_config(folder)
+    stored = StoredModel.open(folder)
+    config, names = stored.config, stored.meta["components"]
     builders: dict[str, Any] = {
         "llm": lambda: Qwen2LM(config.llm),
         "flow": lambda: CausalMaskedDiffWithXvec(config.flow),
@@ -61,10 +63,14 @@ def load_components(
         "campplus": lambda: CAMPPlus(config.campplus),
         "speech_tokenizer": lambda: S3TokenizerV2(config.speech_tokenizer),
     }
-    components = {name: load_component(builders[name](), folder, name, dtype=computing) for name in meta["components"]}
-    if (folder / "tokenizer.json").exists():
-        components["text_tokenizer"] = TextTokenizer.from_file(folder / "tokenizer.json")
+    # The tokenizer's file takes as long to read as everything else together, outside of Python's lock.
+    with ThreadPoolExecutor(1, "mlx-cosyvoice load") as beside:
+        path = folder / "tokenizer.json"
+        tokenizer = beside.submit(TextTokenizer.from_file, path) if path.exists() else None
+        components = {name: stored.fill(builders[name](), name, dtype=computing) for name in names}
+        if tokenizer is not None:
+            components["text_tokenizer"] = tokenizer.result()
     if (folder / "spk2info.safetensors").exists():
         components["speakers"] = read_spk2info_safetensors(folder / "spk2info.safetensors")
-    stored: dict[str, str] = dict(meta["dtypes"])
-    return config, components, {name: computing or stored[name] for name in stored}, stored
+    dtypes: dict[str, str] = dict(stored.meta["dtypes"])
+    return config, components, {name: computing or dtypes[name] for name in dtypes}, dtypes

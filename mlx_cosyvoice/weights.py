@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -178,6 +179,67 @@ def load_weights(folder: str | Path) -> dict[str, mx.array]:
     return weights
 
 
+@dataclass(frozen=True)
+class StoredModel:
+    """A model folder of which everything but the tensors was read, once for all components.
+
+    Attributes:
+        folder: where it is.
+        config: the network's sizes.
+        meta: what else `config.json` says; see `read_config`.
+        weights: as of `load_weights`.
+    """
+
+    folder: Path
+    config: CosyVoice2Config
+    meta: dict[str, Any]
+    weights: dict[str, mx.array]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> StoredModel:
+        """Read config and headers.
+
+        Raises:
+            ModelFolderError: the folder is not a complete converted model; the file or key is named.
+        """
+        config, meta = read_config(folder)
+        return cls(Path(folder), config, meta, load_weights(folder))
+
+    def component(self, name: str) -> dict[str, mx.array]:
+        """The weights of one of `COMPONENTS` by their path in it; {} if the folder lacks it."""
+        prefix = f"{name}."
+        return {key.removeprefix(prefix): value for key, value in self.weights.items() if key.startswith(prefix)}
+
+    def fill(self, model: M, name: str, *, dtype: str | None = None) -> M:
+        """As `load_component`."""
+        if dtype is not None and dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+        folder, prefix, weights = self.folder, f"{name}.", self.component(name)
+        if not weights:
+            raise ModelFolderError(f"{folder}: has no weights of {name!r}. Convert the checkpoint with that component.")
+        packed = _packed(folder, prefix, weights, self.meta["quantization"])
+        stored = DTYPES[self.meta["dtypes"].get(name, "float32")]
+        if dtype is None:
+            try:
+                pack_layers(model, packed)
+            except KeyError as error:
+                raise ModelFolderError(
+                    f"{folder}: {prefix}{error.args[0]} is quantised, but the network has no such layer of that size. "
+                    "Convert it again."
+                ) from error
+            weights = {k: v.astype(stored) if k.endswith((".scales", ".biases")) else v for k, v in weights.items()}
+        else:
+            weights = unpacked_weights(weights, packed)
+            weights = {k: v if prefix + k in ALWAYS_FLOAT32 else v.astype(DTYPES[dtype]) for k, v in weights.items()}
+        _check_fit(model, weights, folder, prefix)
+        model.load_weights(list(weights.items()), strict=False)  # what strict would check has just been checked
+        if dtype is None:
+            kept = [path.removeprefix(prefix) for path in self.meta["layer_dtypes"] if path.startswith(prefix)]
+            keep_float32(model, kept, stored)
+        model.eval()
+        return model
+
+
 def load_component(model: M, folder: str | Path, name: str, *, dtype: str | None = None) -> M:
     """Fill `model` with the weights of one component, checked in both directions.
 
@@ -195,34 +257,7 @@ def load_component(model: M, folder: str | Path, name: str, *, dtype: str | None
         ModelFolderError: the folder lacks the component, or keys or shapes do not fit; all are named.
         ValueError: `dtype` is not known.
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
-    _, meta = read_config(folder)
-    prefix = f"{name}."
-    weights = {k.removeprefix(prefix): v for k, v in load_weights(folder).items() if k.startswith(prefix)}
-    if not weights:
-        raise ModelFolderError(f"{folder}: has no weights of {name!r}. Convert the checkpoint with that component.")
-    packed = _packed(folder, prefix, weights, meta["quantization"])
-    stored = DTYPES[meta["dtypes"].get(name, "float32")]
-    if dtype is None:
-        try:
-            pack_layers(model, packed)
-        except KeyError as error:
-            raise ModelFolderError(
-                f"{folder}: {prefix}{error.args[0]} is quantised, but the network has no such layer of that size. "
-                "Convert it again."
-            ) from error
-        weights = {k: v.astype(stored) if k.endswith((".scales", ".biases")) else v for k, v in weights.items()}
-    else:
-        weights = unpacked_weights(weights, packed)
-        weights = {k: v if prefix + k in ALWAYS_FLOAT32 else v.astype(DTYPES[dtype]) for k, v in weights.items()}
-    _check_fit(model, weights, folder, prefix)
-    model.load_weights(list(weights.items()), strict=True)
-    if dtype is None:
-        kept = [path.removeprefix(prefix) for path in meta["layer_dtypes"] if path.startswith(prefix)]
-        keep_float32(model, kept, stored)
-    model.eval()
-    return model
+    return StoredModel.open(folder).fill(model, name, dtype=dtype)
 
 
 def _packed(

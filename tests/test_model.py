@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import mlx.core as mx
 import numpy as np
@@ -12,7 +14,7 @@ import soundfile
 from mlx.utils import tree_flatten
 
 from converters.convert import convert
-from mlx_cosyvoice import CosyVoice2, Voice
+from mlx_cosyvoice import CosyVoice2, Voice, weights
 from mlx_cosyvoice.audio import AudioError
 from mlx_cosyvoice.hub import ModelNotFoundError
 from mlx_cosyvoice.quantize import quantized_modules
@@ -154,6 +156,32 @@ def test_packed_weights_are_unpacked_on_the_cpu_only(
         scales, biases = (stored[f"llm.{path}.{part}"].astype(mx.float32) for part in ("scales", "biases"))
         full = mx.dequantize(layer.weight, scales, biases, group_size=layer.group_size, bits=layer.bits)
         assert mx.array_equal(modules[path]["weight"], full), path
+
+
+def test_a_model_folder_is_opened_once_for_all_components(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spies = {name: Mock(side_effect=getattr(weights, name)) for name in ("load_weights", "read_config")}
+    for name, spy in spies.items():
+        monkeypatch.setattr(weights, name, spy)
+    assert CosyVoice2.load(tiny_model).llm is not None
+    assert [spy.call_count for spy in spies.values()] == [1, 1]
+
+
+def test_no_weight_is_read_before_it_is_used(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    before = mx.get_active_memory()
+    tts = CosyVoice2.load(folder)
+    assert mx.get_active_memory() - before < 0.01 * (folder / "model.safetensors").stat().st_size
+    assert tts.hift is not None
+    mx.eval(tts.hift.parameters())
+    held = sum(value.nbytes for value in dict(tree_flatten(tts.hift.parameters())).values())
+    assert held <= mx.get_active_memory() - before < 1.2 * held
+
+
+def test_a_damaged_tokenizer_is_found_when_the_model_is_loaded(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(ValueError, match=r"tokenizer\.json: not a tokenizer\.json"):
+        CosyVoice2.load(folder)
 
 
 def test_an_unknown_dtype_is_refused_before_the_folder_is_looked_for() -> None:

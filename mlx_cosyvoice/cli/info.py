@@ -63,13 +63,13 @@ def _model(folder: Path) -> dict[str, Any]:
     """What the folder holds; the weights are not read, only the headers of their files."""
     from mlx_cosyvoice.loading import computing_dtype
     from mlx_cosyvoice.voices import read_spk2info_safetensors
-    from mlx_cosyvoice.weights import load_weights, read_config
+    from mlx_cosyvoice.weights import StoredModel
 
-    config, meta = read_config(folder)
-    weights = load_weights(folder)
+    stored = StoredModel.open(folder)
+    meta = stored.meta
     components = {}
     for name in meta["components"]:
-        own = {key: weight for key, weight in weights.items() if key.startswith(f"{name}.")}
+        own = {f"{name}.{key}": weight for key, weight in stored.component(name).items()}
         components[name] = {
             "dtype": meta["dtypes"][name],
             "computed_in": computing_dtype() or meta["dtypes"][name],
@@ -81,9 +81,9 @@ def _model(folder: Path) -> dict[str, Any]:
     return {
         "path": str(folder),
         "format_version": meta["format_version"],
-        "sample_rate": config.sample_rate,
+        "sample_rate": stored.config.sample_rate,
         "components": components,
-        "bytes": sum(weight.nbytes for weight in weights.values()),
+        "bytes": sum(weight.nbytes for weight in stored.weights.values()),
         "float32_exceptions": sorted(meta["layer_dtypes"]),
         "speakers": sorted(read_spk2info_safetensors(speakers)) if speakers.is_file() else [],
     }
