@@ -15,6 +15,8 @@ import importlib.util
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from mlx_cosyvoice._rebind import rebind
 
 #: Environment variable: a library's path, or `none` for the BLAS that MLX brings.
 VARIABLE = "MLX_COSYVOICE_BLAS"
+_WAIT = "OPENBLAS_THREAD_TIMEOUT"
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,31 @@ def _open(library: str) -> ctypes.CDLL:
     return ctypes.CDLL(library)
 
 
+@contextmanager
+def _brief_waits() -> Iterator[None]:
+    """OpenBLAS's threads, once loaded within, wait busily for their next product for 2^12 clock ticks, not 2^26.
+
+    2^26 ticks, some 25 ms, keep a processor from the threads of `mlx_cosyvoice.nn.host`, which take over meanwhile.
+    The library reads its environment once. Who set the variable has decided.
+    """
+    given = os.environ.get(_WAIT)
+    if given is None:
+        os.environ[_WAIT] = "12"
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ[_WAIT]
+
+
 def _use(library: str) -> Blas:
     """Make MLX call the BLAS in `library`.
 
     Raises:
         OSError: the library cannot be loaded, or MLX cannot be made to call it; the message says why.
     """
-    provider = _open(library)
+    with _brief_waits():
+        provider = _open(library)
     if not hasattr(provider, "cblas_sgemm"):
         raise OSError(f"{library}: has no function cblas_sgemm")
     if not any(rebind(ctypes.CDLL(str(path)), provider, "cblas_") for path in _package_files("mlx", "lib/libmlx.so")):

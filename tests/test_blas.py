@@ -116,6 +116,14 @@ print(mlx_cosyvoice._blas.BLAS.library)
 
 
 @linux_only
+@pytest.mark.parametrize("given", [None, "20"])
+def test_the_environment_is_as_before_once_the_library_is_loaded(given: str | None) -> None:
+    code = "import os; before = dict(os.environ); import mlx_cosyvoice; assert dict(os.environ) == before"
+    result = run_python("-c", code, **({} if given is None else {"OPENBLAS_THREAD_TIMEOUT": given}))
+    assert result.returncode == 0, result.stderr
+
+
+@linux_only
 def test_none_leaves_mlx_its_own_blas() -> None:
     result = run_python("-W", "error", "-c", IMPORT + PRODUCT, MLX_COSYVOICE_BLAS="none")
     assert result.returncode == 0, result.stderr

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
+import threadpoolctl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_cosyvoice.nn import Linear, functional, host
+from mlx_cosyvoice._blas import BLAS
+from mlx_cosyvoice.nn import Linear, blas_threads, functional, host, host_attention
 
 EXTREMES = [0.0, -0.0, 1e-30, -1e-30, 1e-6, -1e-6, 5.69, -5.69, 5.71, -5.71, 19.9, 20.1, 30, -30, 88, -88, 100, -100]
 
@@ -140,8 +144,8 @@ def test_attention_equals_that_of_mlx(
         "add heads": mx.random.normal((1, heads[0], queries, keys), key=next(draw)),
     }[kind]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host, "TILE", 64)
-        patch.setattr(host, "SCORES", limit)
+        patch.setattr(host, "FEW", 64)
+        patch.setattr(host_attention, "SCORES", limit)
         got = functional.attention(q, k, v, scale=0.35, mask=mask)
     assert distance(got, plain_attention(q, k, v, 0.35, mask)) <= 2e-5  # scores of 50 in float32
 
@@ -171,6 +175,64 @@ def test_attention_with_scores_beyond_what_exp_can_hold() -> None:
     assert np.isfinite(np.array(got)).all()
 
 
+@pytest.mark.parametrize("sizes", [(90, 1, 9), (100,), (40, 60)])
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2)])
+@pytest.mark.parametrize("kind", ["none", "bool", "add"])
+def test_attention_to_keys_in_several_places(sizes: tuple[int, ...], heads: tuple[int, int], kind: str) -> None:
+    keys = sum(sizes)
+    q = mx.random.normal((2, heads[0], 70, 16), key=mx.random.key(1))
+    k, v = (mx.random.normal((2, heads[1], keys, 16), key=mx.random.key(n)) for n in (5, 6))
+    mask = {
+        "none": None,
+        "bool": mx.arange(keys)[None] <= mx.arange(70)[:, None] + 3,  # hides the last block from the first queries
+        "add": mx.random.normal((2, heads[0], 70, keys), key=mx.random.key(7)),
+    }[kind]
+    ends = np.cumsum(sizes).tolist()
+    blocks = [(k[:, :, a:b], v[:, :, a:b]) for a, b in zip([0, *ends], ends, strict=False)]
+    got = host_attention.attention(q, blocks, scale=0.3, mask=mask)
+    assert distance(got, plain_attention(q, k, v, 0.3, mask)) <= 2e-6
+
+
+def test_attention_reads_transposed_arrays_where_they_lie() -> None:
+    q, k, v = (mx.random.normal((2, 70, 4, 16), key=mx.random.key(n)).transpose(0, 2, 1, 3) for n in range(3))
+    got = host_attention.attention(q, [(k, v)], scale=0.3)
+    assert distance(got, plain_attention(q, k, v, 0.3, None)) <= 2e-6
+    across = k.transpose(0, 1, 3, 2)[:, :, :, :16]  # the numbers of a row are not neighbours
+    got = host_attention.attention(across, [(across, across)], scale=0.3)
+    assert distance(got, plain_attention(across, across, across, 0.3, None)) <= 2e-6
+
+
+def test_attention_in_several_threads_gives_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = (mx.random.normal((2, 4, 300, 16), key=mx.random.key(n)) for n in range(3))
+    monkeypatch.setattr(host, "THREADS", 1)
+    alone = np.array(functional.attention(q, k, v, scale=0.3))
+    monkeypatch.setattr(host, "THREADS", 4)
+    assert np.array_equal(np.array(functional.attention(q, k, v, scale=0.3)), alone)
+
+
+def test_within_one_blas_thread_numpy_has_one_and_afterwards_as_many_as_before() -> None:
+    def threads() -> list[int]:
+        return [library.num_threads for library in blas_threads._libraries()]
+
+    def enter(number: int) -> list[int]:
+        with blas_threads.one_blas_thread():
+            both.wait(timeout=60)
+            return threads()
+
+    assert blas_threads._libraries()
+    assert BLAS.library not in [library.filepath for library in blas_threads._libraries()]
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):
+        before = threads()
+        both = Barrier(2)
+        with ThreadPoolExecutor(2) as pool:  # whoever leaves first must not undo it for the other
+            inside = list(pool.map(enter, range(2)))
+        assert inside == [[1] * len(before)] * 2
+        assert threads() == before
+        with pytest.raises(RuntimeError), blas_threads.one_blas_thread():
+            raise RuntimeError
+        assert threads() == before == [3] * len(before)
+
+
 def test_several_threads_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     x = mx.random.normal((1000, 300), key=mx.random.key(8))
     monkeypatch.setattr(host, "THREADS", 1)
@@ -186,6 +248,14 @@ def test_a_failing_kernel_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "THREADS", 4)
     with pytest.raises(RuntimeError, match="broken"):
         host.elementwise(broken, mx.zeros((1000, 300)))
+
+
+def test_pieces_cover_everything_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for threads, count, size in itertools.product((1, 3), (0, 1, 7, 100), (1, 6, 100)):
+        monkeypatch.setattr(host, "THREADS", threads)
+        done: list[int] = []
+        host.in_threads(lambda start, end, done=done: done.extend(range(start, end)), count, size)  # type: ignore[misc]
+        assert sorted(done) == list(range(count))
 
 
 def test_callers_in_several_threads() -> None:
@@ -218,7 +288,7 @@ mx.eval(functional.leaky_relu(x, 0.1), functional.attention(*[x.reshape(4, 4, 10
 def test_on_metal_the_functions_are_those_of_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functional, "on_cpu", lambda: False)
     monkeypatch.setattr(host, "elementwise", None)
-    monkeypatch.setattr(host, "attention", None)
+    monkeypatch.setattr(host_attention, "attention", None)
     x = mx.random.normal((2, 4, 40, 8), key=mx.random.key(9))
     for name, (function, formula) in FUNCTIONS.items():
         assert np.allclose(np.array(function(x)), formula(np.array(x, dtype=np.float64)), atol=2e-6), name

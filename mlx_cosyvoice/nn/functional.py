@@ -13,7 +13,7 @@ from typing import Literal
 import mlx.core as mx
 import mlx.nn as nn
 
-from mlx_cosyvoice.nn import host
+from mlx_cosyvoice.nn import host, host_attention
 
 
 def on_cpu() -> bool:
@@ -26,7 +26,7 @@ def _elementwise(
     """The form for this device; on the CPU a few numbers are not worth a visit to the host, which ends the graph."""
     if not on_cpu():
         return metal(x)
-    if x.size < host.TILE:
+    if x.size < host.FEW:
         return plain(x.astype(mx.float32)).astype(x.dtype)
     return host.elementwise(kernel, x)
 
@@ -79,7 +79,7 @@ def leaky_relu(x: mx.array, slope: float) -> mx.array:
 def snake(x: mx.array, alpha: mx.array) -> mx.array:
     """x + sin(alpha x)^2 / alpha in float32, with one alpha a channel; x [B, T, C]."""
     alpha = alpha.astype(mx.float32)  # float16 could not hold the 1e-9, nor sin's large arguments
-    if on_cpu() and x.size >= host.TILE:
+    if on_cpu() and x.size >= host.FEW:
         return host.elementwise(host.snake(alpha), x)
     wave = mx.sin(x.astype(mx.float32) * alpha)
     return x + (wave * wave * (1 / (alpha + 1e-9))).astype(x.dtype)
@@ -87,7 +87,7 @@ def snake(x: mx.array, alpha: mx.array) -> mx.array:
 
 def linear(x: mx.array, weight: mx.array, bias: mx.array | None = None) -> mx.array:
     """x [..., in] times weight [out, in] transposed, plus bias [out]."""
-    if on_cpu() and x.size == x.shape[-1] and weight.size >= host.TILE and x.dtype == weight.dtype == mx.float32:
+    if on_cpu() and x.size == x.shape[-1] and weight.size >= host.FEW and x.dtype == weight.dtype == mx.float32:
         product = host.matrix_vector(weight, x)
         return product if bias is None else product + bias
     return x @ weight.T if bias is None else mx.addmm(bias, x, weight.T)
@@ -109,11 +109,9 @@ def attention(
     Returns:
         [B, H, T, D].
     """
-    if not on_cpu() or q.shape[1] * q.shape[2] * k.shape[2] < host.TILE:
+    if not on_cpu() or q.shape[1] * q.shape[2] * k.shape[2] < host.FEW:
         return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
-    if q.shape[1] != k.shape[1]:
-        k, v = (mx.repeat(x, q.shape[1] // x.shape[1], axis=1) for x in (k, v))
     if isinstance(mask, str):
         queries, keys = q.shape[2], k.shape[2]
         mask = mx.arange(keys)[None] <= mx.arange(keys - queries, keys)[:, None]
-    return host.attention(q, k, v, scale=scale, mask=mask)
+    return host_attention.attention(q, [(k, v)], scale=scale, mask=mask)

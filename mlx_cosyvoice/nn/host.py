@@ -1,4 +1,4 @@
-"""Element-wise functions, softmax and attention on the CPU, by NumPy.
+"""Element-wise functions on the CPU, by NumPy.
 
 MLX's CPU backend evaluates transcendental functions one number at a time, on one thread (15 to 70 ns an element), and
 compiling them needs a C++ compiler where the package runs. NumPy's loops are vectorised for every processor and release
@@ -14,15 +14,16 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import mlx.core as mx
 import numpy as np
 
-#: Elements that one call of a kernel works on: a few buffers of this size fit into a core's cache.
-TILE = 1 << 15
-#: float32 scores that attention holds at a time.
-SCORES = 1 << 21
+#: Elements that one call of a kernel works on: a few buffers of this size fit into a core's cache, and the threads
+#: do not meet at the interpreter's lock too often.
+TILE = 1 << 16
+#: Fewer numbers than this are not worth a visit to the host.
+FEW = 1 << 15
 
 #: (rows of the input [n, C], rows of the output to fill). The input must stay as it is.
 Kernel = Callable[[np.ndarray, np.ndarray], None]
@@ -51,23 +52,39 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-def _in_threads(work: Callable[[int, int], None], count: int, size: int) -> None:
-    """Call work(start, end) on consecutive pieces of range(count), `size` long, in several threads."""
+def in_threads(work: Callable[[int, int], None], count: int, size: int) -> None:
+    """Call work(start, end) on consecutive pieces of range(count), `size` long, in several threads: this one too.
+
+    Raises:
+        Exception: what `work` raised; pieces that were not begun by then are left out.
+    """
     global _pool
+    starts = iter(range(0, count, size))
+    lock = threading.Lock()
 
-    def piece(start: int) -> None:
+    def worker() -> None:
         with np.errstate(all="ignore"):
-            work(start, min(start + size, count))
+            while True:
+                with lock:
+                    start = next(starts, None)
+                if start is None:
+                    return
+                work(start, min(start + size, count))
 
-    starts = range(0, count, size)
-    if len(starts) == 1 or THREADS == 1:
-        for start in starts:
-            piece(start)
+    helpers = min(THREADS, -(-count // size)) - 1
+    if helpers <= 0:
+        worker()
         return
     if _pool is None:
         _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="mlx-cosyvoice")
-    for _ in _pool.map(piece, starts):
-        pass
+    others = [_pool.submit(worker) for _ in range(helpers)]
+    try:
+        worker()
+    finally:
+        # even when this thread failed: the others write to memory that the caller may free
+        wait(others)
+    for other in others:
+        other.result()
 
 
 def view(x: mx.array) -> np.ndarray:
@@ -83,7 +100,7 @@ def elementwise(kernel: Kernel, x: mx.array) -> mx.array:
     mx.eval(source, target)
     columns = x.shape[-1] if x.ndim else 1
     given, out = view(source).reshape(-1, columns), view(target).reshape(-1, columns)
-    _in_threads(lambda a, b: kernel(given[a:b], out[a:b]), len(given), max(1, TILE // columns))
+    in_threads(lambda a, b: kernel(given[a:b], out[a:b]), len(given), max(1, TILE // columns))
     return target.astype(x.dtype)
 
 
@@ -186,98 +203,3 @@ def matrix_vector(weight: mx.array, x: mx.array) -> mx.array:
     mx.eval(weight, x, target)
     np.dot(view(weight), view(x).reshape(-1), out=view(target).reshape(-1))
     return target
-
-
-def exponentials(scores: mx.array) -> tuple[mx.array, mx.array]:
-    """Replace every row (last axis) of `scores`, which nobody else may hold, by exp(score - the row's maximum).
-
-    Returns:
-        The maxima and the new rows' sums, [..., 1] each.
-    """
-    tops, sums = (mx.zeros((*scores.shape[:-1], 1)) for _ in range(2))
-    mx.eval(scores, tops, sums)
-    rows = view(scores).reshape(-1, scores.shape[-1])
-    top, total = (view(each).reshape(-1, 1) for each in (tops, sums))
-
-    def work(start: int, end: int) -> None:
-        part = rows[start:end]
-        part.max(axis=1, keepdims=True, out=top[start:end])
-        part -= top[start:end]
-        np.exp(part, out=part)
-        part.sum(axis=1, keepdims=True, out=total[start:end])
-
-    _in_threads(work, len(rows), max(1, 2 * TILE // rows.shape[1]))
-    return tops, sums
-
-
-class _Bias(threading.local):
-    """A thread's last boolean mask as what is added to scores: 0 where it is True, else -inf. Layers share a mask."""
-
-    def __init__(self) -> None:
-        self.mask: mx.array | None = None
-        self.array = mx.zeros((0, 0))
-        #: for every query, how many keys there are up to the last it may see
-        self.reach = np.zeros(0, dtype=np.int64)
-
-    def of(self, mask: mx.array) -> tuple[mx.array, np.ndarray]:
-        if mask is not self.mask:
-            seen = np.array(mask)
-            self.reach = seen.shape[1] - np.argmax(seen[:, ::-1], axis=1)
-            self.array = mx.array(np.where(seen, np.float32(0), np.float32(-np.inf)))
-            self.mask = mask
-        return self.array, self.reach
-
-
-_bias = _Bias()
-
-
-def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.array | None) -> mx.array:
-    """`mx.fast.scaled_dot_product_attention` on q [B, H, T, D] and k, v [B, H, S, D].
-
-    Never holds more than about `SCORES` scores, and does not compute those to the right of all that a block of
-    queries may see.
-
-    Args:
-        q: queries.
-        k: keys.
-        v: values.
-        scale: of the scores.
-        mask: [T, S] bool (True: may see) or None; or float, added to the scores, that broadcasts to [B, H, T, S].
-    """
-    batch, heads, queries, size = q.shape
-    keys, dtype = k.shape[2], q.dtype
-    q = (q.astype(mx.float32) * scale).reshape(-1, queries, size)
-    k, v = (x.astype(mx.float32).reshape(-1, keys, x.shape[3]) for x in (k, v))
-    reach = np.full(queries, keys)
-    bias: mx.array | None = None
-    if mask is not None and mask.dtype == mx.bool_:
-        bias, reach = _bias.of(mask)
-        bias = bias[None]
-    elif mask is not None:
-        bias = mx.broadcast_to(mask, (batch, heads, queries, keys)).reshape(-1, queries, keys)
-    k = mx.contiguous(k).swapaxes(1, 2)
-
-    rows = max(1, min(queries, SCORES // keys))
-    if mask is not None and mask.dtype == mx.bool_:
-        rows = min(rows, 256)  # so that much of what is masked is not even computed
-    together = max(1, SCORES // (keys * rows))
-    whole = []
-    for first in range(0, batch * heads, together):
-        part = slice(first, first + together)
-        blocks = []
-        for start in range(0, queries, rows):
-            block = slice(start, start + rows)
-            seen = int(reach[block].max())
-            scores = q[part, block] @ k[part, :, :seen]
-            if bias is not None:
-                scores = scores + bias[part if bias.shape[0] > 1 else slice(None), block, :seen]
-            blocks.append(_attended(scores, v[part, :seen]))
-        whole.append(blocks[0] if len(blocks) == 1 else mx.concatenate(blocks, axis=1))
-    out = whole[0] if len(whole) == 1 else mx.concatenate(whole)
-    return out.reshape(batch, heads, queries, -1).astype(dtype)
-
-
-def _attended(scores: mx.array, v: mx.array) -> mx.array:
-    """softmax(scores [N, R, K]) @ v [N, K, D]. Overwrites the scores, which nobody else may hold."""
-    _, sums = exponentials(scores)
-    return (scores @ v) / sums

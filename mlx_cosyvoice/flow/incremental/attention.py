@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from mlx_cosyvoice.nn import host
+from mlx_cosyvoice.nn import host_attention
 from mlx_cosyvoice.nn.functional import on_cpu
 
 Blocks = list[tuple[mx.array, mx.array]]
@@ -45,21 +45,7 @@ def fused(q: mx.array, blocks: Blocks, *, scale: float, bias: mx.array | None) -
 
 
 def in_blocks(q: mx.array, blocks: Blocks, *, scale: float, bias: mx.array | None) -> mx.array:
-    """Block by block in float32, without a copy of keys or values. The sums are put on a common scale at the end."""
-    scaled = q.astype(mx.float32) * scale
-    outs, tops, sums = [], [], []
-    start = 0
-    for keys, values in blocks:
-        scores = scaled @ keys.astype(mx.float32).swapaxes(1, 2)
-        if bias is not None:
-            scores = scores + bias[:, :, start : start + keys.shape[1]]
-        start += keys.shape[1]
-        top, total = host.exponentials(scores)
-        outs.append(scores @ values.astype(mx.float32))
-        tops.append(top)
-        sums.append(total)
-    highest = mx.max(mx.concatenate(tops, axis=2), axis=2, keepdims=True)
-    weights = [mx.exp(top - highest) for top in tops]
-    total = sum((weight * part for weight, part in zip(weights, sums, strict=True)), mx.array(0.0))
-    out = sum((weight / total * part for weight, part in zip(weights, outs, strict=True)), mx.array(0.0))
-    return out.astype(q.dtype)
+    """In float32, without a copy of keys or values."""
+    stored = [(keys[None], values[None]) for keys, values in blocks]
+    mask = None if bias is None else bias[None]
+    return host_attention.attention(q[None], stored, scale=scale, mask=mask)[0]

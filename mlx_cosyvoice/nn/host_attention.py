@@ -1,0 +1,164 @@
+"""Attention on the CPU: every thread works through blocks of one head's queries whose scores stay in its cache.
+
+MLX's own would keep all scores of all heads in memory, walk over them several times, and take the exponentials one
+number at a time on one thread. Here a block's scores are made, turned into weights and used while they are in the
+cache; keys and values are read where they lie, in one array or in several.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_cosyvoice.nn import host
+from mlx_cosyvoice.nn.blas_threads import one_blas_thread
+
+#: float32 scores that a thread holds at a time, unless a few rows alone have more.
+SCORES = 1 << 18
+#: Fewer rows than this are a slow matrix product.
+FEWEST_ROWS = 32
+#: More rows than this are not taken together where a mask differs from row to row: all that it hides from all of a
+#: block's queries is left out.
+MASKED_ROWS = 128
+
+#: (keys, values), each [B, H, places, D].
+Block = tuple[mx.array, mx.array]
+#: The same of one head, [places, D].
+Rows = tuple[np.ndarray, np.ndarray]
+
+
+class _Seen(threading.local):
+    """What a thread's last boolean mask [T, S] lets through, in the forms that are used. Layers share a mask."""
+
+    def __init__(self) -> None:
+        self._mask: mx.array | None = None
+        #: [T, S]: 0 where it is True, else -inf
+        self.bias = np.zeros((0, 0), np.float32)
+        #: for every query, how many keys there are up to the last that it may see
+        self.reach = np.zeros(0, np.int64)
+        #: for every query, how many keys there are before the first that it may not see
+        self.clear = np.zeros(0, np.int64)
+
+    def of(self, mask: mx.array) -> _Seen:
+        if mask is not self._mask:
+            seen = np.array(mask)
+            keys = seen.shape[1]
+            self.bias = np.where(seen, np.float32(0), np.float32(-np.inf))
+            self.reach = keys - np.argmax(seen[:, ::-1], axis=1)
+            self.clear = np.where(seen.all(axis=1), keys, np.argmin(seen, axis=1))
+            self._mask = mask
+        return self
+
+
+_seen = _Seen()
+
+
+def attention(q: mx.array, blocks: Sequence[Block], *, scale: float, mask: mx.array | None = None) -> mx.array:
+    """softmax(scale q k^T + mask) v over the keys and values of all blocks, in float32.
+
+    Args:
+        q: [B, H, T, D].
+        blocks: (keys, values), [B, K, places, D] each, where K divides H: head h of q uses head h K / H.
+        scale: of the scores.
+        mask: [T, S] bool, True where a query may see a key of the S of all blocks (every query sees one); or float,
+            added to the scores, that broadcasts to [B, H, T, S]; or None.
+
+    Returns:
+        [B, H, T, D] in q's dtype; its memory is laid out as [B, T, H, D].
+    """
+    batch, heads, length, _ = q.shape
+    given = [array.astype(mx.float32) for block in blocks for array in block]
+    target = mx.zeros((batch, length, heads, given[1].shape[3]))
+    queries = q.astype(mx.float32)
+    mx.eval(queries, target, given)
+    arrays = [_rows_in_place(array) for array in given]
+    pieces = list(zip(arrays[::2], arrays[1::2], strict=True))
+    job = _Job(_rows_in_place(queries), pieces, host.view(target).transpose(0, 2, 1, 3), scale, mask)
+    with one_blas_thread():
+        host.in_threads(job.run, job.count, max(1, job.count // (8 * host.THREADS)))
+    return target.transpose(0, 2, 1, 3).astype(q.dtype)
+
+
+def _rows_in_place(x: mx.array) -> np.ndarray:
+    """The memory of x; a copy only where the numbers of a row do not lie side by side, which BLAS requires."""
+    array = host.view(x)
+    return array if array.strides[-1] == array.itemsize else np.ascontiguousarray(array)
+
+
+class _Job:
+    """One call of `attention`, as `count` tasks that do not depend on each other."""
+
+    def __init__(
+        self,
+        q: np.ndarray,
+        blocks: list[tuple[np.ndarray, np.ndarray]],
+        out: np.ndarray,
+        scale: float,
+        mask: mx.array | None,
+    ) -> None:
+        self.q, self.out, self.scale = q, out, np.float32(scale)
+        _, self.heads, self.length, _ = q.shape
+        self.shared = self.heads // blocks[0][0].shape[1]
+        self.blocks = blocks
+        self.keys = sum(keys.shape[2] for keys, _ in blocks)
+        self.seen: _Seen | None = None
+        self.bias: np.ndarray | None = None
+        if mask is not None and mask.dtype == mx.bool_:
+            self.seen = _seen.of(mask)
+        elif mask is not None:
+            shape = (*q.shape[:3], self.keys)
+            self.bias = np.broadcast_to(np.array(mask.astype(mx.float32)), shape)
+        most = self.length if self.seen is None else MASKED_ROWS
+        self.rows = max(1, min(self.length, most, max(FEWEST_ROWS, SCORES // self.keys)))
+        self.per_head = -(-self.length // self.rows)
+        #: how many tasks there are: blocks of rows, head by head
+        self.count = q.shape[0] * self.heads * self.per_head
+
+    def run(self, start: int, end: int) -> None:
+        """Tasks start to end."""
+        scratch = np.empty(self.rows * self.keys, np.float32)
+        at, own = -1, list[Rows]()
+        for task in range(start, end):
+            head, block = divmod(task, self.per_head)
+            entry, number = divmod(head, self.heads)
+            if head != at:
+                at, own = head, self._of_head(entry, number)
+            rows = slice(block * self.rows, (block + 1) * self.rows)
+            self._block(entry, number, rows, own, scratch)
+
+    def _of_head(self, entry: int, head: int) -> list[Rows]:
+        """Keys and values as [places, D], in one piece of memory: rows 2 kB apart would evict each other."""
+        place = (entry, head // self.shared)
+        return [
+            (np.ascontiguousarray(keys[place]), np.ascontiguousarray(values[place])) for keys, values in self.blocks
+        ]
+
+    def _block(self, entry: int, head: int, rows: slice, own: list[Rows], scratch: np.ndarray) -> None:
+        query = self.q[entry, head, rows] * self.scale
+        reach = self.keys if self.seen is None else int(self.seen.reach[rows].max())
+        scores = scratch[: len(query) * reach].reshape(len(query), reach)
+        parts = []
+        start = 0
+        for keys, values in own:
+            count = min(len(keys), reach - start)
+            if count <= 0:
+                break
+            part = scores[:, start : start + count]
+            np.matmul(query, keys[:count].T, out=part)
+            parts.append((part, values[:count]))
+            start += count
+        if self.seen is not None:
+            clear = int(self.seen.clear[rows].min())
+            scores[:, clear:] += self.seen.bias[rows, clear:reach]
+        if self.bias is not None:
+            scores += self.bias[entry, head, rows]
+        scores -= scores.max(axis=1, keepdims=True)
+        np.exp(scores, out=scores)
+        out = self.out[entry, head, rows]
+        np.matmul(parts[0][0], parts[0][1], out=out)
+        for part, values in parts[1:]:
+            out += part @ values
+        out /= scores @ np.ones((reach, 1), np.float32)
