@@ -303,7 +303,7 @@ def test_export_and_import(
 
 def test_export_over_a_folder_or_into_none(fails: Callable[..., str], library: VoiceLibrary, tmp_path: Path) -> None:
     library.add("anna", make_voice())
-    assert "is a folder, give the name of a file" in fails("export", "anna", tmp_path, "--force")
+    assert "is a folder; give the name of a file" in fails("export", "anna", tmp_path, "--force")
     assert "does not exist" in fails("export", "anna", tmp_path / "nowhere" / "a")
 
 

@@ -15,8 +15,8 @@ from mlx_cosyvoice.audio.encoded_file import EncodedFile
 from mlx_cosyvoice.audio.errors import AudioError
 from mlx_cosyvoice.audio.formats import AudioFormat, find_format
 from mlx_cosyvoice.audio.raw_file import RawFile
-from mlx_cosyvoice.audio.target import check_target
 from mlx_cosyvoice.audio.wav_file import WavFile
+from mlx_cosyvoice.files import check_target, give_name
 
 
 class _File(Protocol):
@@ -188,11 +188,12 @@ class AudioWriter:
             return
         if not self._samples:
             self.partial.unlink(missing_ok=True)
-        elif os.path.lexists(self.path) and not self._force:
+            return
+        try:
+            give_name(self.partial, self.path, force=self._force)
+        except FileExistsError:
             self.kept = self.partial
-            raise FileExistsError(f"{self.path} came into being meanwhile; the audio is in {self.partial}")
-        else:
-            os.replace(self.partial, self.path)
+            raise FileExistsError(f"{self.path} came into being meanwhile; the audio is in {self.partial}") from None
 
     def abandon(self) -> None:
         """Finish the file under its partial name, or remove it if nothing of it can be played; raises no OSError."""

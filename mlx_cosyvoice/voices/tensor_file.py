@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from mlx_cosyvoice.voices.atomic import write_file
+from mlx_cosyvoice.files import write_file
 from mlx_cosyvoice.voices.errors import VoiceError
 
 
