@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_cosyvoice.audio import AudioError, AudioWriter, open_audio
@@ -89,6 +89,7 @@ def test_other_programs_read_the_wav(tmp_path: Path, subtype: str, count: int) -
             assert file.readframes(count) == encode_pcm(tone()[:count], subtype)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(-1, 1, width=32), max_size=50),
     st.sampled_from([name for name in SAMPLE_BYTES if name != "float"]),

@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -139,6 +139,7 @@ def test_save_and_load(tmp_path: Path, changes: dict[str, Any]) -> None:
     assert os.listdir(tmp_path) == ["voice"]
 
 
+@settings(deadline=None)
 @given(transcript=st.text(), tokens=st.lists(st.integers(0, 6560), max_size=5), ids=st.lists(st.integers(0, 2**31 - 1)))
 def test_any_voice_survives_its_file(
     tmp_path_factory: pytest.TempPathFactory, transcript: str, tokens: list[int], ids: list[int]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import platformdirs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_cosyvoice.voices import UnknownVoiceError, Voice, VoiceError, VoiceLibrary
@@ -186,6 +186,7 @@ def test_good_names(library: VoiceLibrary, name: str) -> None:
     assert library.path(name).parent == library.folder
 
 
+@settings(deadline=None)
 @given(name=st.text(max_size=30))
 def test_no_name_leads_out_of_the_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     library = VoiceLibrary(tmp_path_factory.mktemp("library") / "voices")

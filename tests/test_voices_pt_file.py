@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_cosyvoice.voices import VoiceError
@@ -74,6 +74,7 @@ def test_special_values(tmp_path: Path, value: float) -> None:
         assert_same(read_pt(written(tmp_path / "a.pt", tensor)), tensor)
 
 
+@settings(deadline=None)
 @given(
     shape=st.lists(st.integers(0, 5), min_size=1, max_size=4),
     seed=st.integers(0, 2**31),
@@ -291,6 +292,7 @@ def test_every_truncation_is_reported(tmp_path: Path) -> None:
             read_pt(tmp_path / "cut.pt")
 
 
+@settings(deadline=None)
 @given(position=st.floats(0, 1, exclude_max=True), value=st.integers(1, 255))
 def test_damage_is_reported_or_harmless(tmp_path_factory: pytest.TempPathFactory, position: float, value: int) -> None:
     folder = tmp_path_factory.mktemp("pt")
@@ -301,6 +303,7 @@ def test_damage_is_reported_or_harmless(tmp_path_factory: pytest.TempPathFactory
         read_pt(folder / "a.pt")
 
 
+@settings(deadline=None)
 @given(content=st.binary(max_size=60))
 def test_any_pickle_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     with contextlib.suppress(VoiceError):
