@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +41,10 @@ def take_voice(
     Raises:
         AudioError: the file is not audio, empty, silent, too short or too long.
     """
-    speech = load_speech(recording)
+    read = audio.read_recording(recording, max_seconds=audio.MAX_PROMPT_SECONDS)
+    speech = read.at(16000)
     token = speech_token(speech, speech_tokenizer)
-    feat = np.array(audio.mel_spectrogram(audio.load_audio(recording, config.sample_rate)))
+    feat = np.array(audio.mel_spectrogram(read.at(config.sample_rate)))
     embedding = np.array(campplus(audio.mean_normalise(audio.kaldi_fbank(speech))))
     # as the official frontend: exactly two mel frames for every token
     length = min(feat.shape[1] // config.token_mel_ratio, token.shape[1])
@@ -53,14 +53,14 @@ def take_voice(
         prompt_feat=feat[:, : length * config.token_mel_ratio],
         embedding=embedding,
         transcript=transcript.strip(),
-        provenance=_provenance(Path(recording)),
+        provenance=_provenance(Path(recording), read.sha256),
     )
 
 
-def _provenance(recording: Path) -> dict[str, str]:
+def _provenance(recording: Path, sha256: str) -> dict[str, str]:
     return {
         "source": recording.name.encode(errors="replace").decode(),
-        "sha256": hashlib.sha256(recording.read_bytes()).hexdigest(),
+        "sha256": sha256,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "library": f"mlx-cosyvoice {mlx_cosyvoice.__version__}",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mlx_cosyvoice.audio import MAX_PROMPT_SECONDS, AudioError, load_audio, write_wav
+from mlx_cosyvoice.audio import MAX_PROMPT_SECONDS, AudioError, load_audio, read_recording, write_wav
 
 SAMPLE = Path(__file__).parent.parent / "parity" / "data" / "sample.wav"
 
@@ -102,6 +103,28 @@ def test_error_folder(tmp_path: Path) -> None:
 def test_error_not_audio(tmp_path: Path, name: str, content: bytes) -> None:
     with pytest.raises(AudioError, match=f"{name}: cannot be read as audio"):
         load_audio(bad(tmp_path, name, content), 16000)
+
+
+def test_error_not_audio_says_what_libsndfile_says(tmp_path: Path) -> None:
+    path = bad(tmp_path, "text.wav", b"this is not audio" * 100)
+    with pytest.raises(AudioError) as error:
+        load_audio(path, 16000)
+    assert str(error.value).startswith(f"{path}: cannot be read as audio (Format not recognised.); wav")
+
+
+def test_a_recording_at_several_rates_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "tone.flac"
+    soundfile.write(path, np.stack([tone(22050), 0.5 * tone(22050)], axis=1), 22050)
+    expected = {rate: load_audio(path, rate) for rate in (16000, 22050, 24000)}
+    content = path.read_bytes()
+    recording = read_recording(path)
+    path.unlink()
+    assert recording.sample_rate == 22050
+    assert recording.sha256 == hashlib.sha256(content).hexdigest()
+    for rate, wave in expected.items():
+        assert np.array_equal(recording.at(rate), wave)
+    with pytest.raises(ValueError, match="sample_rate must be positive, not -1"):
+        recording.at(-1)
 
 
 def test_error_truncated_flac(tmp_path: Path) -> None:

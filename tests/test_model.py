@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,17 @@ def test_clone_cuts_tokens_and_mel_to_the_same_duration(voice: Voice) -> None:
     assert voice.seconds == pytest.approx(soundfile.info(SAMPLE).duration, abs=0.1)
     assert voice.embedding.shape == (1, 192)
     assert voice.prompt_token.dtype == np.int32
+
+
+def test_a_voice_takes_one_reading_of_its_recording(tts: CosyVoice2, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features and checksum then belong together, also where another program writes the file meanwhile."""
+    opened, decoded = Mock(side_effect=io.open), Mock(side_effect=soundfile.SoundFile)
+    monkeypatch.setattr(io, "open", opened)
+    monkeypatch.setattr(soundfile, "SoundFile", decoded)
+    voice = tts.clone(SAMPLE)
+    assert [call.args[0] for call in opened.call_args_list].count(SAMPLE) == 1
+    assert decoded.call_count == 1
+    assert voice.provenance["sha256"] == hashlib.sha256(SAMPLE.read_bytes()).hexdigest()
 
 
 def test_speech_is_audible_and_repeats_with_its_seed(tts: CosyVoice2, voice: Voice) -> None:

@@ -2,7 +2,7 @@
 
 from mlx_cosyvoice.audio.errors import AudioError
 from mlx_cosyvoice.audio.fbank import kaldi_fbank, mean_normalise
-from mlx_cosyvoice.audio.load import MAX_PROMPT_SECONDS, load_audio
+from mlx_cosyvoice.audio.load import MAX_PROMPT_SECONDS, Recording, load_audio, read_recording
 from mlx_cosyvoice.audio.log_mel import log_mel_spectrogram
 from mlx_cosyvoice.audio.mel import mel_spectrogram
 from mlx_cosyvoice.audio.player import PlaybackError, Player
@@ -15,6 +15,7 @@ __all__ = [
     "AudioWriter",
     "PlaybackError",
     "Player",
+    "Recording",
     "check_audio_target",
     "kaldi_fbank",
     "load_audio",
@@ -22,5 +23,6 @@ __all__ = [
     "mean_normalise",
     "mel_spectrogram",
     "open_audio",
+    "read_recording",
     "write_wav",
 ]

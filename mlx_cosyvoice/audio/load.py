@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -20,6 +23,33 @@ MIN_SECONDS = 0.5
 
 #: -60 dBFS: a recording whose loudest sample lies below is a muted microphone.
 SILENCE_PEAK = 1e-3
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An audio file as it was read, once.
+
+    Attributes:
+        samples: float32 [samples] in [-1, 1], mono (the mean of the channels).
+        sample_rate: of the file, in Hz.
+        sha256: hex digest of the whole file.
+    """
+
+    samples: np.ndarray
+    sample_rate: int
+    sha256: str
+
+    def at(self, sample_rate: int) -> np.ndarray:
+        """The samples at another rate, resampled with soxr ("HQ").
+
+        Raises:
+            ValueError: `sample_rate` is not positive.
+        """
+        _check_rate(sample_rate)
+        wave = self.samples
+        if self.sample_rate != sample_rate:
+            wave = soxr.resample(wave, self.sample_rate, sample_rate, quality="HQ")
+        return np.ascontiguousarray(wave, dtype=np.float32)
 
 
 def load_audio(
@@ -45,10 +75,16 @@ def load_audio(
             `SILENCE_PEAK` once mixed to mono), or holds NaN or infinite samples. The message names the file.
         ValueError: `sample_rate` is not positive.
     """
-    if sample_rate <= 0:
-        raise ValueError(f"sample_rate must be positive, not {sample_rate}")
+    _check_rate(sample_rate)
+    return read_recording(path, min_seconds=min_seconds, max_seconds=max_seconds).at(sample_rate)
+
+
+def read_recording(
+    path: str | os.PathLike[str], *, min_seconds: float = MIN_SECONDS, max_seconds: float | None = None
+) -> Recording:
+    """Read an audio file, for those who want it at several rates; arguments and AudioErrors as of `load_audio`."""
     path = Path(path)
-    channels, file_rate = _read(path, max_seconds)
+    channels, file_rate, sha256 = _read(path, max_seconds)
     if not len(channels):
         raise AudioError(f"{path}: the audio file is empty (no samples)")
     seconds = len(channels) / file_rate
@@ -62,19 +98,23 @@ def load_audio(
     if peak < SILENCE_PEAK:
         level = f"{20 * np.log10(peak):.0f} dBFS" if peak > 0 else "all zeros"
         raise AudioError(f"{path}: the audio is silent (peak {level}, mixed to mono); a voice peaks above -60 dBFS")
-    if file_rate != sample_rate:
-        wave = soxr.resample(wave, file_rate, sample_rate, quality="HQ")
-    return np.ascontiguousarray(wave, dtype=np.float32)
+    return Recording(wave, file_rate, sha256)
 
 
-def _read(path: Path, max_seconds: float | None) -> tuple[np.ndarray, int]:
-    """The samples [samples, channels] float32 and their rate."""
+def _check_rate(sample_rate: int) -> None:
+    if sample_rate <= 0:
+        raise ValueError(f"sample_rate must be positive, not {sample_rate}")
+
+
+def _read(path: Path, max_seconds: float | None) -> tuple[np.ndarray, int, str]:
+    """The samples [samples, channels] float32, their rate, and the file's SHA-256."""
     if not path.exists():
         raise AudioError(f"{path}: no such file")
     if path.is_dir():
         raise AudioError(f"{path}: is a folder, not an audio file")
     try:
-        with soundfile.SoundFile(path) as file:
+        # libsndfile gets the descriptor: it would call back into Python for another kind of file, and lose Ctrl-C.
+        with path.open("rb", buffering=0) as content, soundfile.SoundFile(content.fileno(), closefd=False) as file:
             seconds = file.frames / file.samplerate
             if max_seconds is not None and seconds > max_seconds:
                 raise AudioError(
@@ -83,9 +123,18 @@ def _read(path: Path, max_seconds: float | None) -> tuple[np.ndarray, int]:
             samples = file.read(dtype="float32", always_2d=True)
             if len(samples) < file.frames:
                 raise AudioError(f"{path}: damaged, only {len(samples)} of {file.frames} samples can be read")
-            return samples, file.samplerate
-    # soundfile raises RuntimeError for what libsndfile refuses and TypeError for headerless ".raw" files
-    except (RuntimeError, TypeError, OSError) as error:
+            content.seek(0)
+            return samples, file.samplerate, _sha256(content)
+    # soundfile raises RuntimeError for what libsndfile refuses
+    except (RuntimeError, OSError) as error:
+        reason = getattr(error, "error_string", error)
         raise AudioError(
-            f"{path}: cannot be read as audio ({error}); wav, flac, ogg and mp3 files can be read"
+            f"{path}: cannot be read as audio ({reason}); wav, flac, ogg and mp3 files can be read"
         ) from error
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
