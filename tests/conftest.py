@@ -1,5 +1,5 @@
-"""The tiny synthetic checkpoint and its conversion, made once for all tests (which must not change them), and how a
-conversion is seen to fail."""
+"""The tiny synthetic checkpoint and its conversion, made once for all tests (which must not change them), the model
+loaded from it, and how a conversion is seen to fail."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from converters import __main__ as cli
 from converters.convert import convert
+from mlx_cosyvoice import CosyVoice2
 from reference.synthetic import write_checkpoint
 from tests.support.checkpoints import Folders, snapshot
 
@@ -25,6 +26,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of its conversion to MLX in float32."""
     return convert(tiny_checkpoint, tmp_path_factory.mktemp("model") / "tiny-mlx").out
+
+
+@pytest.fixture(scope="module")
+def tts(tiny_model: Path) -> CosyVoice2:
+    """The tiny model, loaded."""
+    return CosyVoice2.load(tiny_model)
 
 
 @pytest.fixture

@@ -26,11 +26,6 @@ SAMPLE = Path(__file__).parent.parent / "parity" / "data" / "sample.wav"
 
 
 @pytest.fixture(scope="module")
-def tts(tiny_model: Path) -> CosyVoice2:
-    return CosyVoice2.load(tiny_model)
-
-
-@pytest.fixture(scope="module")
 def voice(tts: CosyVoice2) -> Voice:
     return tts.clone(SAMPLE, "The quick brown fox")
 

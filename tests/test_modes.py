@@ -23,11 +23,6 @@ INSTRUCTION = "Speak slowly.<|endofprompt|>"
 
 
 @pytest.fixture(scope="module")
-def tts(tiny_model: Path) -> CosyVoice2:
-    return CosyVoice2.load(tiny_model)
-
-
-@pytest.fixture(scope="module")
 def voice(tts: CosyVoice2) -> Voice:
     return tts.clone(SAMPLE, TRANSCRIPT)
 
