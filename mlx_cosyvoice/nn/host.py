@@ -52,8 +52,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-def in_threads(work: Callable[[int, int], None], count: int, size: int) -> None:
+def in_threads(work: Callable[[int, int], None], count: int, size: int, threads: int | None = None) -> None:
     """Call work(start, end) on consecutive pieces of range(count), `size` long, in several threads: this one too.
+
+    `threads`: at most so many; None for `THREADS`.
 
     Raises:
         Exception: what `work` raised; pieces that were not begun by then are left out.
@@ -71,7 +73,7 @@ def in_threads(work: Callable[[int, int], None], count: int, size: int) -> None:
                     return
                 work(start, min(start + size, count))
 
-    helpers = min(THREADS, -(-count // size)) - 1
+    helpers = min(threads or THREADS, -(-count // size)) - 1
     if helpers <= 0:
         worker()
         return
@@ -100,7 +102,9 @@ def elementwise(kernel: Kernel, x: mx.array) -> mx.array:
     mx.eval(source, target)
     columns = x.shape[-1] if x.ndim else 1
     given, out = view(source).reshape(-1, columns), view(target).reshape(-1, columns)
-    in_threads(lambda a, b: kernel(given[a:b], out[a:b]), len(given), max(1, TILE // columns))
+    # few pieces are done sooner by one thread: the others would mostly wait for the interpreter's lock
+    threads = THREADS if x.size >= 4 * TILE else 1
+    in_threads(lambda a, b: kernel(given[a:b], out[a:b]), len(given), max(1, TILE // columns), threads)
     return target.astype(x.dtype)
 
 

@@ -1,4 +1,4 @@
-"""Attention on the CPU: every thread works through blocks of one head's queries whose scores stay in its cache.
+"""Attention on the CPU: every thread works through blocks of queries whose scores stay in its cache.
 
 MLX's own would keep all scores of all heads in memory, walk over them several times, and take the exponentials one
 number at a time on one thread. Here a block's scores are made, turned into weights and used while they are in the
@@ -26,7 +26,7 @@ MASKED_ROWS = 128
 
 #: (keys, values), each [B, H, places, D].
 Block = tuple[mx.array, mx.array]
-#: The same of one head, [places, D].
+#: The same of some heads of one batch entry, [heads, places, D].
 Rows = tuple[np.ndarray, np.ndarray]
 
 
@@ -113,52 +113,59 @@ class _Job:
             self.bias = np.broadcast_to(np.array(mask.astype(mx.float32)), shape)
         most = self.length if self.seen is None else MASKED_ROWS
         self.rows = max(1, min(self.length, most, max(FEWEST_ROWS, SCORES // self.keys)))
-        self.per_head = -(-self.length // self.rows)
-        #: how many tasks there are: blocks of rows, head by head
-        self.count = q.shape[0] * self.heads * self.per_head
+        # Heads with few scores are taken together: the interpreter's lock is held between NumPy's calls.
+        fitting = SCORES // (self.rows * self.keys) if self.shared == 1 else 1
+        self.group = max(1, min(self.heads, fitting, q.shape[0] * self.heads // (2 * host.THREADS)))
+        self.per_group = -(-self.length // self.rows)
+        self.groups = -(-self.heads // self.group)
+        #: how many tasks there are: blocks of rows, group by group, batch entry by batch entry
+        self.count = q.shape[0] * self.groups * self.per_group
 
     def run(self, start: int, end: int) -> None:
         """Tasks start to end."""
-        scratch = np.empty(self.rows * self.keys, np.float32)
+        scratch = np.empty(self.group * self.rows * self.keys, np.float32)
         at, own = -1, list[Rows]()
         for task in range(start, end):
-            head, block = divmod(task, self.per_head)
-            entry, number = divmod(head, self.heads)
-            if head != at:
-                at, own = head, self._of_head(entry, number)
-            rows = slice(block * self.rows, (block + 1) * self.rows)
-            self._block(entry, number, rows, own, scratch)
+            number, block = divmod(task, self.per_group)
+            entry, group = divmod(number, self.groups)
+            heads = slice(group * self.group, min((group + 1) * self.group, self.heads))
+            if number != at:
+                at, own = number, self._of_heads(entry, heads)
+            self._block(entry, heads, slice(block * self.rows, (block + 1) * self.rows), own, scratch)
 
-    def _of_head(self, entry: int, head: int) -> list[Rows]:
-        """Keys and values as [places, D], in one piece of memory: rows 2 kB apart would evict each other."""
-        place = (entry, head // self.shared)
+    def _of_heads(self, entry: int, heads: slice) -> list[Rows]:
+        """Keys and values as [heads, places, D], in one piece of memory: rows 2 kB apart would evict each other."""
+        if self.shared > 1:
+            heads = slice(heads.start // self.shared, heads.start // self.shared + 1)
         return [
-            (np.ascontiguousarray(keys[place]), np.ascontiguousarray(values[place])) for keys, values in self.blocks
+            (np.ascontiguousarray(keys[entry, heads]), np.ascontiguousarray(values[entry, heads]))
+            for keys, values in self.blocks
         ]
 
-    def _block(self, entry: int, head: int, rows: slice, own: list[Rows], scratch: np.ndarray) -> None:
-        query = self.q[entry, head, rows] * self.scale
+    def _block(self, entry: int, heads: slice, rows: slice, own: list[Rows], scratch: np.ndarray) -> None:
+        query = self.q[entry, heads, rows] * self.scale
+        count, length, _ = query.shape
         reach = self.keys if self.seen is None else int(self.seen.reach[rows].max())
-        scores = scratch[: len(query) * reach].reshape(len(query), reach)
+        scores = scratch[: count * length * reach].reshape(count, length, reach)
         parts = []
         start = 0
         for keys, values in own:
-            count = min(len(keys), reach - start)
-            if count <= 0:
+            places = min(keys.shape[1], reach - start)
+            if places <= 0:
                 break
-            part = scores[:, start : start + count]
-            np.matmul(query, keys[:count].T, out=part)
-            parts.append((part, values[:count]))
-            start += count
+            part = scores[:, :, start : start + places]
+            np.matmul(query, keys[:, :places].swapaxes(1, 2), out=part)
+            parts.append((part, values[:, :places]))
+            start += places
         if self.seen is not None:
             clear = int(self.seen.clear[rows].min())
-            scores[:, clear:] += self.seen.bias[rows, clear:reach]
+            scores[:, :, clear:] += self.seen.bias[rows, clear:reach]
         if self.bias is not None:
-            scores += self.bias[entry, head, rows]
-        scores -= scores.max(axis=1, keepdims=True)
+            scores += self.bias[entry, heads, rows]
+        scores -= scores.max(axis=2, keepdims=True)
         np.exp(scores, out=scores)
-        out = self.out[entry, head, rows]
+        out = self.out[entry, heads, rows]
         np.matmul(parts[0][0], parts[0][1], out=out)
         for part, values in parts[1:]:
             out += part @ values
-        out /= scores @ np.ones((reach, 1), np.float32)
+        out /= (scores.reshape(-1, reach) @ np.ones(reach, np.float32)).reshape(count, length, 1)
