@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from mlx_cosyvoice import CosyVoice2
+from mlx_cosyvoice import CosyVoice2, weights
 from mlx_cosyvoice.cli import main
+from mlx_cosyvoice.cli.arguments import DTYPES
+from mlx_cosyvoice.loading import AUTO
 from mlx_cosyvoice.voices import VoiceLibrary
 from tests.support.process import ROOT, run_python
 from tests.support.speaking import wait_for
@@ -91,6 +93,21 @@ def test_speed_and_schedule(speak: Speak) -> None:
     assert figures["chunks"] > figures["segments"] == 1
     assert len(streamed) == len(usual)
     assert not np.array_equal(streamed, usual)
+
+
+def test_the_dtype_to_compute_in(speak: Speak, tiny_model: Path) -> None:
+    model = CosyVoice2.load(tiny_model, dtype="bfloat16")
+    options = {"n_timesteps": 2, "max_token_text_ratio": 3}
+    usual, _ = speak("speak", "One.", "--speaker", "synthetic", *SHORT)
+    stored, _ = speak("speak", "One.", "--speaker", "synthetic", *SHORT, "--dtype", "stored")
+    half, _ = speak("speak", "One.", "--speaker", "synthetic", *SHORT, "--dtype", "bfloat16")
+    assert np.array_equal(stored, usual)
+    assert np.array_equal(half, model.synthesize("One.", "synthetic", **options))
+    assert not np.array_equal(half, usual)
+
+
+def test_dtypes_of_the_command_are_those_of_the_library() -> None:
+    assert (AUTO, *weights.DTYPES, "stored") == DTYPES
 
 
 def test_a_voice_of_the_library(speak: Speak, tiny_model: Path) -> None:

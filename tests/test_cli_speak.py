@@ -75,7 +75,7 @@ def test_writes_what_the_stream_gives(out: Path, capsys: pytest.CaptureFixture[s
     assert main(["speak", "one two three", "--prompt", PROMPT, "--transcript", "What is said.", "--out", str(out)]) == 0
     assert np.abs(samples(out) - np.concatenate([tone(0), tone(1), tone(2)])).max() <= 0.5 / 2**15
     assert os.listdir(out.parent) == ["speech.wav"]
-    assert called("load") == {"path": "the model"}
+    assert called("load") == {"path": "the model", "dtype": "auto"}
     assert called("clone") == {"recording": PROMPT, "transcript": "What is said."}
     options = called("stream")
     options.pop("voice")
@@ -100,11 +100,11 @@ def test_writes_what_the_stream_gives(out: Path, capsys: pytest.CaptureFixture[s
 
 def test_every_option_reaches_the_model(out: Path) -> None:
     arguments = (  # noqa: SIM905
-        "--model there --speaker lin --instruct softly --mode instruct2 --schedule official --speed 1.5 --seed 7 "
-        "--steps 5 --no-normalize --min-token-text-ratio 3 --max-token-text-ratio 9.5"
+        "--model there --dtype bfloat16 --speaker lin --instruct softly --mode instruct2 --schedule official "
+        "--speed 1.5 --seed 7 --steps 5 --no-normalize --min-token-text-ratio 3 --max-token-text-ratio 9.5"
     ).split()
     assert main(["speak", "one", *arguments, "--out", str(out)]) == 0
-    assert called("load") == {"path": "there"}
+    assert called("load") == {"path": "there", "dtype": "bfloat16"}
     assert called("stream") == {
         "text": "one",
         "voice": StandIn.speakers["lin"],
@@ -311,6 +311,7 @@ def test_unknown_speaker(fails: Callable[..., str], out: Path, monkeypatch: pyte
 @pytest.mark.parametrize("arguments", [
     [], ["--voice", "a", "--prompt", "b.wav"], ["--speaker", "a", "--voice", "b"], ["--speaker", "a", "--mode", "sing"],
     ["--speaker", "a", "--schedule", "never"], ["--speaker", "a", "--seed", "x"],
+    ["--speaker", "a", "--dtype", "int8"],
 ])  # fmt: skip
 def test_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -431,8 +432,9 @@ def test_progress_covers_what_was_longer(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_convert_voice(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     VoiceLibrary().add("anna", voice())
-    arguments = ["--speed", "1.2", "--seed", "3", "--steps", "4", "--json"]
+    arguments = ["--speed", "1.2", "--seed", "3", "--steps", "4", "--dtype", "stored", "--json"]
     assert main(["convert-voice", PROMPT, "--voice", "anna", "--out", str(out), *arguments]) == 0
+    assert called("load") == {"path": "the model", "dtype": None}
     options = called("convert_voice")
     options.pop("voice")
     assert options == {"source": PROMPT, "schedule": "offline", "speed": 1.2, "seed": 3, "n_timesteps": 4}

@@ -206,6 +206,23 @@ def test_add_takes_eight_channels_at_192_khz(
     assert library.get("anna").seconds == pytest.approx(1.0, abs=0.05)
 
 
+def test_add_computes_in_the_dtype(works: Callable[..., str], library: VoiceLibrary, tiny_model: Path) -> None:
+    for name, dtype in (("usual", "auto"), ("stored", "stored"), ("half", "bfloat16")):
+        works("add", name, SAMPLE, "--transcript", "x", "--model", tiny_model, "--dtype", dtype)
+    usual, stored, half = (library.get(name).embedding for name in ("usual", "stored", "half"))
+    assert np.array_equal(usual, stored)
+    assert not np.array_equal(usual, half)
+
+
+def test_add_refuses_an_unknown_dtype(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["voices", "add", "anna", str(SAMPLE), "--model", ".", "--dtype", "int8"])
+    assert stop.value.code == 2
+    shown = capsys.readouterr().err
+    assert "argument --dtype: invalid choice: 'int8'" in shown
+    assert "bfloat16" in shown
+
+
 @pytest.mark.parametrize(("model", "message"), [
     (None, "no model: give --model DIR, or set MLX_COSYVOICE_MODEL"),
     ("nowhere/at/all", "nowhere/at/all"),

@@ -7,6 +7,9 @@ import os
 
 MODEL_VARIABLE = "MLX_COSYVOICE_MODEL"
 
+#: What --dtype takes: "stored" is None of `CosyVoice2.load`, the rest are its names. (MLX, which tells them, is slow.)
+DTYPES = ("auto", "float32", "float16", "bfloat16", "stored")
+
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -14,6 +17,19 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help=f"model folder written by `python -m converters`, or hub repository (default: ${MODEL_VARIABLE})",
     )
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="auto",
+        help="what all networks compute in; stored: what the model folder holds, quantised layers as they are; auto: "
+        "float32 on the CPU, which is slow at anything else, and what the folder holds on other devices "
+        "(default: auto)",
+    )
+
+
+def dtype_of(arguments: argparse.Namespace) -> str | None:
+    """What --dtype says, as `CosyVoice2.load` takes it."""
+    return None if arguments.dtype == "stored" else str(arguments.dtype)
 
 
 def model_of(arguments: argparse.Namespace) -> str:

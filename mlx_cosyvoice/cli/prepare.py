@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_cosyvoice.cli.arguments import model_of
+from mlx_cosyvoice.cli.arguments import dtype_of, model_of
 from mlx_cosyvoice.cli.outputs import check_outputs
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def prepare(arguments: argparse.Namespace, *, arriving: bool = False) -> Prepare
     from mlx_cosyvoice import CosyVoice2
 
     began = time.perf_counter()
-    model = CosyVoice2.load(model_of(arguments))
+    model = CosyVoice2.load(model_of(arguments), dtype=dtype_of(arguments))
     voice = _voice(arguments, model)
     schedule = arguments.schedule or _fitting_schedule(arguments, arriving)
     facts = {

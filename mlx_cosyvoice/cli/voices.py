@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_cosyvoice.cli.arguments import add_model, model_of
+from mlx_cosyvoice.cli.arguments import add_model, dtype_of, model_of
 from mlx_cosyvoice.cli.table import columns, shorten, size
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ def _add(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
 
     from mlx_cosyvoice import CosyVoice2
 
-    voice = CosyVoice2.load(model).clone(arguments.prompt, arguments.transcript)
+    loaded = CosyVoice2.load(model, dtype=dtype_of(arguments))
+    voice = loaded.clone(arguments.prompt, arguments.transcript)
     name = library.add(arguments.name, voice, force=arguments.force).stem
     if arguments.json:
         _print_json(_facts(library, name, voice))

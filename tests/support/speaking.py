@@ -85,8 +85,8 @@ class StandIn:
     speakers: ClassVar[dict[str, Voice]] = {"lin": voice(transcript=""), "bo": voice(transcript="")}
 
     @classmethod
-    def load(cls, path: str) -> StandIn:
-        cls.calls.append(("load", {"path": path}))
+    def load(cls, path: str, *, dtype: str | None) -> StandIn:
+        cls.calls.append(("load", {"path": path, "dtype": dtype}))
         return cls()
 
     def clone(self, recording: str, transcript: str = "") -> Voice:
