@@ -202,7 +202,7 @@ def command(
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setattr(suite, "Options", functools.partial(Options, limit_sizes=(128, 2**14)))
         patch.setattr(suite, "Worker", Noted)
-        patch.setattr(cases, "HOPS", {name: cases.HOPS[name] for name in ("offline", "incremental_12")})
+        patch.setattr(cases, "HOPS", {name: cases.HOPS[name] for name in ("offline", "incremental_exact")})
         status = main(["bench", *words])
     return status, folder, printed.getvalue(), opened
 
@@ -223,7 +223,7 @@ def test_the_command_writes_what_it_is_told(
     shown = " ".join(printed.split())
     assert "LLM, prompt of 200 positions" in shown
     assert "Euler steps of the flow: 1." in shown
-    assert "Hops, incremental, 12 chunks: " in shown
+    assert "Hops, incremental, all context: " in shown
     assert " / offline " in shown
     assert "for a prefilled one: " in shown
     assert not [process for process in opened if Path(f"/proc/{process}").exists()]
@@ -267,7 +267,9 @@ def mlx_side(tiny_model: Path) -> Side:
     return side
 
 
-@pytest.mark.parametrize(("name", "hops"), [("offline", 1), ("official", 2), ("incremental", 2), ("incremental_12", 2)])
+@pytest.mark.parametrize(
+    ("name", "hops"), [("offline", 1), ("official", 2), ("incremental", 2), ("incremental_exact", 2)]
+)
 def test_hops_are_laps(mlx_side: Side, name: str, hops: int) -> None:
     case = cases.with_steps(cases.hops(TINY, name, 2), 1)
     _, outcome = timed(mlx_side.job(case.job, case.inputs, case.settings))
@@ -276,7 +278,7 @@ def test_hops_are_laps(mlx_side: Side, name: str, hops: int) -> None:
 
 
 def test_hops_of_the_command_are_laps(measured: dict[str, Any]) -> None:
-    for name in ("offline", "incremental_12"):
+    for name in ("offline", "incremental_exact"):
         check_laps(measured["stages"][f"hops_{name}"]["sides"]["mlx"]["laps"])
     assert all("sides" in stage for stage in measured["stages"].values())
 
@@ -332,10 +334,10 @@ def test_streaming_ratios_follow_from_the_laps() -> None:
 
 def test_streaming_figures_are_in_the_result(measured: dict[str, Any]) -> None:
     streaming = measured["streaming"]
-    assert streaming.keys() == {"offline", "incremental_12", "voice_prefill"}
+    assert streaming.keys() == {"offline", "incremental_exact", "voice_prefill"}
     assert streaming["offline"]["total_over_offline"] == 1
-    assert streaming["incremental_12"]["hops"] == 2
-    assert streaming["incremental_12"]["total_over_offline"] > 0
+    assert streaming["incremental_exact"]["hops"] == 2
+    assert streaming["incremental_exact"]["total_over_offline"] > 0
     assert 0 < streaming["voice_prefill"]["prefilled_over_new"] < 1.5
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.streaming import FlowPrompt, IncrementalDecoder, PrefilledVoices, decode
+from mlx_cosyvoice.streaming.incremental import LEFT_CONTEXT_CHUNKS
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from tests.support.golden import assert_close, recipe_state_dict
 from tests.support.hift import CONFIGS
@@ -80,6 +81,29 @@ def test_a_state_can_be_continued_twice_and_tells_its_size() -> None:
     first, second = (decode.step(state, token[41:66], final=False)[0] for _ in range(2))
     assert_close(second, np.array(first), 1e-3, "again")
     assert state.nbytes == size
+
+
+def test_by_default_the_state_is_bounded_and_twenty_seconds_are_exact() -> None:
+    voice, token = prompt(), speech(25 * 45)
+    sizes: dict[int | None, list[int]] = {}
+    mels: dict[int | None, list[np.ndarray]] = {}
+    for left in (LEFT_CONTEXT_CHUNKS, None):
+        options = {} if left else {"left_context_chunks": None}
+        flow = IncrementalDecoder(whole("tiny"), vocoder(), n_timesteps=1, **options).flow
+        state = flow.start(voice)
+        sizes[left], mels[left] = [], []
+        for start in range(0, len(token), 25):
+            mel, state = flow.step(state, token[start : start + 25])
+            sizes[left].append(state.nbytes)
+            mels[left].append(np.array(mel))
+    bounded, growing = sizes[LEFT_CONTEXT_CHUNKS], sizes[None]
+    assert growing[-1] > 1.4 * growing[29]
+    # the tokens themselves are kept, as Python's integers, which are not counted
+    assert max(bounded[29:]) == max(bounded[30:38])
+    frames = 50 * (LEFT_CONTEXT_CHUNKS - 2)
+    limited, exact = (np.concatenate(mels[left], axis=1) for left in (LEFT_CONTEXT_CHUNKS, None))
+    assert_close(limited[:, :frames], exact[:, :frames], 1e-5, "the first seconds")
+    assert np.abs(limited - exact)[:, -50:].max() > 1e-4
 
 
 def test_short_utterances_are_spoken_in_one_piece() -> None:

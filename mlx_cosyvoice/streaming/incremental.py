@@ -1,4 +1,4 @@
-"""Streaming whose cost does not grow as the official one's: flow and vocoder compute every frame once."""
+"""Streaming whose cost does not grow: flow and vocoder compute every frame once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from mlx_cosyvoice.streaming.decoder import FlowPrompt, SourceNoise, check_step
 from mlx_cosyvoice.streaming.prefill import DEFAULT_BUDGET, PrefilledVoices
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.vocoder.incremental import IncrementalVocoder, VocoderState
+
+#: Chunks of a second that a frame attends to before its own: an utterance that is not longer, with its prompt, is exact.
+LEFT_CONTEXT_CHUNKS = 20
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,9 @@ class IncrementalDecoder:
         final: how the last piece is computed. "causal" goes on as before; "full" is the official way, one run with full
             attention over everything.
         state_dtype: of the flow's keys and values: float16 or bfloat16 halve the state; None for the weights' dtype.
-        left_context_chunks: how many chunks before its own a frame may attend to, which bounds state and cost of a hop;
-            None for all, which is exact.
+        left_context_chunks: how many chunks before its own a frame may attend to, which bounds the cost of a hop, and
+            the state to that many and 8 more chunks. What is not longer than that, prompt and speech together, is
+            exact; None for all, which always is, at a cost and a state that grow.
         voice_budget: bytes for the states of voices, so that their next utterance starts sooner.
 
     Raises:
@@ -77,7 +81,7 @@ class IncrementalDecoder:
         first: int = 20,
         final: Final = "causal",
         state_dtype: mx.Dtype | None = None,
-        left_context_chunks: int | None = None,
+        left_context_chunks: int | None = LEFT_CONTEXT_CHUNKS,
         voice_budget: int = DEFAULT_BUDGET,
     ) -> None:
         self.flow = IncrementalFlow(

@@ -28,7 +28,7 @@ HOPS: dict[str, tuple[str, dict[str, Any]]] = {
     "offline": ("offline", {"schedule": "offline"}),
     "official": ("official", {"schedule": "official"}),
     "incremental": ("incremental", {"schedule": "incremental"}),
-    "incremental_12": ("incremental, 12 chunks", {"schedule": "incremental", "left_context_chunks": 12}),
+    "incremental_exact": ("incremental, all context", {"schedule": "incremental", "left_context_chunks": None}),
 }
 
 #: The stages that both sides run and that `ratios` holds, in data-flow order.

@@ -25,7 +25,7 @@ class IncrementalFlow:
 
     That is bought with memory: the full model keeps 230 MB for every second of prompt and speech, in float32 and at 10
     Euler steps. Attention to all that came before also makes the hops of a long utterance slower: after 40 s a hop
-    takes some 2.5 times as long as the second. Both options bound the memory, and the left context the time, too.
+    takes about twice as long as the second. Both options bound the memory, and the left context the time, too.
 
     Args:
         flow: the stage. Its weights must not be changed afterwards.
