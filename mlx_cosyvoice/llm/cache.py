@@ -6,12 +6,16 @@ import mlx.core as mx
 
 
 class LayerCache:
-    """Keys and values of one attention layer, [1, kv heads, positions, head_dim], grown in blocks of `step`."""
+    """Keys and values of one attention layer, [1, kv heads, positions, head_dim].
+
+    Room is made in whole blocks of `step`: for `capacity` positions at once, and for more of them block by block.
+    """
 
     step = 256
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int = 0) -> None:
         self.offset = 0
+        self.capacity = capacity
         self._keys: mx.array | None = None
         self._values: mx.array | None = None
 
@@ -28,9 +32,10 @@ class LayerCache:
     def _with_room(self, buffer: mx.array | None, like: mx.array, end: int) -> mx.array:
         batch, heads, _, size = like.shape
         held = 0 if buffer is None else buffer.shape[2]
-        if buffer is not None and end <= held:
+        wanted = max(end, self.capacity)
+        if buffer is not None and wanted <= held:
             return buffer
-        blocks = (end - held + self.step - 1) // self.step
+        blocks = (wanted - held + self.step - 1) // self.step
         room = mx.zeros((batch, heads, blocks * self.step, size), dtype=like.dtype)
         return room if buffer is None else mx.concatenate([buffer, room], axis=2)
 
@@ -39,8 +44,8 @@ class LayerCache:
         """What holds the memory; room for later positions included."""
         return [array for array in (self._keys, self._values) if array is not None]
 
-    def copy(self) -> LayerCache:
-        twin = LayerCache()
+    def copy(self, capacity: int = 0) -> LayerCache:
+        twin = LayerCache(capacity)
         twin.offset = self.offset
         if self._keys is not None and self._values is not None:
             # slicing makes new arrays: item assignment to one copy does not reach the other
@@ -52,10 +57,19 @@ class KVCache:
     """What the language model keeps between steps; one `LayerCache` a layer.
 
     A prefix can be run once, then copied and continued as often as needed (`copy`), or a continuation dropped (`trim`).
+
+    Args:
+        layers: of the model.
+        capacity: how many positions there will be, as far as it is known: room for them is made at once, so that
+            nothing is copied and no shape changes while tokens are generated. At most `LIMIT` of them, since mostly
+            far fewer tokens are spoken than are allowed. A position of the full model takes 24 kB in float32
+            (2 x 24 layers x 2 heads x 64 numbers), half of that in 16 bits: `LIMIT` of them 50 MB.
     """
 
-    def __init__(self, layers: int) -> None:
-        self.layers = [LayerCache() for _ in range(layers)]
+    LIMIT = 2048
+
+    def __init__(self, layers: int, capacity: int = 0) -> None:
+        self.layers = [LayerCache(min(capacity, self.LIMIT)) for _ in range(layers)]
 
     @property
     def offset(self) -> int:
@@ -82,8 +96,8 @@ class KVCache:
         """Compute what is still pending."""
         mx.eval([layer.arrays for layer in self.layers])
 
-    def copy(self) -> KVCache:
+    def copy(self, capacity: int = 0) -> KVCache:
         """An independent cache of the same positions; memory is shared until one of the two grows."""
         twin = KVCache(0)
-        twin.layers = [layer.copy() for layer in self.layers]
+        twin.layers = [layer.copy(min(capacity, self.LIMIT)) for layer in self.layers]
         return twin

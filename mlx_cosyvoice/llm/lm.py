@@ -15,6 +15,7 @@ import mlx.nn as nn
 from mlx_cosyvoice.config import LLMConfig
 from mlx_cosyvoice.llm.bistream import Bistream
 from mlx_cosyvoice.llm.cache import KVCache
+from mlx_cosyvoice.llm.device_sampling import DeviceSampler, on_device
 from mlx_cosyvoice.llm.qwen2 import Qwen2Encoder
 from mlx_cosyvoice.llm.sampling import SPECIAL_TOKENS
 from mlx_cosyvoice.mixed import outer_dtype
@@ -77,9 +78,9 @@ class Qwen2LM(Module):
         """[1, N, H]"""
         return self.speech_embedding(mx.array([ids], dtype=mx.int32))
 
-    def make_cache(self) -> KVCache:
-        """An empty cache for `step`."""
-        return KVCache(self.config.qwen.num_hidden_layers)
+    def make_cache(self, capacity: int = 0) -> KVCache:
+        """An empty cache for `step`, with room for `capacity` positions and for more when they come."""
+        return KVCache(self.config.qwen.num_hidden_layers, capacity)
 
     def prompt(self, text: Sequence[int], prompt_text: Sequence[int], prompt_speech_token: Sequence[int]) -> mx.array:
         """The embedded sequence [1, 1 + P + N + 1 + S, H] that generation starts from.
@@ -129,7 +130,8 @@ class Qwen2LM(Module):
 
         Before min_token_text_ratio tokens a text token the end of speech is forbidden; the other two special ids
         are not, and end the run at any time. `prefix`, from `prefill_prefix(prompt_text)`, saves running those
-        positions again; it is not changed.
+        positions again; it is not changed. Where there is a device beside the CPU, a `RASSampler` made from a key is
+        not called but becomes a part of the graph, to the same effect (see `device_sampling`).
 
         Raises:
             ValueError: `text` is empty, an id is out of range, or `prefix` is of another length than `prompt_text`
@@ -138,7 +140,9 @@ class Qwen2LM(Module):
         if not len(text):
             raise ValueError("text is empty: give at least one text token")
         start = self.prompt(text, prompt_text, prompt_speech_token)
-        cache = self.make_cache()
+        min_len, max_len = int(len(text) * min_token_text_ratio), int(len(text) * max_token_text_ratio)
+        capacity = start.shape[1] + max_len
+        cache = self.make_cache(capacity)
         if prefix is not None:
             expected = 1 + len(prompt_text)
             if prefix.offset != expected:
@@ -146,19 +150,42 @@ class Qwen2LM(Module):
                     f"prefix holds {prefix.offset} positions, prompt_text needs {expected}: "
                     "make it by prefill_prefix(prompt_text)"
                 )
-            start, cache = start[:, expected:], prefix.copy()
-        min_len, max_len = int(len(text) * min_token_text_ratio), int(len(text) * max_token_text_ratio)
+            start, cache = start[:, expected:], prefix.copy(capacity)
         return self._generate(start, cache, sampler, min_len, max_len)
 
     def _generate(self, x: mx.array, cache: KVCache, sampler: Sampler, min_len: int, max_len: int) -> Iterator[int]:
-        decoded: list[int] = []
-        for index in range(max_len):
-            token = sampler(self.step(x, cache)[0], decoded, index < min_len)
+        for token in self._tokens(x, cache, sampler, min_len, max_len):
             if token >= self.config.speech_token_size:
                 return
             yield token
+
+    def _tokens(self, x: mx.array, cache: KVCache, sampler: Sampler, min_len: int, max_len: int) -> Iterator[int]:
+        """`max_len` tokens, special ones too."""
+        in_graph = on_device(sampler, max_len)
+        if in_graph is not None:
+            yield from self._tokens_from_device(x, cache, in_graph, min_len, max_len)
+            return
+        decoded: list[int] = []
+        for index in range(max_len):
+            token = sampler(self.step(x, cache)[0], decoded, index < min_len)
+            yield token
             decoded.append(token)
             x = self.embed_speech([token])
+
+    def _tokens_from_device(
+        self, x: mx.array, cache: KVCache, sampler: DeviceSampler, min_len: int, max_len: int
+    ) -> Iterator[int]:
+        """Each token is read when the step after it is under way already; at the end one step is in vain."""
+        waiting: mx.array | None = None
+        for index in range(max_len):
+            drawn = sampler.draw(self.step(x, cache)[0], index < min_len)
+            mx.async_eval(drawn)
+            x = self.speech_embedding(drawn[None, :1])
+            if waiting is not None:
+                yield sampler.read(waiting)
+            waiting = drawn
+        if waiting is not None:
+            yield sampler.read(waiting)
 
     def generate_bistream(
         self,

@@ -1,8 +1,8 @@
 """Repetition-aware sampling (VALL-E 2), `cosyvoice.utils.common.ras_sampling`, with its random draws as an argument.
 
 A draw is a uniform number u in [0, 1), turned into a token by the inverse of the cumulative distribution over tokens
-sorted by falling probability (ties: lower id first). The few thousand numbers are handled on the host in float64: the
-token is needed there anyway, and then u decides and not the rounding.
+sorted by falling probability (ties: lower id first). Here the few thousand numbers are handled on the host in float64,
+so that u decides and not the rounding; `device_sampling` does the same without a visit to the host.
 """
 
 from __future__ import annotations
@@ -18,12 +18,49 @@ from mlx_cosyvoice.config import SamplingConfig
 SPECIAL_TOKENS = 3
 
 
-def uniforms(source: int | mx.array) -> Iterator[float]:
+class UniformTape(Iterator[float]):
+    """Endless draws in [0, 1) from an `mx.random` key, one by one on the host or many at a time on the device.
+
+    Attributes:
+        position: how many were taken. Setting it winds the tape.
+    """
+
+    _block = 256
+
+    def __init__(self, key: mx.array) -> None:
+        self.position = 0
+        self._key = key
+        self._blocks: list[mx.array] = []
+        self._read: tuple[int, list[float]] = (-1, [])
+
+    def _block_at(self, index: int) -> mx.array:
+        while index >= len(self._blocks):
+            self._key, key = mx.random.split(self._key)
+            self._blocks.append(mx.random.uniform(shape=(self._block,), key=key))
+        return self._blocks[index]
+
+    def __next__(self) -> float:
+        index, place = divmod(self.position, self._block)
+        if index != self._read[0]:
+            self._read = index, self._block_at(index).tolist()  # type: ignore[assignment]
+        self.position += 1
+        return self._read[1][place]
+
+    def ahead(self, count: int) -> mx.array:
+        """The next `count` draws [count], float32, not evaluated. The position stays."""
+        first, start = divmod(self.position, self._block)
+        last = (self.position + count) // self._block
+        blocks = [self._block_at(index) for index in range(first, last + 1)]
+        return mx.concatenate(blocks)[start : start + count]
+
+
+def uniforms(source: int | mx.array) -> UniformTape:
     """An endless tape of draws in [0, 1) from a seed or an `mx.random` key; the same source gives the same tape."""
-    key = mx.random.key(source) if isinstance(source, int) else source
-    while True:
-        key, block = mx.random.split(key)
-        yield from mx.random.uniform(shape=(256,), key=block).tolist()  # type: ignore[misc]
+    return UniformTape(mx.random.key(source) if isinstance(source, int) else source)
+
+
+def nothing_to_draw() -> ValueError:
+    return ValueError("log-probabilities: no token can be drawn, they hold NaN or are all -inf")
 
 
 def _softmax_sorted(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +68,7 @@ def _softmax_sorted(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ids = np.argsort(-logits, kind="stable")
     top = logits[ids[0]]
     if not np.isfinite(top) or np.isnan(logits).any():
-        raise ValueError("log-probabilities: no token can be drawn, they hold NaN or are all -inf")
+        raise nothing_to_draw()
     weights = np.exp(logits[ids] - top)
     kept = np.count_nonzero(weights)
     return ids[:kept], weights[:kept] / weights.sum()
@@ -58,7 +95,7 @@ class RASSampler:
             if getattr(config, name) < 1:
                 raise ValueError(f"sampling.{name} is {getattr(config, name)}, must be at least 1")
         self.config = config
-        self._uniforms = iter(uniforms)
+        self.uniforms = iter(uniforms)
 
     @classmethod
     def from_key(cls, config: SamplingConfig, key: int | mx.array) -> RASSampler:
@@ -93,7 +130,7 @@ class RASSampler:
         return token
 
     def _draw(self, ids: np.ndarray, probs: np.ndarray) -> int:
-        u = next(self._uniforms, None)
+        u = next(self.uniforms, None)
         if u is None:
             raise ValueError("uniforms ran out: give an endless iterator, such as uniforms(seed)")
         if not 0 <= u < 1:

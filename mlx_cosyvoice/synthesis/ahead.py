@@ -80,6 +80,7 @@ class RunAhead:
         except BaseException as error:  # raised again by the caller's thread
             self._queue.put(error)
         finally:
+            mx.synchronize()  # the language model's last step may still be under way
             mx.clear_streams()
 
 
