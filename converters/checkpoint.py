@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ WEIGHT_FILES = {
 
 #: Component -> what the official trainer puts before every key.
 KEY_PREFIXES = {"hift": "generator."}
+
+#: Of a mapped file, as much as was read stays in memory until it is closed. It is opened again after so much.
+MAX_RESIDENT_BYTES = 256 << 20
 
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -122,10 +126,17 @@ class Source:
     file: Path
     tensors: dict[str, Any]
     fields: dict[str, Any] | None = None
+    #: Gives the tensors anew, where they are mapped from the file.
+    reopen: Callable[[], dict[str, Any]] | None = None
+    _resident: int = 0
 
     def fetch(self, key: str) -> np.ndarray:
         """An official tensor as float32. Raises CheckpointError if it is not of finite floats."""
+        if self.reopen is not None and self._resident > MAX_RESIDENT_BYTES:
+            self.tensors |= self.reopen()
+            self._resident = 0
         tensor = self.tensors[key]
+        self._resident += tensor.nbytes
         return as_float32(tensor if isinstance(tensor, torch.Tensor) else torch.from_numpy(tensor), key, self.file)
 
 
@@ -142,7 +153,8 @@ def open_source(folder: Path, component: str) -> Source:
         return Source(path, tensors, campplus_config(tensors))
     if component == "speech_tokenizer":
         return Source(path, *read_speech_tokenizer(path))
-    return Source(path, open_pt(path, KEY_PREFIXES.get(component, "")))
+    reopen = partial(open_pt, path, KEY_PREFIXES.get(component, ""))
+    return Source(path, reopen(), reopen=reopen)
 
 
 def config_of(folder: Path, sources: dict[str, Source]) -> CosyVoice2Config:

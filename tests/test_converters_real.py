@@ -73,7 +73,7 @@ sys.exit(status)
 
 @pytest.mark.slow
 def test_the_published_size(full_checkpoint: Path, tmp_path: Path) -> None:
-    """Within 4 GB, every official key accounted for, and it loads."""
+    """Within 3 GB, every official key accounted for, and it loads."""
     assert read_model_config(full_checkpoint) == CosyVoice2Config()
     out = tmp_path / "out"
     result = subprocess.run(
@@ -85,7 +85,7 @@ def test_the_published_size(full_checkpoint: Path, tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     peak = int(result.stdout.split("peak ")[1])
-    assert peak * (1 if sys.platform == "darwin" else 1024) < 4e9
+    assert peak * (1 if sys.platform == "darwin" else 1024) < 3e9
     keys = json.loads((out / "conversion.json").read_text())["keys"]
     for component in COMPONENTS:
         name = component if component == "campplus" else f"{component}.full"

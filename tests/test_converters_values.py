@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from safetensors.numpy import load_file
 
 from converters import __main__ as cli
+from converters import checkpoint
 from converters.checkpoint import read_model_config
 from converters.convert import BUILDERS, KEEP_FLOAT32, NOISE, convert
 from mlx_cosyvoice.config import CosyVoice2Config, from_dict
@@ -269,3 +271,25 @@ def test_a_synthetic_checkpoint_is_made_on_request(
     for key, value in load_weights(tmp_path / "out").items():
         assert mx.array_equal(value, weights[key]), key
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("component", ["llm", "flow", "hift"])
+def test_what_was_read_of_a_mapped_file_is_let_go(
+    component: str, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is closed and opened again after every so many bytes; tensors that are not from it stay."""
+    monkeypatch.setattr(checkpoint, "MAX_RESIDENT_BYTES", 1000)
+    source = checkpoint.open_source(tiny_checkpoint, component)
+    source.tensors["added"] = added = torch.ones(3)
+    expected = {key: tensor.clone().numpy() for key, tensor in source.tensors.items()}
+    opened, read = weakref.ref(next(iter(source.tensors.values()))), [0]
+    for key, values in expected.items():
+        assert np.array_equal(source.fetch(key), values)
+        if opened() is None:
+            read.append(0)
+            opened = weakref.ref(source.tensors[next(iter(expected))])
+        read[-1] += values.nbytes
+    assert len(read) > 1
+    assert 1000 < min(read[:-1])
+    assert max(read) <= 1000 + max(values.nbytes for values in expected.values())
+    assert source.tensors["added"] is added
