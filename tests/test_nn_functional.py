@@ -144,7 +144,7 @@ def test_attention_equals_that_of_mlx(
         "add heads": mx.random.normal((1, heads[0], queries, keys), key=next(draw)),
     }[kind]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host, "FEW", 64)
+        patch.setattr(host_attention, "FEW_SCORES", 64)
         patch.setattr(host_attention, "SCORES", limit)
         got = functional.attention(q, k, v, scale=0.35, mask=mask)
     assert distance(got, plain_attention(q, k, v, 0.35, mask)) <= 2e-5  # scores of 50 in float32

@@ -87,7 +87,12 @@ def snake(x: mx.array, alpha: mx.array) -> mx.array:
 
 def linear(x: mx.array, weight: mx.array, bias: mx.array | None = None) -> mx.array:
     """x [..., in] times weight [out, in] transposed, plus bias [out]."""
-    if on_cpu() and x.size == x.shape[-1] and weight.size >= host.FEW and x.dtype == weight.dtype == mx.float32:
+    if (
+        on_cpu()
+        and x.size == x.shape[-1]
+        and weight.size >= host.SMALL_WEIGHT
+        and x.dtype == weight.dtype == mx.float32
+    ):
         product = host.matrix_vector(weight, x)
         return product if bias is None else product + bias
     return x @ weight.T if bias is None else mx.addmm(bias, x, weight.T)
@@ -109,7 +114,7 @@ def attention(
     Returns:
         [B, H, T, D].
     """
-    if not on_cpu() or q.shape[1] * q.shape[2] * k.shape[2] < host.FEW:
+    if not on_cpu() or q.shape[1] * q.shape[2] * k.shape[2] < host_attention.FEW_SCORES:
         return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
     if isinstance(mask, str):
         queries, keys = q.shape[2], k.shape[2]

@@ -22,8 +22,10 @@ import numpy as np
 #: Elements that one call of a kernel works on: a few buffers of this size fit into a core's cache, and the threads
 #: do not meet at the interpreter's lock too often.
 TILE = 1 << 16
-#: Fewer numbers than this are not worth a visit to the host.
-FEW = 1 << 15
+#: Fewer numbers than this are not worth a visit to the host, which ends the graph.
+FEW = 1 << 12
+#: A smaller weight is not worth it either.
+SMALL_WEIGHT = 1 << 15
 
 #: (rows of the input [n, C], rows of the output to fill). The input must stay as it is.
 Kernel = Callable[[np.ndarray, np.ndarray], None]

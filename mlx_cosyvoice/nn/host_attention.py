@@ -2,7 +2,7 @@
 
 MLX's own would keep all scores of all heads in memory, walk over them several times, and take the exponentials one
 number at a time on one thread. Here a block's scores are made, turned into weights and used while they are in the
-cache; keys and values are read where they lie, in one array or in several.
+cache.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from mlx_cosyvoice.nn.blas_threads import one_blas_thread
 
 #: float32 scores that a thread holds at a time, unless a few rows alone have more.
 SCORES = 1 << 18
+#: Fewer scores of all heads than this are not worth a visit to the host.
+FEW_SCORES = 1 << 15
 #: Fewer rows than this are a slow matrix product.
 FEWEST_ROWS = 32
 #: More rows than this are not taken together where a mask differs from row to row: all that it hides from all of a
@@ -124,39 +126,34 @@ class _Job:
     def run(self, start: int, end: int) -> None:
         """Tasks start to end."""
         scratch = np.empty(self.group * self.rows * self.keys, np.float32)
-        at, own = -1, list[Rows]()
+        at, own = -1, None
         for task in range(start, end):
             number, block = divmod(task, self.per_group)
             entry, group = divmod(number, self.groups)
             heads = slice(group * self.group, min((group + 1) * self.group, self.heads))
-            if number != at:
+            if own is None or number != at:
                 at, own = number, self._of_heads(entry, heads)
             self._block(entry, heads, slice(block * self.rows, (block + 1) * self.rows), own, scratch)
 
-    def _of_heads(self, entry: int, heads: slice) -> list[Rows]:
+    def _of_heads(self, entry: int, heads: slice) -> Rows:
         """Keys and values as [heads, places, D], in one piece of memory: rows 2 kB apart would evict each other."""
         if self.shared > 1:
             heads = slice(heads.start // self.shared, heads.start // self.shared + 1)
-        return [
-            (np.ascontiguousarray(keys[entry, heads]), np.ascontiguousarray(values[entry, heads]))
-            for keys, values in self.blocks
-        ]
+        if len(self.blocks) > 1:
+            keys, values = (
+                np.concatenate([block[which][entry, heads] for block in self.blocks], 1) for which in (0, 1)
+            )
+            return keys, values
+        [(keys, values)] = self.blocks
+        return np.ascontiguousarray(keys[entry, heads]), np.ascontiguousarray(values[entry, heads])
 
-    def _block(self, entry: int, heads: slice, rows: slice, own: list[Rows], scratch: np.ndarray) -> None:
+    def _block(self, entry: int, heads: slice, rows: slice, own: Rows, scratch: np.ndarray) -> None:
+        keys, values = own
         query = self.q[entry, heads, rows] * self.scale
         count, length, _ = query.shape
         reach = self.keys if self.seen is None else int(self.seen.reach[rows].max())
         scores = scratch[: count * length * reach].reshape(count, length, reach)
-        parts = []
-        start = 0
-        for keys, values in own:
-            places = min(keys.shape[1], reach - start)
-            if places <= 0:
-                break
-            part = scores[:, :, start : start + places]
-            np.matmul(query, keys[:, :places].swapaxes(1, 2), out=part)
-            parts.append((part, values[:, :places]))
-            start += places
+        np.matmul(query, keys[:, :reach].swapaxes(1, 2), out=scores)
         if self.seen is not None:
             clear = int(self.seen.clear[rows].min())
             scores[:, :, clear:] += self.seen.bias[rows, clear:reach]
@@ -165,7 +162,5 @@ class _Job:
         scores -= scores.max(axis=2, keepdims=True)
         np.exp(scores, out=scores)
         out = self.out[entry, heads, rows]
-        np.matmul(parts[0][0], parts[0][1], out=out)
-        for part, values in parts[1:]:
-            out += part @ values
+        np.matmul(scores, values[:, :reach], out=out)
         out /= (scores.reshape(-1, reach) @ np.ones(reach, np.float32)).reshape(count, length, 1)

@@ -15,7 +15,7 @@ from mlx_cosyvoice.streaming.prefill import DEFAULT_BUDGET, PrefilledVoices
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.vocoder.incremental import IncrementalVocoder, VocoderState
 
-#: Chunks of a second that a frame attends to before its own: an utterance that is not longer, with its prompt, is exact.
+#: Chunks of a second that a frame attends to before its own: what is not longer, prompt and speech, is exact.
 LEFT_CONTEXT_CHUNKS = 20
 
 

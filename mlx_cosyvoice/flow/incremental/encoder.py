@@ -79,20 +79,21 @@ class IncrementalEncoder:
         blocks = len(self.encoder.encoders) + len(self.encoder.up_encoders)
         return Past(tuple(tails), (KeysValues(),) * blocks)
 
-    def step(self, past: Past, x: mx.array, lookahead: mx.array) -> tuple[mx.array, Past]:
+    def step(self, past: Past, x: mx.array, lookahead: mx.array, *, room: int = 1) -> tuple[mx.array, Past]:
         """One chunk.
 
         Args:
             past: of all chunks before.
             x: [1, T, input_size] embedded tokens, T <= chunk; fewer only at the end.
             lookahead: [1, at most 3, input_size] the tokens that follow; fewer than 3 only at the end.
+            room: for how many such chunks new memory is made, where it is needed.
 
         Returns:
             [1, stride * T, output_size], and the state after it.
         """
         encoder = self.encoder
         context = None if self.left_chunks is None else self.left_chunks * self.chunk
-        memory = Memory(past, dtype=self.state_dtype, left_context=context)
+        memory = Memory(past, dtype=self.state_dtype, left_context=context, room=room)
         x, _ = encoder.embed(x)
         if lookahead.shape[1]:
             lookahead, _ = encoder.embed(lookahead)

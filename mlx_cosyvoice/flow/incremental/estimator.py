@@ -53,18 +53,19 @@ class IncrementalEstimator:
         blocks = sum(len(level[1]) for level in self.levels)
         return Past(tuple(mx.zeros(shape, self.estimator.dtype) for shape in shapes), (KeysValues(),) * blocks)
 
-    def step(self, past: Past, x: mx.array, index: int) -> tuple[mx.array, Past]:
+    def step(self, past: Past, x: mx.array, index: int, *, room: int = 1) -> tuple[mx.array, Past]:
         """One chunk.
 
         Args:
             past: of all chunks before, at the same Euler step.
             x: [2, T, in_channels] noisy mel, features, speaker and condition; T <= chunk, less only at the end.
             index: the Euler step.
+            room: for how many such chunks new memory is made, where it is needed.
 
         Returns:
             The velocity [2, T, 80], and the state after the chunk.
         """
-        memory = Memory(past, dtype=self.state_dtype, left_context=self.left_context)
+        memory = Memory(past, dtype=self.state_dtype, left_context=self.left_context, room=room)
         last = len(self.levels) - 1
         skip = x
         for number, level in enumerate(self.levels):

@@ -17,6 +17,8 @@ from mlx_cosyvoice.flow.incremental.state import FlowState, Prompt
 from mlx_cosyvoice.mixed import outer_dtype
 
 Final = Literal["causal", "full"]
+#: Chunks that memory for keys and values is made for at a time.
+ROOM = 4
 STATE_DTYPES = (mx.float32, mx.float16, mx.bfloat16)
 
 
@@ -91,7 +93,11 @@ class IncrementalFlow:
             solver=(self._estimator.start(),) * self.n_timesteps,
         )
         mx.eval(state.spks)
-        _, state = self._advanced(state, self._ready(len(ids)))
+        # exactly what the prompt takes: the state may be kept for the voice, and what follows goes elsewhere
+        end = self._ready(len(ids))
+        while state.computed < end:
+            room = min((end - state.computed) // self.chunk, ROOM)
+            _, state = self._chunk(state, state.computed + self.chunk, room)
         return state
 
     def step(self, state: FlowState, token: Sequence[int], *, final: Final | None = None) -> tuple[mx.array, FlowState]:
@@ -140,16 +146,21 @@ class IncrementalFlow:
         """The frames of the tokens up to `end`, without the prompt's."""
         mels = [mx.zeros((1, 0, self.flow.decoder.rand_noise.shape[2]))]
         while state.computed < end:
-            mel, state = self._chunk(state, min(state.computed + self.chunk, end))
+            mel, state = self._chunk(state, min(state.computed + self.chunk, end), ROOM)
             mels.append(mel)
         return mx.concatenate(mels, axis=1), state
 
-    def _chunk(self, state: FlowState, end: int) -> tuple[mx.array, FlowState]:
-        """The frames of the tokens up to `end`, which closes the chunk or the utterance, without the prompt's."""
+    def _chunk(self, state: FlowState, end: int, room: int) -> tuple[mx.array, FlowState]:
+        """The frames of the tokens up to `end`, which closes the chunk or the utterance, without the prompt's.
+
+        Where memory for keys and values is needed, it is made for `room` chunks.
+        """
         start = state.computed
         tokens = mx.array([state.tokens[start : end + self.lookahead]], mx.int32)
         embedded = self.flow.input_embedding(tokens)
-        features, encoder = self._encoder.step(state.encoder, embedded[:, : end - start], embedded[:, end - start :])
+        features, encoder = self._encoder.step(
+            state.encoder, embedded[:, : end - start], embedded[:, end - start :], room=room
+        )
         mu = self.flow.encoder_proj(features)
         span = slice(start * self.ratio, end * self.ratio)
         cond = state.prompt.prompt_feat[:, span].astype(mu.dtype)
@@ -163,7 +174,7 @@ class IncrementalFlow:
         solver = []
         for index, (past, (_, dt)) in enumerate(zip(state.solver, self._schedule, strict=True)):
             both = mx.concatenate([mx.broadcast_to(x.astype(mu.dtype), (2, *x.shape[1:])), given], axis=-1)
-            velocity, renewed = self._estimator.step(past, both, index)
+            velocity, renewed = self._estimator.step(past, both, index, room=room)
             velocity = velocity.astype(mx.float32)
             x = x + dt * ((1 + rate) * velocity[:1] - rate * velocity[1:])
             mx.eval(x, list(renewed.arrays()))  # bounds the graph, and with it the memory, to one step

@@ -28,7 +28,7 @@ class Past:
         """The memory that it holds."""
         yield from self.tails
         for keys in self.keys:
-            yield from keys.blocks
+            yield from (block.room.array for block in keys.blocks)
 
 
 class Memory:
@@ -40,10 +40,11 @@ class Memory:
         past: what the walk before has left.
         dtype: in which keys and values are kept; None as they are computed.
         left_context: how many places before this piece attention sees; None for all.
+        room: for how many pieces like this one there is to be room, where memory is needed.
     """
 
-    def __init__(self, past: Past, *, dtype: mx.Dtype | None, left_context: int | None) -> None:
-        self.dtype, self.left_context = dtype, left_context
+    def __init__(self, past: Past, *, dtype: mx.Dtype | None, left_context: int | None, room: int) -> None:
+        self.dtype, self.left_context, self.room = dtype, left_context, room
         self._old_tails, self._old_keys = iter(past.tails), iter(past.keys)
         self._tails: list[mx.array] = []
         self._keys: list[KeysValues] = []
@@ -60,8 +61,9 @@ class Memory:
 
     def attended(self, keys: mx.array, values: mx.array) -> KeysValues:
         """Keys and values [N, T, D] of this piece -> those that it attends to: the past's, then its own."""
-        new = mx.stack([keys, values])
-        renewed = next(self._old_keys).appended(new.astype(self.dtype or new.dtype), keep=self.left_context)
+        keys, values = (new.astype(self.dtype or new.dtype) for new in (keys, values))
+        room = self.room * keys.shape[1]
+        renewed = next(self._old_keys).appended(keys, values, keep=self.left_context, room=room)
         self._keys.append(renewed)
         return renewed
 
