@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +62,9 @@ def load_components(
         "campplus": lambda: CAMPPlus(config.campplus),
         "speech_tokenizer": lambda: S3TokenizerV2(config.speech_tokenizer),
     }
-    # The tokenizer's file takes as long to read as everything else together, outside of Python's lock.
-    with ThreadPoolExecutor(1, "mlx-cosyvoice load") as beside:
-        path = folder / "tokenizer.json"
-        tokenizer = beside.submit(TextTokenizer.from_file, path) if path.exists() else None
-        components = {name: stored.fill(builders[name](), name, dtype=computing) for name in names}
-        if tokenizer is not None:
-            components["text_tokenizer"] = tokenizer.result()
+    components = {name: stored.fill(builders[name](), name, dtype=computing) for name in names}
+    if (folder / "tokenizer.json").exists():
+        components["text_tokenizer"] = TextTokenizer.from_file(folder / "tokenizer.json")
     if (folder / "spk2info.safetensors").exists():
         components["speakers"] = read_spk2info_safetensors(folder / "spk2info.safetensors")
     dtypes: dict[str, str] = dict(stored.meta["dtypes"])
