@@ -202,12 +202,15 @@ def test_attention_reads_transposed_arrays_where_they_lie() -> None:
     assert distance(got, plain_attention(across, across, across, 0.3, None)) <= 2e-6
 
 
-def test_attention_in_several_threads_gives_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["none", "bool", "add"])
+def test_attention_in_several_threads_gives_what_one_gives(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v = (mx.random.normal((2, 4, 300, 16), key=mx.random.key(n)) for n in range(3))
-    monkeypatch.setattr(host, "THREADS", 1)
-    alone = np.array(functional.attention(q, k, v, scale=0.3))
-    monkeypatch.setattr(host, "THREADS", 4)
-    assert np.array_equal(np.array(functional.attention(q, k, v, scale=0.3)), alone)
+    add = mx.random.normal((300, 300), key=mx.random.key(7))
+    mask = {"none": None, "bool": block_causal(300, 50), "add": add}[kind]
+    for threads in (1, 4):
+        monkeypatch.setattr(host, "THREADS", threads)
+        got = functional.attention(q, k, v, scale=0.3, mask=mask)
+        assert distance(got, plain_attention(q, k, v, 0.3, mask)) <= 2e-6
 
 
 def test_within_one_blas_thread_numpy_has_one_and_afterwards_as_many_as_before() -> None:

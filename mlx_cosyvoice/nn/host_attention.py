@@ -32,30 +32,33 @@ Block = tuple[mx.array, mx.array]
 Rows = tuple[np.ndarray, np.ndarray]
 
 
-class _Seen(threading.local):
-    """What a thread's last boolean mask [T, S] lets through, in the forms that are used. Layers share a mask."""
+class _Seen:
+    """What a boolean mask [T, S] lets through, in the forms that are used."""
 
-    def __init__(self) -> None:
-        self._mask: mx.array | None = None
+    def __init__(self, mask: mx.array) -> None:
+        seen = np.array(mask)
+        keys = seen.shape[1]
         #: [T, S]: 0 where it is True, else -inf
-        self.bias = np.zeros((0, 0), np.float32)
+        self.bias = np.where(seen, np.float32(0), np.float32(-np.inf))
         #: for every query, how many keys there are up to the last that it may see
-        self.reach = np.zeros(0, np.int64)
+        self.reach = keys - np.argmax(seen[:, ::-1], axis=1)
         #: for every query, how many keys there are before the first that it may not see
-        self.clear = np.zeros(0, np.int64)
+        self.clear = np.where(seen.all(axis=1), keys, np.argmin(seen, axis=1))
+
+
+class _Last(threading.local):
+    """A thread's last mask: layers share one."""
+
+    mask: mx.array | None = None
+    seen: _Seen | None = None
 
     def of(self, mask: mx.array) -> _Seen:
-        if mask is not self._mask:
-            seen = np.array(mask)
-            keys = seen.shape[1]
-            self.bias = np.where(seen, np.float32(0), np.float32(-np.inf))
-            self.reach = keys - np.argmax(seen[:, ::-1], axis=1)
-            self.clear = np.where(seen.all(axis=1), keys, np.argmin(seen, axis=1))
-            self._mask = mask
-        return self
+        if self.seen is None or mask is not self.mask:
+            self.mask, self.seen = mask, _Seen(mask)
+        return self.seen
 
 
-_seen = _Seen()
+_last = _Last()
 
 
 def attention(q: mx.array, blocks: Sequence[Block], *, scale: float, mask: mx.array | None = None) -> mx.array:
@@ -109,7 +112,7 @@ class _Job:
         self.seen: _Seen | None = None
         self.bias: np.ndarray | None = None
         if mask is not None and mask.dtype == mx.bool_:
-            self.seen = _seen.of(mask)
+            self.seen = _last.of(mask)
         elif mask is not None:
             shape = (*q.shape[:3], self.keys)
             self.bias = np.broadcast_to(np.array(mask.astype(mx.float32)), shape)
