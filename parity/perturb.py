@@ -12,6 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_cosyvoice.llm.cache import LayerCache
+from mlx_cosyvoice.nn.functional import differentiable
 from parity.rounding import Precision, map_floats, rounded
 
 
@@ -130,7 +131,7 @@ def shares(
         def add(path: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
             return map_floats(module(*args, **kwargs), lambda leaf: leaf + next(left))
 
-        with _wrapped(found, add):
+        with _wrapped(found, add), differentiable():
             return run()
 
     zeros = [mx.zeros_like(error) for error in noted.errors]

@@ -273,6 +273,29 @@ def test_callers_in_several_threads() -> None:
     assert np.allclose(np.stack(results), values / (1 + np.exp(-values)), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["gelu", "attention", "snake", "linear"])
+def test_derivatives_are_those_of_the_plain_forms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = mx.random.normal((1, 4, 120, 16), key=mx.random.key(1))
+    weight = mx.random.normal((4096, 16), key=mx.random.key(2))
+    function: Callable[[mx.array], mx.array] = {
+        "gelu": functional.gelu,
+        "attention": lambda x: functional.attention(x, x, x, scale=0.3),
+        "snake": lambda x: functional.snake(x[0], mx.ones((16,))),
+        "linear": lambda x: functional.linear(x[0, 0, :1], weight),
+    }[name]
+
+    def loss(x: mx.array) -> mx.array:
+        with functional.differentiable():
+            return mx.square(function(x)).sum()
+
+    got = mx.grad(loss)(x)
+    assert float(mx.abs(got).max()) > 0.1
+    for limit, module in (("FEW", host), ("SMALL_WEIGHT", host), ("FEW_SCORES", host_attention)):
+        monkeypatch.setattr(module, limit, 1 << 40)
+    expected = mx.grad(lambda x: mx.square(function(x)).sum())(x)
+    assert distance(got, expected) <= 1e-6 * float(mx.abs(expected).max())
+
+
 def test_no_compiler_is_started_on_the_cpu() -> None:
     """The first use of a compiled function of `mlx.nn` would call g++, which takes seconds and may not be there."""
     code = """

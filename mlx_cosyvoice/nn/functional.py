@@ -7,7 +7,9 @@ Every function gives what the plain MLX form gives (tests compare them), and no 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import mlx.core as mx
@@ -16,19 +18,42 @@ import mlx.nn as nn
 from mlx_cosyvoice.nn import host, host_attention
 
 
+class _Mode(threading.local):
+    differentiable = False
+
+
+_mode = _Mode()
+
+
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """Within, this thread's calls consist of MLX's operations alone, so that `mx.vjp` and the like see through them.
+
+    A visit to the host ends the graph: what comes back is a constant, and derivatives by it are silently zero.
+    """
+    before, _mode.differentiable = _mode.differentiable, True
+    try:
+        yield
+    finally:
+        _mode.differentiable = before
+
+
 def on_cpu() -> bool:
     return mx.default_device().type == mx.cpu
+
+
+def _worth_a_visit(size: int, least: int) -> bool:
+    """Whether the host does `size` numbers sooner than MLX, and may."""
+    return size >= least and on_cpu() and not _mode.differentiable
 
 
 def _elementwise(
     x: mx.array, metal: Callable[[mx.array], mx.array], kernel: host.Kernel, plain: Callable[[mx.array], mx.array]
 ) -> mx.array:
     """The form for this device; on the CPU a few numbers are not worth a visit to the host, which ends the graph."""
-    if not on_cpu():
-        return metal(x)
-    if x.size < host.FEW:
-        return plain(x.astype(mx.float32)).astype(x.dtype)
-    return host.elementwise(kernel, x)
+    if _worth_a_visit(x.size, host.FEW):
+        return host.elementwise(kernel, x)
+    return plain(x.astype(mx.float32)).astype(x.dtype) if on_cpu() else metal(x)
 
 
 def gelu(x: mx.array) -> mx.array:
@@ -79,7 +104,7 @@ def leaky_relu(x: mx.array, slope: float) -> mx.array:
 def snake(x: mx.array, alpha: mx.array) -> mx.array:
     """x + sin(alpha x)^2 / alpha in float32, with one alpha a channel; x [B, T, C]."""
     alpha = alpha.astype(mx.float32)  # float16 could not hold the 1e-9, nor sin's large arguments
-    if on_cpu() and x.size >= host.FEW:
+    if _worth_a_visit(x.size, host.FEW):
         return host.elementwise(host.snake(alpha), x)
     wave = mx.sin(x.astype(mx.float32) * alpha)
     return x + (wave * wave * (1 / (alpha + 1e-9))).astype(x.dtype)
@@ -87,12 +112,8 @@ def snake(x: mx.array, alpha: mx.array) -> mx.array:
 
 def linear(x: mx.array, weight: mx.array, bias: mx.array | None = None) -> mx.array:
     """x [..., in] times weight [out, in] transposed, plus bias [out]."""
-    if (
-        on_cpu()
-        and x.size == x.shape[-1]
-        and weight.size >= host.SMALL_WEIGHT
-        and x.dtype == weight.dtype == mx.float32
-    ):
+    single = x.size == x.shape[-1] and x.dtype == weight.dtype == mx.float32
+    if single and _worth_a_visit(weight.size, host.SMALL_WEIGHT):
         product = host.matrix_vector(weight, x)
         return product if bias is None else product + bias
     return x @ weight.T if bias is None else mx.addmm(bias, x, weight.T)
@@ -114,7 +135,7 @@ def attention(
     Returns:
         [B, H, T, D].
     """
-    if not on_cpu() or q.shape[1] * q.shape[2] * k.shape[2] < host_attention.FEW_SCORES:
+    if not _worth_a_visit(q.shape[1] * q.shape[2] * k.shape[2], host_attention.FEW_SCORES):
         return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
     if isinstance(mask, str):
         queries, keys = q.shape[2], k.shape[2]
