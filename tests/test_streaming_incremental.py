@@ -83,7 +83,7 @@ def test_a_state_can_be_continued_twice_and_tells_its_size() -> None:
     assert state.nbytes == size
 
 
-def test_by_default_the_state_is_bounded_and_twenty_seconds_are_exact() -> None:
+def test_by_default_the_state_is_bounded_and_the_first_seconds_are_exact() -> None:
     voice, token = prompt(), speech(25 * 45)
     sizes: dict[int | None, list[int]] = {}
     mels: dict[int | None, list[np.ndarray]] = {}

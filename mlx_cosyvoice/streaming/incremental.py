@@ -16,7 +16,7 @@ from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.vocoder.incremental import IncrementalVocoder, VocoderState
 
 #: Chunks of a second that a frame attends to before its own: what is not longer, prompt and speech, is exact.
-LEFT_CONTEXT_CHUNKS = 20
+LEFT_CONTEXT_CHUNKS = 16
 
 
 @dataclass(frozen=True)

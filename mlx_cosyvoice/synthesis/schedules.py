@@ -8,8 +8,8 @@ from mlx_cosyvoice.vocoder import HiFTGenerator
 
 #: "offline": each segment of the text in one go, with attention over all of it. "official": upstream's streaming, in
 #: chunks of 1, 2 and then 4 seconds, each of which costs more than the one before. "incremental": chunks of 1 second
-#: that compute nothing twice and look back 20 seconds; the state has 230 MB a second of prompt and speech, at most
-#: 6.4 GB (full size, float32, 10 Euler steps).
+#: that compute nothing twice and look back 16 seconds; the state has 230 MB a second of prompt and speech, at most
+#: 5.5 GB (full size, float32, 10 Euler steps).
 SCHEDULES = ("offline", "official", "incremental")
 
 
