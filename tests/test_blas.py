@@ -6,6 +6,7 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,7 +120,8 @@ print(mlx_cosyvoice._blas.BLAS.library)
 @pytest.mark.parametrize("given", [None, "20"])
 def test_the_environment_is_as_before_once_the_library_is_loaded(given: str | None) -> None:
     code = "import os; before = dict(os.environ); import mlx_cosyvoice; assert dict(os.environ) == before"
-    result = run_python("-c", code, **({} if given is None else {"OPENBLAS_THREAD_TIMEOUT": given}))
+    variables: dict[str, Any] = {} if given is None else {"OPENBLAS_THREAD_TIMEOUT": given}
+    result = run_python("-c", code, **variables)
     assert result.returncode == 0, result.stderr
 
 

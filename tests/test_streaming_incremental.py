@@ -88,7 +88,7 @@ def test_by_default_the_state_is_bounded_and_the_first_seconds_are_exact() -> No
     sizes: dict[int | None, list[int]] = {}
     mels: dict[int | None, list[np.ndarray]] = {}
     for left in (LEFT_CONTEXT_CHUNKS, None):
-        options = {} if left else {"left_context_chunks": None}
+        options: dict[str, Any] = {} if left else {"left_context_chunks": None}
         flow = IncrementalDecoder(whole("tiny"), vocoder(), n_timesteps=1, **options).flow
         state = flow.start(voice)
         sizes[left], mels[left] = [], []
