@@ -142,8 +142,9 @@ class Qwen2LM(Module):
         start = self.prompt(text, prompt_text, prompt_speech_token)
         min_len, max_len = int(len(text) * min_token_text_ratio), int(len(text) * max_token_text_ratio)
         capacity = start.shape[1] + max_len
-        cache = self.make_cache(capacity)
-        if prefix is not None:
+        if prefix is None:
+            cache = self.make_cache(capacity)
+        else:
             expected = 1 + len(prompt_text)
             if prefix.offset != expected:
                 raise ValueError(
