@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from mlx_cosyvoice.flow.incremental import IncrementalFlow
-from mlx_cosyvoice.flow.incremental.attention import fused, in_blocks
+from mlx_cosyvoice.flow.incremental import attention as incremental_attention
+from mlx_cosyvoice.flow.incremental.attention import Blocks, fused, in_blocks
 from mlx_cosyvoice.flow.incremental.encoder import rel_shift
 from mlx_cosyvoice.flow.incremental.keys import KeysValues
+from mlx_cosyvoice.nn import host_attention
 from reference import flow as reference_flow
 from reference import flow_decoder, upsample_encoder
 from tests.support import flow as support
 from tests.support.golden import as_torch, assert_close, recipe_state_dict
-from tests.support.incremental import in_pieces, incremental, prompt, speech, whole
+from tests.support.incremental import in_pieces, incremental, prompt, speech, whole, whole_mel
 
 STEPS = 2
 
@@ -158,6 +160,23 @@ def test_attention_by_blocks_is_the_fused_one() -> None:
     for given in (None, bias):
         ours, expected = (form(q, blocks, scale=0.5, bias=given) for form in (in_blocks, fused))
         assert_close(ours, np.array(expected), 1e-6, "attention")
+
+
+@pytest.mark.parametrize(("least", "called"), [(1, True), (1 << 40, False)])
+def test_both_forms_yield_the_mel_of_one_run(least: int, called: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    visits: list[int] = []
+
+    def counted(q: mx.array, blocks: Blocks, **how: Any) -> mx.array:
+        visits.append(len(blocks))
+        return in_blocks(q, blocks, **how)
+
+    monkeypatch.setattr(incremental_attention, "in_blocks", counted)
+    monkeypatch.setattr(host_attention, "FEW_SCORES", least)
+    flow, token = incremental(n_timesteps=STEPS), speech(60)
+    mels, _ = in_pieces(flow, flow.start(prompt()), token, [16, 25], "causal")
+    expected = whole_mel(whole("tiny"), prompt(), token, streaming=True, finalize=True, n_timesteps=STEPS)
+    assert_close(np.concatenate(mels, axis=1), expected, 1e-3, "mel")
+    assert bool(visits) is called
 
 
 @pytest.mark.parametrize(("keys", "queries"), [(1, 1), (5, 2), (9, 9)])

@@ -42,7 +42,7 @@ def on_cpu() -> bool:
     return mx.default_device().type == mx.cpu
 
 
-def _worth_a_visit(size: int, least: int) -> bool:
+def worth_a_visit(size: int, least: int) -> bool:
     """Whether the host does `size` numbers sooner than MLX, and may."""
     return size >= least and on_cpu() and not _mode.differentiable
 
@@ -51,7 +51,7 @@ def _elementwise(
     x: mx.array, metal: Callable[[mx.array], mx.array], kernel: host.Kernel, plain: Callable[[mx.array], mx.array]
 ) -> mx.array:
     """The form for this device; on the CPU a few numbers are not worth a visit to the host, which ends the graph."""
-    if _worth_a_visit(x.size, host.FEW):
+    if worth_a_visit(x.size, host.FEW):
         return host.elementwise(kernel, x)
     return plain(x.astype(mx.float32)).astype(x.dtype) if on_cpu() else metal(x)
 
@@ -104,7 +104,7 @@ def leaky_relu(x: mx.array, slope: float) -> mx.array:
 def snake(x: mx.array, alpha: mx.array) -> mx.array:
     """x + sin(alpha x)^2 / alpha in float32, with one alpha a channel; x [B, T, C]."""
     alpha = alpha.astype(mx.float32)  # float16 could not hold the 1e-9, nor sin's large arguments
-    if _worth_a_visit(x.size, host.FEW):
+    if worth_a_visit(x.size, host.FEW):
         return host.elementwise(host.snake(alpha), x)
     wave = mx.sin(x.astype(mx.float32) * alpha)
     return x + (wave * wave * (1 / (alpha + 1e-9))).astype(x.dtype)
@@ -113,7 +113,7 @@ def snake(x: mx.array, alpha: mx.array) -> mx.array:
 def linear(x: mx.array, weight: mx.array, bias: mx.array | None = None) -> mx.array:
     """x [..., in] times weight [out, in] transposed, plus bias [out]."""
     single = x.size == x.shape[-1] and x.dtype == weight.dtype == mx.float32
-    if single and _worth_a_visit(weight.size, host.SMALL_WEIGHT):
+    if single and worth_a_visit(weight.size, host.SMALL_WEIGHT):
         product = host.matrix_vector(weight, x)
         return product if bias is None else product + bias
     return x @ weight.T if bias is None else mx.addmm(bias, x, weight.T)
@@ -135,7 +135,7 @@ def attention(
     Returns:
         [B, H, T, D].
     """
-    if not _worth_a_visit(q.shape[1] * q.shape[2] * k.shape[2], host_attention.FEW_SCORES):
+    if not worth_a_visit(q.shape[1] * q.shape[2] * k.shape[2], host_attention.FEW_SCORES):
         return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
     if isinstance(mask, str):
         queries, keys = q.shape[2], k.shape[2]

@@ -139,7 +139,10 @@ class _Job:
             self._block(entry, heads, slice(block * self.rows, (block + 1) * self.rows), own, scratch)
 
     def _of_heads(self, entry: int, heads: slice) -> Rows:
-        """Keys and values as [heads, places, D], in one piece of memory: rows 2 kB apart would evict each other."""
+        """Keys and values as [heads, places, D], in one piece of memory.
+
+        Rows 2 kB apart would evict each other, and products of one block at a time are no faster than this copy.
+        """
         if self.shared > 1:
             heads = slice(heads.start // self.shared, heads.start // self.shared + 1)
         if len(self.blocks) > 1:

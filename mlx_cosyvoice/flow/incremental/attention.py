@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 
 from mlx_cosyvoice.nn import host_attention
-from mlx_cosyvoice.nn.functional import on_cpu
+from mlx_cosyvoice.nn.functional import worth_a_visit
 
 Blocks = list[tuple[mx.array, mx.array]]
 
@@ -34,7 +34,9 @@ def attention(q: mx.array, blocks: Blocks, *, scale: float, bias: mx.array | Non
     Returns:
         [N, T, D] in the dtype of q.
     """
-    return (in_blocks if on_cpu() else fused)(q, blocks, scale=scale, bias=bias)
+    scores = q.shape[0] * q.shape[1] * sum(keys.shape[1] for keys, _ in blocks)
+    form = in_blocks if worth_a_visit(scores, host_attention.FEW_SCORES) else fused
+    return form(q, blocks, scale=scale, bias=bias)
 
 
 def fused(q: mx.array, blocks: Blocks, *, scale: float, bias: mx.array | None) -> mx.array:
@@ -45,7 +47,7 @@ def fused(q: mx.array, blocks: Blocks, *, scale: float, bias: mx.array | None) -
 
 
 def in_blocks(q: mx.array, blocks: Blocks, *, scale: float, bias: mx.array | None) -> mx.array:
-    """In float32, without a copy of keys or values."""
+    """By the CPU's threads, in float32: each puts together the keys of the heads that it is at."""
     stored = [(keys[None], values[None]) for keys, values in blocks]
     mask = None if bias is None else bias[None]
     return host_attention.attention(q[None], stored, scale=scale, mask=mask)[0]
