@@ -79,7 +79,7 @@ class IncrementalEncoder:
         blocks = len(self.encoder.encoders) + len(self.encoder.up_encoders)
         return Past(tuple(tails), (KeysValues(),) * blocks)
 
-    def step(self, past: Past, x: mx.array, lookahead: mx.array, *, room: int = 1) -> tuple[mx.array, Past]:
+    def step(self, past: Past, x: mx.array, lookahead: mx.array, *, room: int) -> tuple[mx.array, Past]:
         """One chunk.
 
         Args:

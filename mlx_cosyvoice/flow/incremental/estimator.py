@@ -53,7 +53,7 @@ class IncrementalEstimator:
         blocks = sum(len(level[1]) for level in self.levels)
         return Past(tuple(mx.zeros(shape, self.estimator.dtype) for shape in shapes), (KeysValues(),) * blocks)
 
-    def step(self, past: Past, x: mx.array, index: int, *, room: int = 1) -> tuple[mx.array, Past]:
+    def step(self, past: Past, x: mx.array, index: int, *, room: int) -> tuple[mx.array, Past]:
         """One chunk.
 
         Args:

@@ -93,12 +93,8 @@ class IncrementalFlow:
             solver=(self._estimator.start(),) * self.n_timesteps,
         )
         mx.eval(state.spks)
-        # exactly what the prompt takes: the state may be kept for the voice, and what follows goes elsewhere
-        end = self._ready(len(ids))
-        while state.computed < end:
-            room = min((end - state.computed) // self.chunk, ROOM)
-            _, state = self._chunk(state, state.computed + self.chunk, room)
-        return state
+        # the state may be kept for the voice, and what follows goes elsewhere
+        return self._advanced(state, self._ready(len(ids)), spare=False)[1]
 
     def step(self, state: FlowState, token: Sequence[int], *, final: Final | None = None) -> tuple[mx.array, FlowState]:
         """The mel that `token` make possible.
@@ -123,11 +119,11 @@ class IncrementalFlow:
             raise ValueError("this utterance has ended: start a new one with start()")
         state = dataclasses.replace(state, tokens=state.tokens + self._checked(token))
         if final is None:
-            return self._advanced(state, self._ready(len(state.tokens)))
+            return self._advanced(state, self._ready(len(state.tokens)), spare=True)
         if len(state.tokens) == state.prompt_tokens:
             raise ValueError("the utterance ends without a token: nothing is left to speak")
         if final == "causal":
-            mel, _ = self._advanced(state, len(state.tokens))
+            mel, _ = self._advanced(state, len(state.tokens), spare=False)
         else:
             mel = self._whole(state)
         return mel, state.ended()
@@ -142,11 +138,15 @@ class IncrementalFlow:
         """How many of `known` tokens lie in chunks whose lookahead is known."""
         return max(known - self.lookahead, 0) // self.chunk * self.chunk
 
-    def _advanced(self, state: FlowState, end: int) -> tuple[mx.array, FlowState]:
-        """The frames of the tokens up to `end`, without the prompt's."""
+    def _advanced(self, state: FlowState, end: int, *, spare: bool) -> tuple[mx.array, FlowState]:
+        """The frames of the tokens up to `end`, without the prompt's.
+
+        `spare`: where memory is made for keys and values, some is made for chunks beyond `end`, too.
+        """
         mels = [mx.zeros((1, 0, self.flow.decoder.rand_noise.shape[2]))]
         while state.computed < end:
-            mel, state = self._chunk(state, min(state.computed + self.chunk, end), ROOM)
+            left = -(-(end - state.computed) // self.chunk)
+            mel, state = self._chunk(state, min(state.computed + self.chunk, end), ROOM if spare else min(left, ROOM))
             mels.append(mel)
         return mx.concatenate(mels, axis=1), state
 
