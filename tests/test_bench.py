@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from parity.__main__ import main
-from parity.bench import cases, charts, suite, table
+from parity.bench import cases, charts, hop_table, suite, table
 from parity.bench.flops import counted
 from parity.bench.jobs import timed
 from parity.bench.measure import Result, alternate, difference, measure
@@ -223,8 +223,8 @@ def test_the_command_writes_what_it_is_told(
     shown = " ".join(printed.split())
     assert "LLM, prompt of 200 positions" in shown
     assert "Euler steps of the flow: 1." in shown
-    assert "Hops, incremental, all context: " in shown
-    assert " / offline " in shown
+    assert "incremental, all context, 2 s" in shown
+    assert "all hops / offline" in " ".join(shown.split())
     assert "for a prefilled one: " in shown
     assert not [process for process in opened if Path(f"/proc/{process}").exists()]
 
@@ -362,10 +362,27 @@ def test_conversion_runs_once(measured: dict[str, Any]) -> None:
 
 def test_the_table_has_a_row_a_stage(measured: dict[str, Any]) -> None:
     text = table.markdown(measured)
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(lines) == len(measured["stages"]) + 2
-    assert {line.count("|") for line in lines} == {len(table.HEADER) + 1}
+    stages, hops = (part.splitlines() for part in text.split("\n\n")[:2])
+    assert len(stages) == len(measured["stages"])  # two lines of header in place of two rows of hops
+    assert {line.count("|") for line in stages} == {len(table.HEADER) + 1}
     assert "tokens/s" in text
+    assert len(hops) == 4
+    assert {line.count("|") for line in hops} == {len(hop_table.HEADER) + 1}
+
+
+def test_hops_that_were_skipped_or_too_few_leave_cells_empty() -> None:
+    def stage(*seconds: float) -> dict[str, Any]:
+        laps = [{"seconds": each, "cpu_seconds": 2 * each} for each in seconds]
+        return {"audio_seconds": 3.0, "sides": {"mlx": {"laps": laps, "memory": {"peak_bytes": 2**30}}}}
+
+    stages = {"hops_official": {"skipped": "not there"}, "hops_incremental": stage(5.0, 2.0, 3.0)}
+    for more, compared in (({}, ""), ({"hops_offline": stage(8.0)}, "1.25 (1.25)")):
+        data = {"stages": {**stages, **more}}
+        *offline, official, incremental = hop_table.rows({**data, "streaming": streaming_ratios(data["stages"])})
+        empty = [""] * 4
+        assert offline == ([("offline, 3 s", "1", "8 s", "1.00 (1.00)", "8 s", "", "", "", "1.00 GB")] if more else [])
+        assert official == ("official", "skipped: not there", "", "", "", *empty)
+        assert incremental[1:] == ("3", "10 s", compared, "5 s", "2 s", "3 s", "1.50 (1.50)", "1.00 GB")
 
 
 def test_a_busy_machine_is_told(measured: dict[str, Any]) -> None:

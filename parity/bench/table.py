@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parity.bench.cases import HOPS
+from parity.bench import hop_table
+from parity.bench.figures import both_ratios, peak_memory, seconds
 
 Data = Mapping[str, Any]
 
@@ -27,21 +28,9 @@ HEADER = (
 #: What the columns mean.
 LEGEND = (
     "Times are medians (fastest to slowest). MLX / PyTorch: below 1, MLX is faster. x audio: compute time over the "
-    "audio's length. Limit reached: of the machine's rate of matrix products or of reading memory."
+    "audio's length. Limit reached: of the machine's rate of matrix products or of reading memory. "
+    "In brackets after a ratio: the same of processor time."
 )
-
-
-#: Ratios of `streaming`, and what they are called.
-STREAMING = {
-    "last_over_second": "last hop / second hop",
-    "last_full_over_second": "last but the final one / second",
-    "total_over_offline": "all hops / offline",
-}
-
-
-def seconds(value: float) -> str:
-    """A duration in the unit that suits it."""
-    return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
 
 
 def _spread(side: Data | None) -> str:
@@ -71,8 +60,10 @@ def _share(side: Data | None) -> str:
 
 
 def rows(data: Data) -> Iterator[tuple[str, ...]]:
-    """A row a stage, as in `HEADER`; a stage that was skipped says why."""
-    for stage in data["stages"].values():
+    """A row a stage, as in `HEADER`, but for the hops; a stage that was skipped says why."""
+    for name, stage in data["stages"].items():
+        if name.startswith("hops_"):
+            continue
         if "skipped" in stage:
             yield (stage["title"], f"skipped: {stage['skipped']}", *[""] * (len(HEADER) - 2))
             continue
@@ -84,47 +75,33 @@ def rows(data: Data) -> Iterator[tuple[str, ...]]:
             _spread(pytorch),
             f"{stage['ratio']:.2f}" if "ratio" in stage else "",
             _speed(stage, mlx),
-            f"{mlx['memory']['peak_bytes'] / 2**30:.2f} GB",
+            peak_memory(mlx),
             _share(mlx),
             _share(pytorch),
         )
 
 
-def first_chunks(data: Data) -> Iterator[str]:
-    """How soon each schedule speaks, what its hops cost, and what follows from them."""
+def tables(data: Data) -> Iterator[tuple[Sequence[str], list[tuple[str, ...]]]]:
+    """Header and rows of every table that has rows."""
+    for header, found in ((HEADER, list(rows(data))), (hop_table.HEADER, list(hop_table.rows(data)))):
+        if found:
+            yield header, found
+
+
+def first_sounds(data: Data) -> Iterator[str]:
+    """How soon each schedule speaks, and what a prefilled voice saves."""
     for stage in data["stages"].values():
-        mlx = stage.get("sides", {}).get("mlx", {})
-        if "first_chunk_seconds" in mlx.get("numbers", {}):
-            first = mlx["numbers"]["first_chunk_seconds"]["median"]
-            new = mlx["first_run"]["numbers"]["first_chunk_seconds"]
+        numbers = stage.get("sides", {}).get("mlx", {}).get("numbers", {})
+        if "first_chunk_seconds" in numbers:
+            first = numbers["first_chunk_seconds"]["median"]
+            new = stage["sides"]["mlx"]["first_run"]["numbers"]["first_chunk_seconds"]
             yield f"{stage['title']}: first chunk after {seconds(first)} ({seconds(new)} where the voice is new)"
-        if "laps" in mlx:
-            laps = mlx["laps"]
-            shown = ", ".join(seconds(lap["seconds"]) for lap in laps[:6])
-            last = f" ... {seconds(laps[-1]['seconds'])}" if len(laps) > 6 else ""
-            yield f"{stage['title']}: {len(laps)} hops of {shown}{last}"
-    yield from streaming(data["streaming"])
-
-
-def _both(own: Data, name: str) -> str:
-    """A ratio of times, and the same of processor time, which a busy machine disturbs less."""
-    return f"{own[name]:.2f} (processor time: {own['of_cpu_seconds'][name]:.2f})"
-
-
-def streaming(figures: Data) -> Iterator[str]:
-    """The ratios of `streaming_ratios`, a line for each."""
-    for name, (label, _) in HOPS.items():
-        if name not in figures:
-            continue
-        own = figures[name]
-        parts = [f"{said} {_both(own, ratio)}" for ratio, said in STREAMING.items() if ratio in own]
-        total = f"{seconds(own['total_seconds'])} for {own['audio_seconds']:g} s of speech"
-        yield f"Hops, {label}: {', '.join([total, *parts])}"
-    if "voice_prefill" in figures:
-        own = figures["voice_prefill"]
+    if "voice_prefill" in data["streaming"]:
+        own = data["streaming"]["voice_prefill"]
         yield (
             f"Flow of the first hop: {seconds(own['new_voice_seconds'])} for a new voice, "
-            f"{seconds(own['prefilled_voice_seconds'])} for a prefilled one: {_both(own, 'prefilled_over_new')} of it"
+            f"{seconds(own['prefilled_voice_seconds'])} for a prefilled one: "
+            f"{both_ratios(own, 'prefilled_over_new')} of it"
         )
 
 
@@ -162,15 +139,16 @@ def warning(data: Data) -> str:
 
 def print_result(data: Data, console: Console) -> None:
     """Print everything."""
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    for index, name in enumerate(HEADER):
-        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
-    for row in rows(data):
-        table.add_row(*map(escape, row))
+    for header, found in tables(data):
+        table = Table(header_style="bold", box=None, pad_edge=False)
+        for index, name in enumerate(header):
+            table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+        for row in found:
+            table.add_row(*map(escape, row))
+        console.print()
+        console.print(table)
     console.print()
-    console.print(table)
-    console.print()
-    for line in (*first_chunks(data), *conditions(data)):
+    for line in (*first_sounds(data), *conditions(data)):
         console.print(line, highlight=False)
     console.print(LEGEND, style="dim", highlight=False)
     if warning(data):
@@ -178,8 +156,12 @@ def print_result(data: Data, console: Console) -> None:
 
 
 def markdown(data: Data) -> str:
-    """The table and its conditions, for the README."""
-    shown: list[Sequence[str]] = [HEADER, ["---", *["---:"] * (len(HEADER) - 1)], *rows(data)]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in shown]
-    notes = [LEGEND, *first_chunks(data), *conditions(data), *filter(None, [warning(data)])]
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])
+    """The tables and their conditions, for the README."""
+    notes = [LEGEND, *first_sounds(data), *conditions(data), *filter(None, [warning(data)])]
+    parts = [_markdown_table(header, found) for header, found in tables(data)]
+    return "\n".join([*parts, *(f"- {note}" for note in notes), ""])
+
+
+def _markdown_table(header: Sequence[str], found: Iterable[Sequence[str]]) -> str:
+    shown = [header, ["---", *["---:"] * (len(header) - 1)], *found]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in shown)
