@@ -15,7 +15,7 @@ from parity.compare import Layer, Verdict, judge
 from parity.isolate import INPUT, OPAQUE, Call, Calls, Value, observe_mlx
 from parity.pair import Pair
 from parity.run import exempt_modules, judge_tokens
-from parity.stages import Outputs, Settings, Stage
+from parity.stages import Outputs, Settings, Sides, Stage
 from parity.tape import Tape
 from parity.unpacked import unpacked_layers
 
@@ -256,6 +256,7 @@ class StageJudge:
         Without `blame` there were calls that were not fed, and a culprit inside that explains what comes out.
         """
         expected, exact = self.captured.outputs, self.captured.exact_outputs
+        sides = Sides(outputs, expected, exact)
         root = self.stage.component or self.stage.name
         for name, value in expected.tensors.items():
             layer = judge(
@@ -273,9 +274,8 @@ class StageJudge:
             if layer.verdict is Verdict.DIVERGED:
                 module = self.stage.owners.get(name, root if self.stage.component else f"{root}.{name}")
                 self._blame(module, "glue", module, f"output `{name}`: {_evidence(layer)}", layer)
-        for name, tokens in expected.tokens.items():
-            margins = exact.margins.get(name), expected.margins.get(name)
-            layer = judge_tokens(name, outputs.tokens.get(name), tokens, *margins, self.dtype, self.factor)
+        for name in expected.tokens:
+            layer = judge_tokens(self.stage, name, sides, self.captured.given, self.dtype, self.factor)
             if not blame:
                 continue
             self.layers.append(layer)

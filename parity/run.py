@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from parity.capture import tap_mlx, tap_torch
-from parity.compare import EPSILON, FACTOR, Layer, Verdict, judge, worst
+from parity.compare import FACTOR, Layer, Verdict, judge, worst
 from parity.pair import DTYPES, Pair
 from parity.quantization import QuantizationDrift, is_quantized, judge_weights, quantization_drift
 from parity.stage_measures import Observed, measure
-from parity.stages import STAGES, Outputs, Settings, Stage, choose_stages
+from parity.stages import STAGES, Outputs, Settings, Sides, Stage, choose_stages
 from parity.tape import Tape
 
 
@@ -186,10 +186,11 @@ def compare_stage(
             continue
         recorded = (layers.pop(path, None) for layers in (actual_layers, expected_layers, exact_layers))
         report.layers.append(judge(path, types.get(module_path, ""), *recorded, dtype=dtype, factor=factor))
-    report.outputs = _judge_outputs(actual, expected, exact, dtype, factor)
+    sides = Sides(actual, expected, exact)
+    report.outputs = _judge_outputs(stage, sides, before, dtype, factor)
     witness = stage.witnesses(pair.reference.checkpoint, before)
     if witness:
-        report.outputs += _judge_witness(witness, expected, exact, factor)
+        report.outputs += _judge_witness(stage, witness, sides, before, factor)
     if is_quantized(pair, stage.component):
         report.outputs.append(judge_weights(pair, stage.component))
     report.arrays = {name: (actual.tensors[name], expected.tensors[name]) for name in actual.tensors}
@@ -222,68 +223,55 @@ def exempt_modules(pair: Pair, stage: Stage) -> dict[str, str]:
     return exempt
 
 
-def _judge_outputs(actual: Outputs, expected: Outputs, exact: Outputs, dtype: str, factor: float) -> list[Layer]:
+def _judge_outputs(stage: Stage, sides: Sides, given: Mapping[str, Any], dtype: str, factor: float) -> list[Layer]:
     layers = [
         judge(
             name,
             "output",
-            actual.tensors.get(name),
-            expected.tensors[name],
-            exact.tensors[name],
+            sides.actual.tensors.get(name),
+            sides.expected.tensors[name],
+            sides.exact.tensors[name],
             dtype=dtype,
             factor=factor,
         )
-        for name in expected.tensors
+        for name in sides.expected.tensors
     ]
-    for name, tokens in expected.tokens.items():
-        margin, working = exact.margins.get(name), expected.margins.get(name)
-        layers.append(judge_tokens(name, actual.tokens.get(name), tokens, margin, working, dtype, factor))
-    return layers
+    return layers + [judge_tokens(stage, name, sides, given, dtype, factor) for name in sides.expected.tokens]
 
 
-def judge_tokens(
-    name: str,
-    actual: np.ndarray | None,
-    expected: np.ndarray,
-    margin: np.ndarray | None,
-    working_margin: np.ndarray | None,
-    dtype: str,
-    factor: float,
-) -> Layer:
-    """Token ids must be equal, but where the float64 reference's own decision lies within the noise of tipping over."""
+def judge_tokens(stage: Stage, name: str, sides: Sides, given: Mapping[str, Any], dtype: str, factor: float) -> Layer:
+    """Token ids must be equal, but where the stage finds that rounding decides."""
+    actual, expected = sides.actual.tokens.get(name), sides.expected.tokens[name]
     if actual is None:
         return Layer(name, "tokens", Verdict.INCONCLUSIVE, reason="not observed on: MLX")
     if actual.shape != expected.shape:
         reason = f"{actual.size} tokens, the reference has {expected.size}"
         return Layer(name, "tokens", Verdict.DIVERGED, actual.shape, reason=reason)
     flips = actual != expected
-    allowed = np.zeros_like(flips)
-    if margin is not None and working_margin is not None:
-        noise = max(float(np.abs(margin - working_margin).max(initial=0)), EPSILON[dtype])
-        allowed = margin <= factor * noise
-    count, ties = int(flips.sum()), int((flips & allowed).sum())
+    count = int(flips.sum())
+    ties = int((flips & stage.near_ties(name, sides, given, dtype, factor)).sum()) if count else 0
     where = f", first at {int(np.flatnonzero(flips)[0])}" if count else ""
     reason = f"{flips.size} tokens equal" if not count else f"{count} of {flips.size} differ{where}, {ties} near ties"
     verdict = Verdict.PASS if count == ties else Verdict.DIVERGED
     return Layer(name, "tokens", verdict, actual.shape, error=count / max(flips.size, 1), floor=1.0, reason=reason)
 
 
-def _judge_witness(witness: Outputs, expected: Outputs, exact: Outputs, factor: float) -> list[Layer]:
+def _judge_witness(
+    stage: Stage, witness: Outputs, sides: Sides, given: Mapping[str, Any], factor: float
+) -> list[Layer]:
     """ONNX Runtime on the official file against the reference: says that the file was read rightly."""
-    layers = []
-    for name, value in witness.tensors.items():
-        layers.append(
-            judge(
-                f"onnxruntime.{name}",
-                "witness",
-                value,
-                expected.tensors[name],
-                exact.tensors[name],
-                dtype="float32",
-                factor=factor,
-            )
+    third = Sides(witness, sides.expected, sides.exact)
+    layers = [
+        judge(
+            name,
+            "witness",
+            value,
+            sides.expected.tensors[name],
+            sides.exact.tensors[name],
+            dtype="float32",
+            factor=factor,
         )
-    for name, tokens in witness.tokens.items():
-        margins = exact.margins.get(name), expected.margins.get(name)
-        layers.append(judge_tokens(f"onnxruntime.{name}", tokens, expected.tokens[name], *margins, "float32", factor))
-    return layers
+        for name, value in witness.tensors.items()
+    ]
+    layers += [judge_tokens(stage, name, third, given, "float32", factor) for name in witness.tokens]
+    return [replace(layer, path=f"onnxruntime.{layer.path}") for layer in layers]

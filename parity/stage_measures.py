@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from parity import measures
-from parity.compare import EPSILON
 from parity.measures.seams import MEL_WINDOW, WAVE_WINDOW
 from parity.pair import DTYPES, Pair
-from parity.stages import Outputs, Settings, Stage
+from parity.stages import Outputs, Settings, Sides, Stage
+from parity.stages.llm import log_prob_noise
 from parity.tape import Tape
 
 
@@ -80,21 +80,21 @@ def _speaker_encoder(observed: Observed) -> dict[str, Any]:
 
 
 def _llm(observed: Observed) -> dict[str, Any]:
-    name = "speech_token"
-    exact, working = observed.exact.margins[name], observed.expected.margins[name]
-    noise = max(float(np.abs(exact - working).max(initial=0)), EPSILON[observed.dtype])
+    name, sides = "speech_token", Sides(observed.actual, observed.expected, observed.exact)
+    tokens = [side.tokens[name] for side in (observed.actual, observed.expected)]
+    comparable = tokens[0].shape == tokens[1].shape
     flip = measures.first_flip(
-        observed.actual.tokens[name],
-        observed.expected.tokens[name],
+        *tokens,
         log_probs=observed.expected.tensors["log_probs"],
-        margins=exact,
-        tie=observed.factor * noise,
+        near_ties=observed.stage.near_ties(name, sides, observed.given, observed.dtype, observed.factor)
+        if comparable
+        else None,
     )
     return {
         "tokens": observed.expected.tokens[name].size,
         "first_flip": asdict(flip) if flip else None,
-        "smallest_margin": float(exact.min(initial=np.inf)),
-        "near_tie_below": observed.factor * noise,
+        "sampler_draws": observed.expected.tokens["sampler"].size,
+        "log_prob_noise": log_prob_noise(sides, observed.dtype),
     }
 
 

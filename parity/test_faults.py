@@ -28,6 +28,7 @@ QUICK = (
     "resampler-roll-off",
     "fsq-base-order",
     "kv-head-order",
+    "sampler-exchange",
     "pos-bias-swapped",
     "decoder-mask",
     "snake-square",

@@ -34,31 +34,26 @@ def test_the_first_flip_is_where_the_common_prefix_ends(one: list[int], other: l
     assert one[flip.step : flip.step + 1] != other[flip.step : flip.step + 1]
 
 
-@given(st.floats(0, 1), st.floats(0, 1))
-def test_a_flip_within_the_noise_is_a_near_tie(margin: float, tie: float) -> None:
+@pytest.mark.parametrize("tie", [True, False])
+def test_a_flip_is_a_near_tie_where_its_flag_says_so(tie: bool) -> None:
     rows = np.log([[[0.5, 0.3, 0.2]], [[0.2, 0.5, 0.3]]]).reshape(1, 2, 3)
-    flip = first_flip(np.array([0, 2]), np.array([0, 1]), log_probs=rows, margins=np.array([[9, margin]]), tie=tie)
+    flip = first_flip(np.array([0, 2]), np.array([0, 1]), log_probs=rows, near_ties=np.array([[not tie, tie]]))
     assert flip is not None
-    assert flip.near_tie == (margin <= tie)
+    assert flip.near_tie is tie
     assert flip.logit_margin == pytest.approx(math.log(0.5 / 0.3))
-    assert flip.margin == margin
 
 
-@pytest.mark.parametrize(("margin", "tie"), [(math.nan, 1), (0, math.nan), (0, math.inf), (math.inf, math.inf)])
-def test_what_is_not_finite_is_no_near_tie(margin: float, tie: float) -> None:
-    flip = first_flip(np.array([0]), np.array([1]), margins=np.array([margin]), tie=tie)
+@pytest.mark.parametrize(("actual", "expected"), [([4], [4, 5]), ([4, 5], [4])])
+def test_an_early_end_is_no_near_tie(actual: list[int], expected: list[int]) -> None:
+    flip = first_flip(np.array(actual), np.array(expected), near_ties=np.ones(len(expected), bool))
     assert flip is not None
+    assert flip.step == 1
+    assert None in (flip.actual, flip.expected)
     assert not flip.near_tie
 
 
-def test_an_early_end_is_no_near_tie() -> None:
-    flip = first_flip(np.array([4]), np.array([4, 5]), margins=np.zeros(2), tie=1)
-    assert flip is not None
-    assert (flip.step, flip.actual, flip.expected, flip.near_tie) == (1, None, 5, False)
-
-
-def test_without_margins_there_are_no_ties() -> None:
-    flip = first_flip(np.array([4]), np.array([5]), tie=1)
+def test_without_flags_there_are_no_ties() -> None:
+    flip = first_flip(np.array([4]), np.array([5]))
     assert flip is not None
     assert not flip.near_tie
 

@@ -111,9 +111,7 @@ def test_half_precision_around_packed_layers(
     pair = converted(tiny_checkpoint, tmp_path / "out", dtype="bfloat16", quantize=bits, group_size=32)
     (stage,) = run(pair, inputs, stages=["llm"], settings=SETTINGS).stages
     assert stage.dtype == "bfloat16"
-    # random weights make all tokens nearly equally likely, and bfloat16 orders those differently
-    rows = [row for row in stage.layers + stage.outputs if row.path != "speech_token"]
-    assert not [row for row in rows if row.verdict is not Verdict.PASS]
+    assert not [row for row in stage.layers + stage.outputs if row.verdict is not Verdict.PASS]
 
 
 def test_a_model_in_full_says_nothing_of_packing(

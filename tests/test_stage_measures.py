@@ -102,7 +102,7 @@ def test_a_flipped_token_is_named_with_its_margin(pair: Pair) -> None:
         stage = _run(pair, ["llm"], Settings(llm_steps=6))["llm"]
     flip = stage.measures["first_flip"]
     assert not flip["near_tie"]
-    assert flip["margin"] > stage.measures["near_tie_below"]
+    assert abs(flip["logit_margin"]) > stage.measures["log_prob_noise"]
     assert f"first flip at token {flip['step']}: {flip['actual']}, the reference's is" in str(measures_line(stage))
 
 

@@ -194,3 +194,18 @@ def nucleus_off_by_one(pair: Pair) -> Context:
         return ids[:kept], probabilities[:kept] / probabilities[:kept].sum()
 
     return patched(sampling.RASSampler, "candidates", one_less)
+
+
+@fault("sampler-exchange", "In 1 % of its draws the sampler exchanges two of the 20 likeliest ids.", "llm")
+def sampler_exchange(pair: Pair) -> Context:
+    original, random = sampling.RASSampler.candidates, np.random.default_rng(0)
+
+    def exchanged(self: Any, logits: Any) -> tuple[np.ndarray, np.ndarray]:
+        ids, probabilities = original(self, logits)
+        likely = min(20, len(ids))
+        if likely > 1 and random.random() < 0.01:
+            pair_of_places = random.choice(likely, 2, replace=False)
+            ids[pair_of_places] = ids[pair_of_places[::-1]]
+        return ids, probabilities
+
+    return patched(sampling.RASSampler, "candidates", exchanged)

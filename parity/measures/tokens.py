@@ -13,15 +13,13 @@ class Flip:
     """The first difference of two token sequences.
 
     `actual` or `expected` is None where that sequence ended. `logit_margin` is by how much the reference prefers its
-    own token, in nats (negative where sampling picked a less likely one); NaN when a side had ended. `margin` is how
-    far the decision was from tipping over, in the unit of the caller's margins.
+    own token, in nats (negative where sampling picked a less likely one); NaN when a side had ended.
     """
 
     step: int
     actual: int | None
     expected: int | None
     logit_margin: float
-    margin: float
     near_tie: bool
 
 
@@ -30,8 +28,7 @@ def first_flip(
     expected: np.ndarray,
     *,
     log_probs: np.ndarray | None = None,
-    margins: np.ndarray | None = None,
-    tie: float = 0.0,
+    near_ties: np.ndarray | None = None,
 ) -> Flip | None:
     """Find where two sequences part.
 
@@ -39,11 +36,10 @@ def first_flip(
         actual: token ids, any shape, read in order.
         expected: the reference's.
         log_probs: [..., steps, vocabulary], the reference's; without them `logit_margin` is NaN.
-        margins: as many as `expected`, how far each decision was from tipping over. Without them there are no ties.
-        tie: a margin of at most this is a near tie.
+        near_ties: as many flags as `expected` has tokens: where rounding decides. Without them it does nowhere.
 
     Returns:
-        The flip, or None for equal sequences. Something not finite is never a near tie.
+        The flip, or None for equal sequences. Where one of them has ended is never a near tie.
     """
     a, b = np.asarray(actual).reshape(-1), np.asarray(expected).reshape(-1)
     common = min(a.size, b.size)
@@ -52,13 +48,10 @@ def first_flip(
         return None
     step = int(different[0]) if different.size else common
     mine, theirs = (int(side[step]) if step < side.size else None for side in (a, b))
+    both = mine is not None and theirs is not None
     logit_margin = math.nan
     if log_probs is not None and mine is not None and theirs is not None:
         row = np.asarray(log_probs, np.float64).reshape(-1, np.shape(log_probs)[-1])[step]
         logit_margin = float(row[theirs] - row[mine])
-    margin = math.inf
-    if margins is not None and step < np.size(margins):
-        margin = float(np.asarray(margins, np.float64).reshape(-1)[step])
-    both = mine is not None and theirs is not None
-    near_tie = bool(both and margins is not None and math.isfinite(margin) and math.isfinite(tie) and margin <= tie)
-    return Flip(step, mine, theirs, logit_margin, margin, near_tie)
+    near_tie = both and near_ties is not None and bool(np.asarray(near_ties).reshape(-1)[step])
+    return Flip(step, mine, theirs, logit_margin, near_tie)

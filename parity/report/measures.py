@@ -31,7 +31,7 @@ def _flip(flip: dict[str, Any] | None) -> str:
     mine, theirs = ("the end" if token is None else token for token in (flip["actual"], flip["expected"]))
     return (
         f"first flip at token {flip['step']}: {mine}, the reference's is {theirs} "
-        f"(margin {_number(flip['margin'])}, {_number(flip['logit_margin'])} nats: {tie})"
+        f"({_number(flip['logit_margin'])} nats: {tie})"
     )
 
 
@@ -56,7 +56,7 @@ LINES: dict[str, Any] = {
     "not_measured": lambda reason: f"not measured ({reason})",
     "speaker_cosine": lambda value: f"speaker cosine {_number(value, 9)}",
     "first_flip": _flip,
-    "smallest_margin": lambda value: f"smallest margin {_number(value)}",
+    "log_prob_noise": lambda value: f"rounding moves log-probabilities by up to {_number(value)} nats",
     "euler_step_error": lambda values: f"error of Euler steps {_number(values[0])} to {_number(values[-1])}",
     "streaming": _seams,
     "piece_snr_db": lambda values: f"SNR of the pieces {', '.join(_number(value, 4) for value in values)} dB",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from parity.stages.base import Outputs, Settings, Stage
+from parity.stages.base import Outputs, Settings, Sides, Stage
 from parity.stages.features import AudioFeatures
 from parity.stages.flow import FlowDecoder, FlowEncoder
 from parity.stages.llm import LanguageModel
@@ -44,4 +44,4 @@ def choose_stages(names: Sequence[str] | None, settings: Settings) -> list[Stage
     return [stage for stage in chosen if not stage.streaming_only]
 
 
-__all__ = ["STAGES", "Outputs", "Settings", "Stage", "choose_stages"]
+__all__ = ["STAGES", "Outputs", "Settings", "Sides", "Stage", "choose_stages"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
+from parity.compare import EPSILON
 from parity.tape import Tape
 
 if TYPE_CHECKING:
@@ -32,15 +33,24 @@ class Settings:
 class Outputs:
     """What one side computed.
 
-    `tensors` are compared like layers. `tokens` must be equal, except where rounding decides: `margins` holds, for
-    every token, how far its decision was from tipping over (any unit; the same on both sides). `details` are not
-    compared: what the reference's outputs hand to `Stage.run_isolated`.
+    `tensors` are compared like layers. `tokens` must be equal, except where rounding decides, which `Stage.near_ties`
+    says; for its default, `margins` holds for every token how far its decision was from tipping over (any unit; the
+    same on both sides). `details` are not compared: what the reference's outputs hand to the stage's other methods.
     """
 
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     tokens: dict[str, np.ndarray] = field(default_factory=dict)
     margins: dict[str, np.ndarray] = field(default_factory=dict)
     details: Any = None
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What a stage put out: MLX, the reference in the working dtype, and the reference in float64."""
+
+    actual: Outputs
+    expected: Outputs
+    exact: Outputs
 
 
 class Stage(ABC):
@@ -96,6 +106,17 @@ class Stage(ABC):
     def keep(self, path: str, call: int) -> bool:
         """Whether a module's output at its `call`-th call (from 0) is compared. The default: the first."""
         return call == 0
+
+    def near_ties(self, name: str, sides: Sides, given: Arrays, dtype: str, factor: float) -> np.ndarray:
+        """Which tokens of the output `name`, of one shape on all sides, may differ because rounding decides them.
+
+        By default those whose margin in float64 is within the noise: what working in `dtype` does to the margins.
+        """
+        margin, working = sides.exact.margins.get(name), sides.expected.margins.get(name)
+        if margin is None or working is None:
+            return np.zeros(sides.expected.tokens[name].shape, bool)
+        noise = max(float(np.abs(margin - working).max(initial=0)), EPSILON[dtype])
+        return margin <= factor * noise
 
     def witnesses(self, checkpoint: Any, given: Arrays) -> Outputs | None:
         """What a third party says of the same inputs (ONNX Runtime on the official file), or None."""
