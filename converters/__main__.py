@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reference.failure import one_line
+from reference.new_folder import identity
 
 if TYPE_CHECKING:
     from converters.convert import ConversionReport
@@ -107,6 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--private, --revision and --parity need --upload or --upload-only")
     out, repo = (Path(given.upload_only[0]), given.upload_only[1]) if given.upload_only else (given.out, given.upload)
     converted = given.upload_only is not None
+    before = identity(out)
     try:
         if repo is not None:
             from converters.upload import check_request
@@ -121,7 +123,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {one_line(error, out)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        kept = f"nothing or not all is published; {out} is complete" if converted else "the output folder is as it was"
+        # it may have come when the folder had its name already, and only the old one was still being removed
+        complete = converted or identity(out) != before
+        published = "nothing or not all is published; " if repo is not None else ""
+        kept = f"{published}{out} is complete" if complete else "the output folder is as it was"
         print(f"interrupted: {kept}", file=sys.stderr)
         return 130
     return 0

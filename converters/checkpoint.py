@@ -139,6 +139,10 @@ class Source:
         self._resident += tensor.nbytes
         return as_float32(tensor if isinstance(tensor, torch.Tensor) else torch.from_numpy(tensor), key, self.file)
 
+    def close(self) -> None:
+        """Free the tensors."""
+        self.tensors, self.reopen = {}, None
+
 
 def open_source(folder: Path, component: str) -> Source:
     """Open the weights of a component. Those of `.pt` files are read from disk when they are used.

@@ -25,7 +25,7 @@ from converters.errors import CheckpointError
 from converters.model_card import CARD, model_card
 from converters.record import audit_record, config_json, hashes, quantization_record, versions, write_json
 from converters.storage import Storage, check_kept, check_quantizable, quantization_settings
-from converters.write import FORMATS, MAX_SHARD_BYTES, SafetensorsWriter
+from converters.write import FORMATS, MAX_SHARD_BYTES, Entry, SafetensorsWriter
 from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.llm import Qwen2LM
@@ -35,7 +35,7 @@ from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.text import build_tokenizer
 from mlx_cosyvoice.vocoder import HiFTGenerator
-from mlx_cosyvoice.voices import read_spk2info, write_spk2info_safetensors
+from mlx_cosyvoice.voices import Voice, read_spk2info, write_spk2info_safetensors
 from mlx_cosyvoice.weights import COMPONENTS, CONFIG
 from reference.flow import fixed_noise
 from reference.new_folder import check_free, new_folder
@@ -153,41 +153,11 @@ def convert(
     if absent:
         raise ValueError(f"quantize_components: {', '.join(absent)} is not among the components that are converted")
 
-    sources = {name: open_source(folder, name) for name in chosen}
-    config = config_of(folder, sources)
-    dtypes = {name: "float32" if name in kept else dtype for name in chosen}
-    parts = {name: _part(name, config, sources[name], folder) for name in chosen}
-    kept_layers = check_kept(keep_float32_layers, {name: part.module for name, part in parts.items()})
-    storages = {
-        name: Storage(name, part.module, dtypes[name], kept_layers, quantization if name in packed else None)
-        for name, part in parts.items()
-    }
-    settings = quantization_settings(storages.values())
-    layer_dtypes = {path: kept for storage in storages.values() for path, kept in storage.layer_dtypes.items()}
-    tokenizer = _tokenizer_json(folder, config) if "llm" in chosen else None
-    speakers = read_spk2info(folder / SPEAKERS) if (folder / SPEAKERS).is_file() else {}
-    entries = [entry for storage in storages.values() for entry in storage.entries()]
-    nbytes = sum(entry.nbytes for entry in entries)
-    audits = {name: part.audit for name, part in parts.items()}
-    keys = {
-        name: audit_record(part.module, part.audit, {NOISE: NOISE_ORIGIN} if name == "flow" else {})
-        for name, part in parts.items()
-    }
-    _check_room(out, nbytes)
-
     with new_folder(out, force=force, replaceable=is_model_folder) as part_folder:
-        with (
-            SafetensorsWriter(part_folder, entries, max_shard_bytes) as writer,
-            tqdm(total=nbytes, unit="B", unit_scale=True, desc="weights", delay=2, disable=not progress) as bar,
-        ):
-            # The ONNX files first: their tensors are in memory, those of .pt files still on disk.
-            for name in sorted(chosen, key=lambda name: sources[name].fields is None):
-                _write_part(parts.pop(name), storages[name], writer, bar.update)
-                sources.pop(name)
-        if tokenizer is not None:
-            (part_folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-        if speakers:
-            write_spk2info_safetensors(part_folder / "spk2info.safetensors", speakers)
+        dtypes = {name: "float32" if name in kept else dtype for name in chosen}
+        plan = _plan(folder, dtypes, list(keep_float32_layers), dict.fromkeys(packed, quantization))
+        _check_room(out, plan.nbytes)
+        _write_weights(plan, part_folder, max_shard_bytes, progress)
         record = {
             "format_version": FORMAT_VERSION,
             "source": source or folder.resolve().name,
@@ -195,16 +165,88 @@ def convert(
             "files": hashes(folder, chosen, progress),
             "versions": versions(),
             "dtype": dtype,
-            "dtypes": dtypes,
-            "layer_dtypes": layer_dtypes,
-            "quantization": quantization_record(storages.values()),
-            "keys": keys,
-            "speakers": sorted(speakers),
+            **plan.record(),
         }
-        write_json(part_folder / CONFIG, config_json(config, chosen, dtypes, layer_dtypes, settings))
-        write_json(part_folder / RECORD, record)
-        (part_folder / CARD).write_text(model_card(record), encoding="utf-8")
-    return ConversionReport(out, config, dtypes, audits, nbytes, record)
+        _write_rest(plan, record, part_folder)
+    audits = {name: part.audit for name, part in plan.parts.items()}
+    return ConversionReport(out, plan.config, dtypes, audits, plan.nbytes, record)
+
+
+@dataclass
+class _Plan:
+    """All that is known of a model before its weights are read: they are found, and fit the network."""
+
+    config: CosyVoice2Config
+    dtypes: dict[str, str]
+    parts: dict[str, _Part]
+    storages: dict[str, Storage]
+    tokenizer: str | None
+    speakers: dict[str, Voice]
+
+    @property
+    def layer_dtypes(self) -> dict[str, str]:
+        return {path: kept for storage in self.storages.values() for path, kept in storage.layer_dtypes.items()}
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for storage in self.storages.values() for entry in storage.entries()]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(entry.nbytes for entry in self.entries)
+
+    def record(self) -> dict[str, Any]:
+        """What conversion.json says of it."""
+        return {
+            "dtypes": self.dtypes,
+            "layer_dtypes": self.layer_dtypes,
+            "quantization": quantization_record(self.storages.values()),
+            "keys": {
+                name: audit_record(part.module, part.audit, {NOISE: NOISE_ORIGIN} if name == "flow" else {})
+                for name, part in self.parts.items()
+            },
+            "speakers": sorted(self.speakers),
+        }
+
+
+def _plan(
+    folder: Path, dtypes: dict[str, str], kept_layers: list[str], quantization: dict[str, Quantization | None]
+) -> _Plan:
+    """Open the components that `dtypes` names, and check all that can be checked without reading weights."""
+    sources = {name: open_source(folder, name) for name in dtypes}
+    config = config_of(folder, sources)
+    parts = {name: _part(name, config, sources[name], folder) for name in dtypes}
+    kept = check_kept(kept_layers, {name: part.module for name, part in parts.items()})
+    storages = {
+        name: Storage(name, part.module, dtypes[name], kept, quantization.get(name)) for name, part in parts.items()
+    }
+    tokenizer = _tokenizer_json(folder, config) if "llm" in dtypes else None
+    speakers = read_spk2info(folder / SPEAKERS) if (folder / SPEAKERS).is_file() else {}
+    return _Plan(config, dtypes, parts, storages, tokenizer, speakers)
+
+
+def _write_weights(plan: _Plan, folder: Path, max_shard_bytes: int, progress: bool) -> None:
+    with (
+        SafetensorsWriter(folder, plan.entries, max_shard_bytes) as writer,
+        tqdm(total=plan.nbytes, unit="B", unit_scale=True, desc="weights", delay=2, disable=not progress) as bar,
+    ):
+        # The ONNX files first: their tensors are in memory, those of .pt files still on disk.
+        for name in sorted(plan.parts, key=lambda name: plan.parts[name].source.fields is None):
+            _write_part(plan.parts[name], plan.storages[name], writer, bar.update)
+            plan.parts[name].source.close()
+
+
+def _write_rest(plan: _Plan, record: dict[str, Any], folder: Path) -> None:
+    """The small files. The record comes last: it is what tells a whole model."""
+    if plan.tokenizer is not None:
+        (folder / "tokenizer.json").write_text(plan.tokenizer, encoding="utf-8")
+    if plan.speakers:
+        write_spk2info_safetensors(folder / "spk2info.safetensors", plan.speakers)
+    settings = quantization_settings(plan.storages.values())
+    sizes = config_json(plan.config, list(plan.dtypes), plan.dtypes, plan.layer_dtypes, settings)
+    (folder / CARD).write_text(model_card(record), encoding="utf-8")
+    write_json(folder / CONFIG, sizes)
+    write_json(folder / RECORD, record)
 
 
 def _choice(argument: str, given: Iterable[str]) -> list[str]:

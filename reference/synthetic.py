@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from reference import flow, hift, llm, recipe
 from reference.failure import one_line
-from reference.new_folder import check_free, new_folder
+from reference.new_folder import check_free, identity, new_folder
 from reference.sizes import SIZES
 from reference.synthetic_onnx import write_campplus, write_speech_tokenizer
 from reference.synthetic_text import write_blank_en
@@ -126,13 +126,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=recipe.SEED, help=f"default {recipe.SEED}")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is a synthetic checkpoint")
     given = parser.parse_args(arguments)
+    before = identity(given.out)
     try:
         out = write_checkpoint(given.out, size=given.size, seed=given.seed, force=given.force, progress=True)
     except (ValueError, OSError) as error:
         print(f"error: {one_line(error, given.out)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"interrupted: {given.out} is as it was", file=sys.stderr)
+        print(
+            f"interrupted: {given.out} is {'as it was' if identity(given.out) == before else 'complete'}",
+            file=sys.stderr,
+        )
         return 130
     print(f"{out}: a {given.size} synthetic checkpoint, seed {given.seed}")
     return 0

@@ -21,7 +21,6 @@ import reference.hift
 import reference.llm
 import reference.speech_tokenizer
 from reference import recipe, synthetic
-from reference.new_folder import new_folder
 from reference.sizes import SIZES
 from tests.support.checkpoints import snapshot
 from tests.support.golden import official_shapes, recipe_state_dict
@@ -143,71 +142,6 @@ def test_an_interrupt_while_saving_is_raised_as_such(
 def test_an_unknown_size_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="size must be one of tiny, full, not 'huge'"):
         synthetic.write_checkpoint(tmp_path / "out", size="huge")
-
-
-class TestNewFolder:
-    @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
-    def test_what_was_there_stays_when_the_block_fails(self, tmp_path: Path, failure: type[BaseException]) -> None:
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out" / "old").write_text("old")
-        before = snapshot(tmp_path)
-
-        def write() -> None:
-            with new_folder(tmp_path / "out", force=True, replaceable=lambda folder: True) as folder:
-                (folder / "new").write_text("new")
-                raise failure
-
-        with pytest.raises(failure):
-            write()
-        assert snapshot(tmp_path) == before
-
-    def test_what_was_there_comes_back_when_the_last_step_fails(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out" / "old").write_text("old")
-        before, rename = snapshot(tmp_path), Path.rename
-
-        def fail(self: Path, target: Path) -> Path:
-            if self.suffix == ".part":
-                raise OSError(errno.EACCES, "Permission denied")
-            return rename(self, target)
-
-        monkeypatch.setattr(Path, "rename", fail)
-        with (
-            pytest.raises(OSError, match="Permission denied"),
-            new_folder(tmp_path / "out", force=True, replaceable=lambda folder: True),
-        ):
-            pass
-        assert snapshot(tmp_path) == before
-
-    def test_an_empty_folder_may_be_replaced_and_a_file_not(self, tmp_path: Path) -> None:
-        (tmp_path / "empty").mkdir()
-        with new_folder(tmp_path / "empty", force=True, replaceable=lambda folder: False) as folder:
-            (folder / "new").write_text("new")
-        assert (tmp_path / "empty" / "new").exists()
-        (tmp_path / "file").write_text("text")
-        with (
-            pytest.raises(FileExistsError),
-            new_folder(tmp_path / "file", force=True, replaceable=lambda folder: True),
-        ):
-            pass
-
-    def test_a_link_to_a_folder_stays_a_link(self, tmp_path: Path) -> None:
-        (tmp_path / "real").mkdir()
-        (tmp_path / "link").symlink_to(tmp_path / "real")
-        with new_folder(tmp_path / "link", force=True, replaceable=lambda folder: True) as folder:
-            (folder / "new").write_text("new")
-        assert (tmp_path / "link").is_symlink()
-        assert (tmp_path / "real" / "new").exists()
-
-    def test_a_parent_that_is_a_file_is_named(self, tmp_path: Path) -> None:
-        (tmp_path / "file").write_text("text")
-        with (
-            pytest.raises(NotADirectoryError, match="file is a file"),
-            new_folder(tmp_path / "file" / "out", force=False, replaceable=lambda folder: True),
-        ):
-            pass
 
 
 @pytest.mark.slow
