@@ -7,18 +7,17 @@ official one would be worse than none.
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from converters.errors import ConfigError
+from converters.json_file import read_json_object
 from converters.yaml_reader import read_yaml
 from converters.yaml_schema import ROOT, SchemaReader
 from mlx_cosyvoice.config import (
     CosyVoice2Config,
+    FieldError,
     FlowConfig,
     HiFTConfig,
     LLMConfig,
@@ -27,6 +26,7 @@ from mlx_cosyvoice.config import (
     SpeechTokenizerConfig,
     from_dict,
 )
+from mlx_cosyvoice.quoting import quoted
 
 __all__ = ["ConfigError", "model_config", "read_qwen_config", "read_yaml"]
 
@@ -37,33 +37,11 @@ QWEN_DEFAULTS = {"hidden_act": "silu", "use_sliding_window": False, "rope_scalin
 
 
 def _build(cls: type[T], values: Mapping[str, Any], where: Path, key: str) -> T:
-    """The dataclass, its values checked for type, and for being sizes that a network can have."""
+    """The dataclass, its values held to what its fields allow."""
     try:
-        config = from_dict(cls, values)
-    except TypeError as error:
-        raise ConfigError(f"{where}: {key}: {error}") from error
-    _check_sizes(config, where, key)
-    return config
-
-
-def _check_sizes(config: Any, where: Path, key: str) -> None:
-    hints = typing.get_type_hints(type(config))
-    for entry in dataclasses.fields(config):
-        value, name = getattr(config, entry.name), f"{key}.{entry.name}"
-        if dataclasses.is_dataclass(value):
-            _check_sizes(value, where, name)
-        elif isinstance(value, tuple):
-            for item in _leaves(value):
-                if type(item) is not int or item < 1:
-                    raise ConfigError(f"{where}: {name}: must hold whole numbers from 1 on, not {item!r}")
-        elif hints[entry.name] is int and value < 1 and entry.name != "num_decoding_left_chunks":
-            raise ConfigError(f"{where}: {name}: must be at least 1, not {value}")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{where}: {name}: must be a finite number, not {value}")
-
-
-def _leaves(value: Any) -> list[Any]:
-    return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, tuple) else [value]
+        return from_dict(cls, values, key)
+    except FieldError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def read_qwen_config(path: str | Path) -> dict[str, Any]:
@@ -73,21 +51,14 @@ def read_qwen_config(path: str | Path) -> dict[str, Any]:
         ConfigError: no such file, not JSON, a size is missing, or a value is not supported; named.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must hold a JSON object, not {type(content).__name__}")
+    content = read_json_object(path, ConfigError)
     for name, expected in QWEN_DEFAULTS.items():
         if content.get(name, expected) != expected:
-            raise ConfigError(f"{path}: {name}: {content[name]!r} is not supported, only {expected!r}")
+            raise ConfigError(f"{path}: {name}: {quoted(content[name])} is not supported, only {expected!r}")
     for entry in dataclasses.fields(Qwen2Config):
         if entry.name not in content:
             raise ConfigError(f"{path}: {entry.name}: missing")
-    config = _build(Qwen2Config, content, path, "config")
+    config = _build(Qwen2Config, content, path, "")
     heads, head_dim = config.num_attention_heads, content.get("head_dim")
     if (
         config.hidden_size % heads
@@ -100,7 +71,7 @@ def read_qwen_config(path: str | Path) -> dict[str, Any]:
     ):
         raise ConfigError(
             f"{path}: hidden_size {config.hidden_size}, num_attention_heads {heads}, num_key_value_heads "
-            f"{config.num_key_value_heads} and head_dim {head_dim} do not fit each other"
+            f"{config.num_key_value_heads} and head_dim {quoted(head_dim)} do not fit each other"
         )
     return dataclasses.asdict(config)
 

@@ -1,56 +1,64 @@
 """The sizes and constants of a CosyVoice2 model.
 
-Field names are the official ones (cosyvoice2.yaml); the defaults are CosyVoice2-0.5B.
+Field names are the official ones (cosyvoice2.yaml); the defaults are CosyVoice2-0.5B. Beside each default stand the
+least and the greatest value that a file may give.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
+
+from mlx_cosyvoice.config_fields import FieldError as FieldError
+from mlx_cosyvoice.config_fields import from_dict as from_dict
+from mlx_cosyvoice.config_fields import real, whole, wholes
 
 #: Raised when what `config.json` means changes. A model folder of a higher version is refused.
 FORMAT_VERSION = 1
 
-T = TypeVar("T")
+# What a file may claim at most. How much of it there is, the weights tell.
+MAX_WIDTH = 1 << 17
+MAX_LAYERS = 512
+MAX_HEADS = 1024
+MAX_TOKENS = 10_000_000
+EPS = (1e-12, 1e-2)
+RATES = (8000, 192_000)
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
     """Repetition-aware sampling (VALL-E 2), `cosyvoice.utils.common.ras_sampling`."""
 
-    top_p: float = 0.8
-    top_k: int = 25
-    win_size: int = 10
-    tau_r: float = 0.1
+    top_p: float = real(0.8, 1e-6, 1)
+    top_k: int = whole(25, 1, 1_000_000)
+    win_size: int = whole(10, 1, 100_000)
+    tau_r: float = real(0.1, 0, 100)
 
 
 @dataclass(frozen=True)
 class Qwen2Config:
     """The Qwen2 backbone: `CosyVoice-BlankEN/config.json`."""
 
-    hidden_size: int = 896
-    intermediate_size: int = 4864
-    num_hidden_layers: int = 24
-    num_attention_heads: int = 14
-    num_key_value_heads: int = 2
-    vocab_size: int = 151936
-    rope_theta: float = 1e6
-    rms_norm_eps: float = 1e-6
-    max_position_embeddings: int = 32768
+    hidden_size: int = whole(896, 1, MAX_WIDTH)
+    intermediate_size: int = whole(4864, 1, MAX_WIDTH)
+    num_hidden_layers: int = whole(24, 1, MAX_LAYERS)
+    num_attention_heads: int = whole(14, 1, MAX_HEADS)
+    num_key_value_heads: int = whole(2, 1, MAX_HEADS)
+    vocab_size: int = whole(151936, 1, MAX_TOKENS)
+    rope_theta: float = real(1e6, 1, 1e12)
+    rms_norm_eps: float = real(1e-6, *EPS)
+    max_position_embeddings: int = whole(32768, 1, 100_000_000)
 
 
 @dataclass(frozen=True)
 class LLMConfig:
     """`cosyvoice.llm.llm.Qwen2LM`: text tokens in, speech tokens out."""
 
-    llm_input_size: int = 896
-    llm_output_size: int = 896
-    speech_token_size: int = 6561
-    mix_ratio: tuple[int, ...] = (5, 15)
+    llm_input_size: int = whole(896, 1, MAX_WIDTH)
+    llm_output_size: int = whole(896, 1, MAX_WIDTH)
+    speech_token_size: int = whole(6561, 1, MAX_TOKENS)
+    mix_ratio: tuple[int, ...] = wholes((5, 15), 1, 1000, (2, 2))
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     qwen: Qwen2Config = field(default_factory=Qwen2Config)
 
@@ -59,36 +67,36 @@ class LLMConfig:
 class EncoderConfig:
     """`cosyvoice.transformer.upsample_encoder.UpsampleConformerEncoder`."""
 
-    input_size: int = 512
-    output_size: int = 512
-    attention_heads: int = 8
-    linear_units: int = 2048
-    num_blocks: int = 6
-    static_chunk_size: int = 25
+    input_size: int = whole(512, 1, MAX_WIDTH)
+    output_size: int = whole(512, 1, MAX_WIDTH)
+    attention_heads: int = whole(8, 1, MAX_HEADS)
+    linear_units: int = whole(2048, 1, MAX_WIDTH)
+    num_blocks: int = whole(6, 1, MAX_LAYERS)
+    static_chunk_size: int = whole(25, 1, 100_000)
 
 
 @dataclass(frozen=True)
 class EstimatorConfig:
     """`cosyvoice.flow.decoder.CausalConditionalDecoder`."""
 
-    in_channels: int = 320
-    out_channels: int = 80
-    channels: tuple[int, ...] = (256,)
-    attention_head_dim: int = 64
-    n_blocks: int = 4
-    num_mid_blocks: int = 12
-    num_heads: int = 8
-    static_chunk_size: int = 50
-    num_decoding_left_chunks: int = -1
+    in_channels: int = whole(320, 1, MAX_WIDTH)
+    out_channels: int = whole(80, 1, MAX_WIDTH)
+    channels: tuple[int, ...] = wholes((256,), 1, MAX_WIDTH)
+    attention_head_dim: int = whole(64, 1, MAX_WIDTH)
+    n_blocks: int = whole(4, 1, MAX_LAYERS)
+    num_mid_blocks: int = whole(12, 1, MAX_LAYERS)
+    num_heads: int = whole(8, 1, MAX_HEADS)
+    static_chunk_size: int = whole(50, 1, 100_000)
+    num_decoding_left_chunks: int = whole(-1, -1, 100_000)
 
 
 @dataclass(frozen=True)
 class CFMConfig:
     """`cosyvoice.flow.flow_matching.CausalConditionalCFM`: Euler solver, cosine time, classifier-free guidance."""
 
-    in_channels: int = 240
-    spk_emb_dim: int = 80
-    inference_cfg_rate: float = 0.7
+    in_channels: int = whole(240, 1, MAX_WIDTH)
+    spk_emb_dim: int = whole(80, 1, MAX_WIDTH)
+    inference_cfg_rate: float = real(0.7, 0, 100)
     estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
 
 
@@ -96,13 +104,13 @@ class CFMConfig:
 class FlowConfig:
     """`cosyvoice.flow.flow.CausalMaskedDiffWithXvec`: speech tokens to mel."""
 
-    input_size: int = 512
-    output_size: int = 80
-    spk_embed_dim: int = 192
-    vocab_size: int = 6561
-    input_frame_rate: int = 25
-    token_mel_ratio: int = 2
-    pre_lookahead_len: int = 3
+    input_size: int = whole(512, 1, MAX_WIDTH)
+    output_size: int = whole(80, 1, MAX_WIDTH)
+    spk_embed_dim: int = whole(192, 1, MAX_WIDTH)
+    vocab_size: int = whole(6561, 1, MAX_TOKENS)
+    input_frame_rate: int = whole(25, 1, 1000)
+    token_mel_ratio: int = whole(2, 1, 100)
+    pre_lookahead_len: int = whole(3, 1, 1000)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: CFMConfig = field(default_factory=CFMConfig)
 
@@ -111,39 +119,41 @@ class FlowConfig:
 class F0PredictorConfig:
     """`cosyvoice.hifigan.f0_predictor.ConvRNNF0Predictor`."""
 
-    num_class: int = 1
-    in_channels: int = 80
-    cond_channels: int = 512
+    num_class: int = whole(1, 1, 100)
+    in_channels: int = whole(80, 1, MAX_WIDTH)
+    cond_channels: int = whole(512, 1, MAX_WIDTH)
 
 
 @dataclass(frozen=True)
 class ISTFTConfig:
     """The inverse transform that ends the vocoder, in samples."""
 
-    n_fft: int = 16
-    hop_len: int = 4
+    n_fft: int = whole(16, 2, 65536)
+    hop_len: int = whole(4, 1, 65536)
 
 
 @dataclass(frozen=True)
 class HiFTConfig:
     """`cosyvoice.hifigan.generator.HiFTGenerator`: mel to waveform."""
 
-    in_channels: int = 80
-    base_channels: int = 512
-    nb_harmonics: int = 8
-    sampling_rate: int = 24000
-    nsf_alpha: float = 0.1
-    nsf_sigma: float = 0.003
-    nsf_voiced_threshold: float = 10
-    upsample_rates: tuple[int, ...] = (8, 5, 3)
-    upsample_kernel_sizes: tuple[int, ...] = (16, 11, 7)
+    in_channels: int = whole(80, 1, MAX_WIDTH)
+    base_channels: int = whole(512, 1, MAX_WIDTH)
+    nb_harmonics: int = whole(8, 1, 100)
+    sampling_rate: int = whole(24000, *RATES)
+    nsf_alpha: float = real(0.1, 0, 10)
+    nsf_sigma: float = real(0.003, 0, 10)
+    nsf_voiced_threshold: float = real(10.0, 0, 10_000)
+    upsample_rates: tuple[int, ...] = wholes((8, 5, 3), 1, 1000)
+    upsample_kernel_sizes: tuple[int, ...] = wholes((16, 11, 7), 1, 1000)
     istft_params: ISTFTConfig = field(default_factory=ISTFTConfig)
-    resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11)
-    resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
-    source_resblock_kernel_sizes: tuple[int, ...] = (7, 7, 11)
-    source_resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
-    lrelu_slope: float = 0.1
-    audio_limit: float = 0.99
+    resblock_kernel_sizes: tuple[int, ...] = wholes((3, 7, 11), 1, 1000)
+    resblock_dilation_sizes: tuple[tuple[int, ...], ...] = wholes(((1, 3, 5), (1, 3, 5), (1, 3, 5)), 1, 1000, depth=2)
+    source_resblock_kernel_sizes: tuple[int, ...] = wholes((7, 7, 11), 1, 1000)
+    source_resblock_dilation_sizes: tuple[tuple[int, ...], ...] = wholes(
+        ((1, 3, 5), (1, 3, 5), (1, 3, 5)), 1, 1000, depth=2
+    )
+    lrelu_slope: float = real(0.1, 0, 1)
+    audio_limit: float = real(0.99, 0.01, 1)
     f0_predictor: F0PredictorConfig = field(default_factory=F0PredictorConfig)
 
 
@@ -151,33 +161,33 @@ class HiFTConfig:
 class SpeakerEncoderConfig:
     """CAM++ (`speakerlab.models.campplus.DTDNN.CAMPPlus`): Kaldi fbank to speaker embedding."""
 
-    feat_dim: int = 80
-    embedding_size: int = 192
-    growth_rate: int = 32
-    bn_size: int = 4
-    init_channels: int = 128
-    num_layers: tuple[int, ...] = (12, 24, 16)
+    feat_dim: int = whole(80, 8, 1024)
+    embedding_size: int = whole(192, 1, MAX_WIDTH)
+    growth_rate: int = whole(32, 1, MAX_WIDTH)
+    bn_size: int = whole(4, 1, 1000)
+    init_channels: int = whole(128, 1, MAX_WIDTH)
+    num_layers: tuple[int, ...] = wholes((12, 24, 16), 1, MAX_LAYERS, (3, 3))
 
 
 @dataclass(frozen=True)
 class SpeechTokenizerConfig:
     """S3TokenizerV2: 16 kHz log mel to 25 tokens a second. `attn_ln_eps` and the heads are read from the ONNX graph."""
 
-    n_mels: int = 128
-    n_audio_state: int = 1280
-    n_audio_head: int = 20
-    n_audio_layer: int = 6
-    attn_ln_eps: float = 1e-6
-    mlp_ln_eps: float = 1e-5
+    n_mels: int = whole(128, 1, 1024)
+    n_audio_state: int = whole(1280, 1, MAX_WIDTH)
+    n_audio_head: int = whole(20, 1, MAX_HEADS)
+    n_audio_layer: int = whole(6, 1, MAX_LAYERS)
+    attn_ln_eps: float = real(1e-6, *EPS)
+    mlp_ln_eps: float = real(1e-5, *EPS)
 
 
 @dataclass(frozen=True)
 class CosyVoice2Config:
     """Everything that `config.json` of a model folder says about the network."""
 
-    sample_rate: int = 24000
-    token_frame_rate: int = 25
-    token_mel_ratio: int = 2
+    sample_rate: int = whole(24000, *RATES)
+    token_frame_rate: int = whole(25, 1, 1000)
+    token_mel_ratio: int = whole(2, 1, 100)
     llm: LLMConfig = field(default_factory=LLMConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     hift: HiFTConfig = field(default_factory=HiFTConfig)
@@ -186,34 +196,3 @@ class CosyVoice2Config:
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, (list, tuple)) else value
-
-
-def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
-    """Build the frozen dataclass `cls` from nested mappings; keys it does not know are dropped.
-
-    Raises:
-        TypeError: a value whose type cannot be the field's, named with the field.
-    """
-    hints = typing.get_type_hints(cls)
-    values: dict[str, Any] = {}
-    for entry in dataclasses.fields(cls):  # type: ignore[arg-type]
-        if entry.name not in data:
-            continue
-        value, hint = data[entry.name], hints[entry.name]
-        if dataclasses.is_dataclass(hint):
-            if not isinstance(value, Mapping):
-                raise TypeError(f"{cls.__name__}.{entry.name} must be a mapping, not {value!r}")
-            values[entry.name] = from_dict(typing.cast(type, hint), value)
-            continue
-        value = _as_tuple(value)
-        if hint is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        expected = tuple if isinstance(hint, types.GenericAlias) else hint
-        if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool):
-            raise TypeError(f"{cls.__name__}.{entry.name} must be of type {expected.__name__}, not {value!r}")
-        values[entry.name] = value
-    return cls(**values)

@@ -12,7 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config, from_dict
+from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config, FieldError, from_dict
 from mlx_cosyvoice.mixed import keep_float32
 from mlx_cosyvoice.quantize import Quantization, layer_quantization, pack_layers, packed_layers
 
@@ -86,7 +86,7 @@ def read_config(folder: str | Path) -> tuple[CosyVoice2Config, dict[str, Any]]:
         )
     try:
         config = from_dict(CosyVoice2Config, content)
-    except TypeError as error:
+    except FieldError as error:
         raise ModelFolderError(f"{path}: {error}") from error
     return config, {"format_version": version, **_read_components(path, content), **_read_precision(path, content)}
 

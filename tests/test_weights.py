@@ -85,7 +85,7 @@ def test_a_component_that_was_not_converted_is_named(folder: Path) -> None:
         ({"components": "flow"}, ["components"]),
         ({"dtypes": {}}, ["dtypes"]),
         ({"dtypes": {"flow": "int4"}}, ["dtypes", "int4"]),
-        ({"flow": {"vocab_size": "many"}}, ["FlowConfig.vocab_size", "'many'"]),
+        ({"flow": {"vocab_size": "many"}}, ["flow.vocab_size", "'many'"]),
         ({"hift": 3}, ["hift", "3"]),
     ],
 )

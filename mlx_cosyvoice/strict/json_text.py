@@ -1,0 +1,96 @@
+"""Parses JSON as RFC 8259 has it, without Python's extensions, and with bounds."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from mlx_cosyvoice.quoting import quoted
+from mlx_cosyvoice.strict.errors import BadFileError
+
+#: Objects and lists within one another. No file that is read here has more than ten.
+MAX_DEPTH = 32
+#: Numbers, strings, objects and lists in all. The largest tokenizer.json has 460,000.
+MAX_VALUES = 1_000_000
+#: Digits of an integer: 64 bits have 20.
+_MAX_DIGITS = 20
+
+_BRACKETS = b"[]{}"
+_ALL_BUT_BRACKETS_AND_COMMAS = bytes(set(range(256)) - set(_BRACKETS + b","))
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def parse_json(content: bytes | str) -> Any:
+    """The value of a JSON text, of which UTF-8 may begin with a byte order mark.
+
+    Raises:
+        BadFileError: it is not UTF-8 or not JSON; too deep or too many values; a key that stands twice in an object; a
+            number that is not finite or has too many digits; half a surrogate pair in a string.
+    """
+    try:
+        raw = content.encode() if isinstance(content, str) else content
+        text = raw.decode("utf-8-sig")
+    except UnicodeError as error:
+        raise BadFileError(f"not JSON (not UTF-8: {error})") from error
+    _check_bounds(raw)
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=_constant,
+        )
+    except json.JSONDecodeError as error:
+        raise BadFileError(f"not JSON ({error})") from error
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise BadFileError("not JSON (half a surrogate pair in a string)") from error
+    return value
+
+
+def _check_bounds(raw: bytes) -> None:
+    """Refuse what would take much memory or a deep stack to parse, without parsing it."""
+    without_escapes = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside = re.sub(rb'"[^"]*"', b"", without_escapes).translate(None, _ALL_BUT_BRACKETS_AND_COMMAS)
+    signs = np.frombuffer(outside, np.uint8)
+    opening = (signs == ord("[")) | (signs == ord("{"))
+    closing = (signs == ord("]")) | (signs == ord("}"))
+    values = len(signs) - int(closing.sum())
+    if values > MAX_VALUES:
+        raise BadFileError(f"not read: about {values} values, more than {MAX_VALUES}")
+    depth = np.cumsum(opening.astype(np.int32) - closing)
+    if depth.size and depth.max() > MAX_DEPTH:
+        raise BadFileError(f"not read: {depth.max()} objects and lists within one another, more than {MAX_DEPTH}")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise BadFileError(f"the key {quoted(twice)} stands twice in an object")
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise BadFileError(f"an integer of {len(digits)} digits")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise BadFileError(f"the number {quoted(digits)} is out of range")
+    return value
+
+
+def _constant(name: str) -> float:
+    raise BadFileError(f"{name}, which is no number of JSON")
