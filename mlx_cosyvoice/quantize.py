@@ -14,6 +14,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from mlx_cosyvoice.quoting import quoted
+
 BITS = (4, 8)
 GROUP_SIZES = (32, 64, 128)
 MODE = "affine"
@@ -34,10 +36,10 @@ class Quantization:
     group_size: int = 64
 
     def __post_init__(self) -> None:
-        if self.bits not in BITS:
-            raise ValueError(f"bits must be one of {', '.join(map(str, BITS))}, not {self.bits!r}")
-        if self.group_size not in GROUP_SIZES:
-            raise ValueError(f"group_size must be one of {', '.join(map(str, GROUP_SIZES))}, not {self.group_size!r}")
+        for name, known in (("bits", BITS), ("group_size", GROUP_SIZES)):
+            value = getattr(self, name)
+            if type(value) is not int or value not in known:  # 4.0 equals 4, but is not one
+                raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, not {quoted(value)}")
 
     def fits(self, module: nn.Module) -> bool:
         """Whether the layer's width is a multiple of the group size."""
@@ -88,13 +90,31 @@ def layer_quantization(settings: Mapping[str, Any], path: str) -> Quantization |
         return None
     given = own if isinstance(own, Mapping) else settings
     if given.get("mode", MODE) != MODE:
-        raise ValueError(f"mode must be {MODE!r}, not {given['mode']!r}")
+        raise ValueError(f"mode must be {MODE!r}, not {quoted(given['mode'])}")
     return Quantization(given.get("bits", 4), given.get("group_size", 64))
 
 
 def packed_layers(weights: Mapping[str, Any]) -> list[str]:
     """The paths of the packed layers among weights by name."""
     return sorted(name.removesuffix(".scales") for name in weights if name.endswith(".scales"))
+
+
+def misfits(weights: Mapping[str, mx.array], layers: Mapping[str, Quantization]) -> list[str]:
+    """What cannot be the weights of packed `layers`, each with the reason; and packed numbers outside of these."""
+    wrong = []
+    for path, quantization in layers.items():
+        packed, scales, biases = (weights[f"{path}.{part}"] for part in ("weight", "scales", "biases"))
+        shape = (*scales.shape[:-1], scales.shape[-1] * quantization.group_size) if scales.ndim else ()
+        if packed.dtype != mx.uint32 or not all(mx.issubdtype(part.dtype, mx.floating) for part in (scales, biases)):
+            wrong.append(f"{path} {packed.dtype}, {scales.dtype} and {biases.dtype}")
+        elif len(shape) < 2 or scales.shape != biases.shape:
+            wrong.append(f"{path}.biases {list(biases.shape)} for scales {list(scales.shape)}")
+        elif packed.shape != quantization.packed_shape(shape):
+            wrong.append(f"{path}.weight {list(packed.shape)} instead of {list(quantization.packed_shape(shape))}")
+    known = {f"{path}.weight" for path in layers}
+    return wrong + [
+        f"{key} {weight.dtype}" for key, weight in weights.items() if weight.dtype == mx.uint32 and key not in known
+    ]
 
 
 def pack_layers(model: nn.Module, layers: Mapping[str, Quantization]) -> None:

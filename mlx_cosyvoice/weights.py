@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,9 @@ from mlx.utils import tree_flatten
 
 from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config, FieldError, from_dict
 from mlx_cosyvoice.mixed import keep_float32
-from mlx_cosyvoice.quantize import Quantization, layer_quantization, pack_layers, packed_layers
+from mlx_cosyvoice.quantize import Quantization, layer_quantization, misfits, pack_layers, packed_layers
+from mlx_cosyvoice.quoting import plain, quoted
+from mlx_cosyvoice.strict import BadFileError, Header, parse_json, read_bytes, read_header
 
 MODEL_TYPE = "cosyvoice2"
 CONFIG = "config.json"
@@ -27,12 +29,19 @@ COMPONENTS = ("llm", "flow", "hift", "campplus", "speech_tokenizer")
 #: Name of a dtype in config.json -> MLX's.
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
+#: Bytes of config.json and of the index. Those of the full model have 4 kB and 0.2 MB.
+MAX_JSON = 8 << 20
+
+#: What safetensors files call those, and the numbers of packed layers.
+STORED_DTYPES = ("F32", "F16", "BF16", "U32")
+
 #: Float32 in every model: the noise that every official synthesis starts from.
 ALWAYS_FLOAT32 = ("flow.decoder.rand_noise",)
 
 M = TypeVar("M", bound=nn.Module)
 
 _HOW = "A model folder is written by: python -m converters CHECKPOINT --out DIR"
+_AGAIN = "Convert or download the model again."
 
 
 class ModelFolderError(ValueError):
@@ -40,14 +49,14 @@ class ModelFolderError(ValueError):
 
 
 def _few(names: list[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return ", ".join(map(plain, names[:6])) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelFolderError(f"{path}: not JSON ({error}). Convert or download the model again.") from error
+        content = parse_json(read_bytes(path, MAX_JSON))
+    except BadFileError as error:
+        raise ModelFolderError(f"{path}: {error}. {_AGAIN}") from error
     if not isinstance(content, dict):
         raise ModelFolderError(f"{path}: must hold a JSON object, not {type(content).__name__}")
     return content
@@ -69,16 +78,17 @@ def read_config(folder: str | Path) -> tuple[CosyVoice2Config, dict[str, Any]]:
     path = folder / CONFIG
     if not folder.is_dir():
         raise ModelFolderError(f"{folder}: no such folder. {_HOW}")
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise ModelFolderError(f"{path}: no such file, so this is not a converted model. {_HOW}")
     content = _read_json(path)
     if content.get("model_type") != MODEL_TYPE:
         raise ModelFolderError(
-            f"{path}: model_type is {content.get('model_type')!r}, not {MODEL_TYPE!r}: another kind of model. {_HOW}"
+            f"{path}: model_type is {quoted(content.get('model_type'))}, not {MODEL_TYPE!r}: another kind of model. "
+            + _HOW
         )
     version = content.get("format_version")
     if type(version) is not int or version < 1:
-        raise ModelFolderError(f"{path}: format_version must be a whole number from 1 on, not {version!r}")
+        raise ModelFolderError(f"{path}: format_version must be a whole number from 1 on, not {quoted(version)}")
     if version > FORMAT_VERSION:
         raise ModelFolderError(
             f"{path}: format_version {version} is newer than {FORMAT_VERSION}, the latest that this mlx-cosyvoice "
@@ -93,19 +103,29 @@ def read_config(folder: str | Path) -> tuple[CosyVoice2Config, dict[str, Any]]:
 
 def _read_components(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     components, dtypes = content.get("components"), content.get("dtypes")
-    if not isinstance(components, list) or not components or any(name not in COMPONENTS for name in components):
-        raise ModelFolderError(f"{path}: components must list some of {', '.join(COMPONENTS)}, not {components!r}")
-    if not isinstance(dtypes, dict) or any(dtypes.get(name) not in DTYPES for name in components):
-        raise ModelFolderError(f"{path}: dtypes must give one of {', '.join(DTYPES)} for each component: {dtypes!r}")
+    known = isinstance(components, list) and all(name in COMPONENTS for name in components)
+    if not known or not components or len(set(components)) < len(components):
+        raise ModelFolderError(
+            f"{path}: components must list some of {', '.join(COMPONENTS)}, each once, not {quoted(components)}"
+        )
+    if not isinstance(dtypes, dict) or any(dtypes.get(name) not in tuple(DTYPES) for name in components):
+        raise ModelFolderError(
+            f"{path}: dtypes must give one of {', '.join(DTYPES)} for each component: {quoted(dtypes)}"
+        )
     return {"components": components, "dtypes": {name: dtypes[name] for name in components}}
 
 
 def _read_precision(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     layers, quantization = content.get("layer_dtypes", {}), content.get("quantization")
     if not isinstance(layers, dict) or any(dtype != "float32" for dtype in layers.values()):
-        raise ModelFolderError(f"{path}: layer_dtypes must map paths of modules to 'float32', not {layers!r}")
+        raise ModelFolderError(f"{path}: layer_dtypes must map paths of modules to 'float32', not {quoted(layers)}")
+    strange = sorted(path for path in layers if path.split(".")[0] not in COMPONENTS)
+    if strange:
+        raise ModelFolderError(f"{path}: layer_dtypes names modules of no component: {_few(strange)}. {_AGAIN}")
     if quantization is not None and not isinstance(quantization, dict):
-        raise ModelFolderError(f"{path}: quantization must be an object with group_size and bits: {quantization!r}")
+        raise ModelFolderError(
+            f"{path}: quantization must be an object with group_size and bits: {quoted(quantization)}"
+        )
     for layer in ("", *(quantization or {})):
         try:
             layer_quantization(quantization or {}, layer)
@@ -123,42 +143,42 @@ def weight_files(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     for part in (*folder.glob("*.incomplete"), *folder.glob(".cache/huggingface/download/*.incomplete")):
         raise ModelFolderError(f"{part}: a download that was broken off. Run the same download again; it goes on.")
-    index = folder / INDEX
-    if (folder / WEIGHTS).is_file():
+    if os.path.lexists(folder / WEIGHTS):
         return [folder / WEIGHTS]
-    if not index.is_file():
+    if not os.path.lexists(folder / INDEX):
         broken_off = ": a download that was broken off? Download the model again" if (folder / CONFIG).is_file() else ""
         raise ModelFolderError(f"{folder}: holds neither {WEIGHTS} nor {INDEX}{broken_off}. {_HOW}")
-    weight_map = _read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise ModelFolderError(f"{index}: weight_map must be an object that maps keys to file names")
-    names = sorted(set(weight_map.values()))
+    names = sorted(set(_weight_map(folder).values()))
     for name in names:
-        if Path(name).name != name:
-            raise ModelFolderError(f"{index}: {name!r} is not the name of a file in the folder")
-        if not (folder / name).is_file():
+        if not (folder / name).exists():
             raise ModelFolderError(f"{folder / name}: no such file, but {INDEX} names it. Download the model again.")
     return [folder / name for name in names]
 
 
-def _check_whole(path: Path) -> None:
-    """MLX reads tensors when they are first used, which is too late to learn that a file was cut off."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(length)) if 0 < length <= size - 8 else None
-            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]  # type: ignore[union-attr]
-        except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
+def _weight_map(folder: Path) -> dict[str, str]:
+    """Key -> name of the shard that holds it, as the index says."""
+    index = folder / INDEX
+    weight_map = _read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise ModelFolderError(f"{index}: weight_map must be an object that maps keys to file names")
+    for name in set(weight_map.values()):
+        if Path(name).name != name or not name.endswith(".safetensors") or not name.isprintable():
             raise ModelFolderError(
-                f"{path}: not a safetensors file, or damaged. Convert or download the model again."
-            ) from error
-    needed = 8 + length + max(ends, default=0)
-    if size != needed:
-        raise ModelFolderError(
-            f"{path}: has {size} bytes, its header says {needed}: cut off or damaged. "
-            "Convert or download the model again."
-        )
+                f"{index}: {quoted(name)} is not the name of a file in the folder that ends in .safetensors"
+            )
+    return weight_map
+
+
+def _read_header(path: Path) -> Header:
+    """MLX reads tensors when they are first used, which is too late to learn that a file was cut off."""
+    try:
+        header = read_header(path)
+    except BadFileError as error:
+        raise ModelFolderError(f"{path}: {error}. {_AGAIN}") from error
+    for key, entry in header.tensors.items():
+        if entry.dtype not in STORED_DTYPES:
+            raise ModelFolderError(f"{path}: {plain(key)} has the dtype {entry.dtype}, which no model has. {_AGAIN}")
+    return header
 
 
 def load_weights(folder: str | Path) -> dict[str, mx.array]:
@@ -166,17 +186,35 @@ def load_weights(folder: str | Path) -> dict[str, mx.array]:
 
     Raises:
         ModelFolderError: files are missing, cut off or damaged; named.
+        OSError: a file must not be read.
     """
     weights: dict[str, mx.array] = {}
+    files: dict[str, str] = {}
     for path in weight_files(folder):
-        _check_whole(path)
+        header = _read_header(path)
         try:
-            loaded = mx.load(str(path))
+            loaded = mx.load(str(path), format="safetensors")
         except (RuntimeError, ValueError) as error:
-            raise ModelFolderError(f"{path}: cannot be read ({error}). Convert or download the model again.") from error
+            raise ModelFolderError(f"{path}: cannot be read ({error}). {_AGAIN}") from error
         assert isinstance(loaded, dict)
+        if {key: value.shape for key, value in loaded.items()} != {k: e.shape for k, e in header.tensors.items()}:
+            raise ModelFolderError(f"{path}: changed while it was read. Try again.")
+        twice = sorted(weights.keys() & loaded.keys())
+        if twice:
+            raise ModelFolderError(f"{path}: holds tensors that another file of the folder holds too: {_few(twice)}")
         weights.update(loaded)
+        files.update(dict.fromkeys(loaded, path.name))
+    if WEIGHTS not in files.values():
+        _check_index(Path(folder), files)
     return weights
+
+
+def _check_index(folder: Path, files: Mapping[str, str]) -> None:
+    """Whether the shards hold what the index says, and nothing else: key -> name of the file."""
+    weight_map = _weight_map(folder)
+    wrong = sorted(key for key in weight_map.keys() | files.keys() if weight_map.get(key) != files.get(key))
+    if wrong:
+        raise ModelFolderError(f"{folder / INDEX}: the shards do not hold what it says of {_few(wrong)}. {_AGAIN}")
 
 
 @dataclass(frozen=True)
@@ -218,6 +256,8 @@ class StoredModel:
         if not weights:
             raise ModelFolderError(f"{folder}: has no weights of {name!r}. Convert the checkpoint with that component.")
         packed = _packed(folder, prefix, weights, self.meta["quantization"])
+        kept = [path.removeprefix(prefix) for path in self.meta["layer_dtypes"] if path.startswith(prefix)]
+        _check_modules(folder, prefix, weights, kept)
         stored = DTYPES[self.meta["dtypes"].get(name, "float32")]
         if dtype is None:
             try:
@@ -234,7 +274,6 @@ class StoredModel:
         _check_fit(model, weights, folder, prefix)
         model.load_weights(list(weights.items()), strict=False)  # what strict would check has just been checked
         if dtype is None:
-            kept = [path.removeprefix(prefix) for path in self.meta["layer_dtypes"] if path.startswith(prefix)]
             keep_float32(model, kept, stored)
         model.eval()
         return model
@@ -269,13 +308,27 @@ def _packed(
     if unknown:
         raise ModelFolderError(
             f"{Path(folder) / CONFIG}: quantization does not tell how these layers are packed: {_few(unknown)}. "
-            "Convert or download the model again."
+            + _AGAIN
         )
     parts = [f"{path}.{part}" for path in layers for part in ("weight", "biases")]
     lacking = [prefix + part for part in parts if part not in weights]
     if lacking:
         raise ModelFolderError(f"{folder}: the weights do not fit (missing: {_few(lacking)}). Convert it again.")
-    return {path: quantization for path, quantization in layers.items() if quantization is not None}
+    packed = {path: quantization for path, quantization in layers.items() if quantization is not None}
+    wrong = [prefix + misfit for misfit in misfits(weights, packed)]
+    if wrong:
+        raise ModelFolderError(f"{folder}: the weights do not fit (wrongly packed: {_few(wrong)}). {_AGAIN}")
+    return packed
+
+
+def _check_modules(folder: Path, prefix: str, weights: Mapping[str, mx.array], paths: list[str]) -> None:
+    """Whether `layer_dtypes` names modules that have weights."""
+    modules = {".".join(parts[:end]) for parts in (key.split(".") for key in weights) for end in range(1, len(parts))}
+    unknown = sorted(prefix + path for path in paths if path not in modules)
+    if unknown:
+        raise ModelFolderError(
+            f"{folder / CONFIG}: layer_dtypes names modules that have no weights: {_few(unknown)}. {_AGAIN}"
+        )
 
 
 def unpacked_weights(weights: dict[str, mx.array], packed: Mapping[str, Quantization]) -> dict[str, mx.array]:

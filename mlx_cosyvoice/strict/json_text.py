@@ -34,8 +34,8 @@ def parse_json(content: bytes | str) -> Any:
     try:
         raw = content.encode() if isinstance(content, str) else content
         text = raw.decode("utf-8-sig")
-    except UnicodeError as error:
-        raise BadFileError(f"not JSON (not UTF-8: {error})") from error
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        raise BadFileError(f"not JSON (not UTF-8: {error.reason} at {error.start})") from error
     _check_bounds(raw)
     try:
         value = json.loads(
@@ -47,6 +47,8 @@ def parse_json(content: bytes | str) -> Any:
         )
     except json.JSONDecodeError as error:
         raise BadFileError(f"not JSON ({error})") from error
+    except BadFileError as error:
+        raise BadFileError(f"not JSON as it must be ({error})") from error
     if _SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
@@ -64,10 +66,12 @@ def _check_bounds(raw: bytes) -> None:
     closing = (signs == ord("]")) | (signs == ord("}"))
     values = len(signs) - int(closing.sum())
     if values > MAX_VALUES:
-        raise BadFileError(f"not read: about {values} values, more than {MAX_VALUES}")
+        raise BadFileError(f"not JSON of a size that is read (about {values} values, at most {MAX_VALUES})")
     depth = np.cumsum(opening.astype(np.int32) - closing)
     if depth.size and depth.max() > MAX_DEPTH:
-        raise BadFileError(f"not read: {depth.max()} objects and lists within one another, more than {MAX_DEPTH}")
+        raise BadFileError(
+            f"not JSON of a depth that is read ({depth.max()} brackets within one another, at most {MAX_DEPTH})"
+        )
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """
     path = Path(path)
     if path.is_dir():
-        raise BadFileError("is a folder, not a file")
+        raise BadFileError("is not a file: it is a folder")
     try:
         descriptor = os.open(path, _FLAGS)
     except FileNotFoundError:

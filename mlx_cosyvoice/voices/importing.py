@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mlx_cosyvoice.quoting import plain, quoted
+from mlx_cosyvoice.strict import BadFileError, open_regular
 from mlx_cosyvoice.voices import spk2info
 from mlx_cosyvoice.voices.errors import UnknownVoiceError, VoiceError
 from mlx_cosyvoice.voices.library import VoiceLibrary
@@ -22,12 +24,13 @@ def read_voices(path: str | os.PathLike[str]) -> dict[str, Voice]:
     Raises:
         FileNotFoundError: no such file.
         VoiceError: it is none of these, or damaged.
+        OSError: it must not or cannot be read.
     """
     path = Path(path)
-    if not path.is_file():
-        if path.exists():
-            raise VoiceError(f"{path}: is not a file")
-        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        open_regular(path).close()
+    except BadFileError as error:
+        raise VoiceError(f"{path}: {error}") from error
     # A name that ends in .pt gives an older or a foreign file the message that fits.
     if is_pt(path) or path.suffix == ".pt":
         return spk2info.read_spk2info(path)
@@ -79,7 +82,7 @@ def _select(path: Path, voices: dict[str, Voice], speakers: Sequence[str]) -> di
     unknown = [speaker for speaker in speakers if speaker not in voices]
     if unknown:
         raise UnknownVoiceError(
-            f"{path}: has no speaker {', '.join(map(repr, unknown))}, but {', '.join(voices) or 'none':.300}"
+            f"{path}: has no speaker {', '.join(map(quoted, unknown))}, but {plain(', '.join(voices), 300) or 'none'}"
         )
     if not voices:
         raise VoiceError(f"{path}: has no voices")
@@ -93,11 +96,11 @@ def _check_names(path: str | os.PathLike[str], voices: Mapping[str, Voice]) -> N
             key = same_file(check_name(name))
         except VoiceError as error:
             raise VoiceError(
-                f"{path}: {error}; import it on its own under another (--speaker {name!r} --name NAME)"
+                f"{path}: {error}; import it on its own under another (--speaker {quoted(name)} --name NAME)"
             ) from error
         if key in seen:
             raise VoiceError(
-                f"{path}: {seen[key]!r} and {name!r} would be the same voice of a library; import one of them under "
-                f"another name (--speaker {name!r} --name NAME)"
+                f"{path}: {quoted(seen[key])} and {quoted(name)} would be the same voice of a library; import one of "
+                f"them under another name (--speaker {quoted(name)} --name NAME)"
             )
         seen[key] = name

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mlx_cosyvoice.quoting import plain, quoted
 from mlx_cosyvoice.voices.errors import VoiceError
 from mlx_cosyvoice.voices.pt_file import read_pt
-from mlx_cosyvoice.voices.tensor_file import read_json, read_tensors, write_tensors
+from mlx_cosyvoice.voices.tensor_file import MAX_TENSOR, read_json, read_tensors, write_tensors
 from mlx_cosyvoice.voices.voice import TENSORS, Voice
 
 #: Name and version of the safetensors format. A file of a higher version is refused.
@@ -43,31 +45,54 @@ def read_spk2info(path: str | os.PathLike[str]) -> dict[str, Voice]:
 
 def _from_entry(path: Path, name: Any, entry: Any) -> Voice:
     if not isinstance(name, str):
-        raise VoiceError(f"{path}: names of speakers must be text, not {name!r:.60}")
+        raise VoiceError(f"{path}: names of speakers must be text, not {quoted(name, 60)}")
     if not isinstance(entry, Mapping):
-        raise VoiceError(f"{path}: speaker {name!r} must be a dict, not {type(entry).__name__}")
+        raise VoiceError(f"{path}: speaker {quoted(name)} must be a dict, not {type(entry).__name__}")
     embeddings = [entry[key] for key in _EMBEDDINGS if key in entry]
     if not embeddings:
-        keys = ", ".join(map(str, entry)) or "nothing"
-        raise VoiceError(f"{path}: speaker {name!r} has no embedding, but {keys:.200}")
+        keys = ", ".join(plain(str(key), 40) for key in islice(entry, 6)) or "nothing"
+        raise VoiceError(f"{path}: speaker {quoted(name)} has no embedding, but {keys}")
     provenance = {"source": path.name, "speaker": name}
     try:
-        embedding = np.asarray(embeddings[0])
+        embedding = _array("embedding", embeddings[0])
         if _FLOW_TOKEN not in entry:
             return embedding_voice(embedding, provenance)
-        token = entry[_FLOW_TOKEN]
-        if _LLM_TOKEN in entry and not np.array_equal(entry[_LLM_TOKEN], token):
+        token = _array(_FLOW_TOKEN, entry[_FLOW_TOKEN])
+        if _LLM_TOKEN in entry and not np.array_equal(_array(_LLM_TOKEN, entry[_LLM_TOKEN]), token):
             raise VoiceError(f"{_LLM_TOKEN} differs from {_FLOW_TOKEN}: not a voice of CosyVoice2")
-        ids = np.asarray(entry.get("prompt_text", [])).reshape(-1).tolist()
+        ids = _array("prompt_text", entry.get("prompt_text", [])).reshape(-1).tolist()
         return Voice(
             prompt_token=token,
-            prompt_feat=np.asarray(entry.get("prompt_speech_feat", [])),
+            prompt_feat=_array("prompt_feat", entry.get("prompt_speech_feat", [])),
             embedding=embedding,
             prompt_text=tuple(ids) or None,
             provenance=provenance,
         )
-    except ValueError as error:  # a VoiceError, or NumPy's for lists of unequal lengths
-        raise VoiceError(f"{path}: speaker {name!r}: {error}") from error
+    except VoiceError as error:
+        raise VoiceError(f"{path}: speaker {quoted(name)}: {error}") from error
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    """A tensor, a list of numbers or a list of such lists, as an array.
+
+    Raises:
+        VoiceError: another list, one of lists of unequal lengths, or more numbers than a voice has.
+    """
+    if isinstance(value, np.ndarray):
+        if value.nbytes > MAX_TENSOR:
+            raise VoiceError(f"{name}: a tensor of shape {quoted(list(value.shape))} is too large for a voice")
+        return value
+    if not isinstance(value, (list, tuple)):
+        return np.asarray(quoted(value))  # whose dtype is refused later
+    # A list may hold itself, or one list a thousand times, so it is counted first and not followed further down.
+    rows = [row for row in value if isinstance(row, (list, tuple))]
+    if sum(map(len, rows or [value])) > MAX_TENSOR // 8:
+        raise VoiceError(f"{name}: lists with too many numbers for a voice")
+    if rows and (len(rows) < len(value) or len({len(row) for row in rows}) > 1):
+        raise VoiceError(f"{name}: must be a tensor, not lists of unequal lengths")
+    if not all(type(number) in (int, float) and abs(number) < 2**63 for row in rows or [value] for number in row):
+        raise VoiceError(f"{name}: must be a tensor, or a list of numbers of 64 bits")
+    return np.asarray(value)
 
 
 def embedding_voice(embedding: np.ndarray, provenance: Mapping[str, str]) -> Voice:
@@ -119,7 +144,7 @@ def read_spk2info_safetensors(path: str | os.PathLike[str]) -> dict[str, Voice]:
         own = {key: tensors.pop(f"{_escape(name)}/{key}", None) for key in TENSORS}
         try:
             if not isinstance(texts, dict):
-                raise VoiceError(f"metadata voices must hold objects, not {texts!r:.60}")
+                raise VoiceError(f"metadata voices must hold objects, not {quoted(texts, 60)}")
             ids = texts.get("prompt_text")
             if own["embedding"] is None:
                 raise VoiceError("embedding: no such tensor")
@@ -133,9 +158,9 @@ def read_spk2info_safetensors(path: str | os.PathLike[str]) -> dict[str, Voice]:
                 provenance=texts.get("provenance", {}),
             )
         except VoiceError as error:
-            raise VoiceError(f"{path}: speaker {name!r}: {error}") from error
+            raise VoiceError(f"{path}: speaker {quoted(name)}: {error}") from error
     if tensors:
-        raise VoiceError(f"{path}: tensors that belong to no speaker: {', '.join(sorted(tensors)):.200}")
+        raise VoiceError(f"{path}: tensors that belong to no speaker: {plain(', '.join(sorted(tensors)))}")
     return voices
 
 

@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mlx_cosyvoice.files import write_file
+from mlx_cosyvoice.quoting import plain, quoted
+from mlx_cosyvoice.strict import BadFileError, Entry, Header, open_regular, parse_json, read_header
 from mlx_cosyvoice.voices.errors import VoiceError
+
+#: Bytes of an array of a voice. The largest is the mel of 30 s: 480,000, or twice that in float64.
+MAX_TENSOR = 1 << 20
+#: Bytes of all arrays of a file: 400 speakers with recordings of 30 s.
+MAX_TENSORS = 192 << 20
+
+#: Dtypes of safetensors files that arrays of voices may have; NumPy has no bfloat16.
+_DTYPES = {"F16": "f2", "F32": "f4", "F64": "f8", "U8": "u1", "I16": "i2", "U16": "u2", "I32": "i4", "I64": "i8"}
 
 
 def write_tensors(
@@ -41,64 +50,61 @@ def read_tensors(path: Path, *, kind: str, version: int) -> tuple[dict[str, np.n
 
     Raises:
         FileNotFoundError: no such file.
-        VoiceError: a folder, not a safetensors file, cut off, of another format, or of a newer version.
+        VoiceError: a folder or pipe, not a safetensors file, cut off, of another format, of a newer version, or larger
+            than voices are.
+        OSError: it must not or cannot be read.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
     if path.is_dir():
         raise VoiceError(f"{path}: is a folder, not a {kind} file")
-    check_whole(path)
     try:
-        with safe_open(path, "numpy") as file:
-            metadata = dict(file.metadata() or {})
-            _check_format(path, metadata, kind, version)
-            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 (no iterator)
-    except (SafetensorError, TypeError, KeyError, AttributeError) as error:
-        raise VoiceError(f"{path}: cannot be read ({error})") from error
+        with open_regular(path) as file:
+            header = read_header(file)
+            _check_format(path, header.metadata, kind, version)
+            _check_sizes(path, header)
+            return {name: _array(file, entry) for name, entry in header.tensors.items()}, header.metadata
+    except BadFileError as error:
+        raise VoiceError(f"{path}: {error}") from error
+
+
+def _check_sizes(path: Path, header: Header) -> None:
+    total = 0
+    for name, entry in header.tensors.items():
+        total += entry.nbytes
+        if entry.dtype not in _DTYPES:
+            raise VoiceError(f"{path}: {plain(name)} has the dtype {entry.dtype}, which voices do not have")
+        if entry.nbytes > MAX_TENSOR or total > MAX_TENSORS:
+            raise VoiceError(
+                f"{path}: {plain(name)} of shape {list(entry.shape)} is too large: a voice has {MAX_TENSOR} bytes an "
+                f"array at most, a file {MAX_TENSORS}"
+            )
+
+
+def _array(file: BinaryIO, entry: Entry) -> np.ndarray:
+    file.seek(entry.start)
+    content = file.read(entry.nbytes)
+    if len(content) != entry.nbytes:
+        raise BadFileError("was cut off while it was read")
+    return np.frombuffer(content, np.dtype(_DTYPES[entry.dtype]).newbyteorder("<")).reshape(entry.shape)
 
 
 def file_format(path: Path) -> str | None:
-    """The format name of a safetensors file; None where it has none, or is not one."""
-    try:
-        with safe_open(path, "numpy") as file:
-            return (file.metadata() or {}).get("format")
-    except (SafetensorError, OSError):
-        return None
-
-
-def check_whole(path: Path) -> None:
-    """Tell a file that was cut off from one that never was a safetensors file.
+    """The format name of a safetensors file; None where it has none, or is not one.
 
     Raises:
-        VoiceError: it is one of the two.
+        OSError: the file must not or cannot be read.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        # A header starts with a brace; more than 100 MB of it is refused by the format.
-        if size < 9 or length > 100_000_000 or file.read(1) != b"{":
-            raise VoiceError(f"{path}: not a safetensors file ({size} bytes)")
-        file.seek(8)
-        header = file.read(length)
-    needed = 8 + length
-    if len(header) == length:
-        try:
-            needed += max(
-                (entry["data_offsets"][1] for key, entry in json.loads(header).items() if key != "__metadata__"),
-                default=0,
-            )
-        except (ValueError, AttributeError, LookupError, TypeError) as error:
-            raise VoiceError(f"{path}: damaged, its header cannot be read ({error})") from error
-    if size < needed:
-        raise VoiceError(f"{path}: cut off, it has {size} bytes of at least {needed}. Copy or export it again.")
+    try:
+        return read_header(path).metadata.get("format")
+    except BadFileError:
+        return None
 
 
 def _check_format(path: Path, metadata: Mapping[str, str], kind: str, version: int) -> None:
     found, text = metadata.get("format"), metadata.get("version", "")
     if found != kind:
-        raise VoiceError(f"{path}: metadata format is {found!r}, not {kind!r}: another kind of file")
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise VoiceError(f"{path}: metadata version must be a whole number from 1 on, not {text!r}")
+        raise VoiceError(f"{path}: metadata format is {quoted(found)}, not {kind!r}: another kind of file")
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
+        raise VoiceError(f"{path}: metadata version must be a whole number from 1 on, not {quoted(text)}")
     if int(text) > version:
         raise VoiceError(
             f"{path}: version {text} of {kind!r} is newer than {version}, the latest that this mlx-cosyvoice knows: "
@@ -115,9 +121,11 @@ def read_json(path: Path, metadata: Mapping[str, str], key: str, default: Any) -
     if key not in metadata:
         return default
     try:
-        value = json.loads(metadata[key])
-    except ValueError as error:
-        raise VoiceError(f"{path}: metadata {key} is not JSON ({error})") from error
+        value = parse_json(metadata[key])
+    except BadFileError as error:
+        raise VoiceError(f"{path}: metadata {key} is {error}") from error
     if not isinstance(value, type(default)):
-        raise VoiceError(f"{path}: metadata {key} must hold a JSON {type(default).__name__}, not {metadata[key][:60]}")
+        raise VoiceError(
+            f"{path}: metadata {key} must hold a JSON {type(default).__name__}, not {plain(metadata[key], 60)}"
+        )
     return value

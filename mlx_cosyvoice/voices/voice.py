@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mlx_cosyvoice.config import FlowConfig
+from mlx_cosyvoice.quoting import plain, quoted
 from mlx_cosyvoice.voices.errors import VoiceError
 from mlx_cosyvoice.voices.tensor_file import read_json, read_tensors, write_tensors
 
@@ -27,6 +28,13 @@ TENSORS = ("prompt_token", "prompt_feat", "embedding")
 #: What all CosyVoice2 models share.
 _SIZES = FlowConfig()
 
+#: Of a recording of 30 s, the longest that the speech tokenizer takes.
+MAX_TOKENS = 30 * _SIZES.input_frame_rate
+#: Characters of the transcript, and token ids. In 30 s nobody says a tenth of that.
+MAX_TRANSCRIPT = 10_000
+#: Entries of `provenance`, and the characters of each.
+MAX_PROVENANCE, MAX_NOTE = 100, 10_000
+
 
 @dataclass(frozen=True, eq=False)
 class Voice:
@@ -35,8 +43,8 @@ class Voice:
     The arrays are checked and copied when a voice is made, and cannot be written to.
 
     Attributes:
-        prompt_token: speech tokens of the recording, int32 [1, tokens] in 0..6560, 25 a second. No tokens: a speaker
-            who is known by an embedding alone.
+        prompt_token: speech tokens of the recording, int32 [1, tokens] in 0..6560, 25 a second, of 30 s at most. No
+            tokens: a speaker who is known by an embedding alone.
         prompt_feat: its mel, float32 [1, 2 * tokens, 80], 50 frames a second.
         embedding: speaker embedding, float32 [1, 192].
         transcript: what is said in the recording; "" where it is not known, so that mode zero_shot is impossible.
@@ -56,6 +64,8 @@ class Voice:
 
     def __post_init__(self) -> None:
         token = _array("prompt_token", self.prompt_token, np.integer, (1, None))
+        if token.size > MAX_TOKENS:
+            raise VoiceError(f"prompt_token: {token.size} tokens, but a recording of 30 s has {MAX_TOKENS}")
         if token.size and not 0 <= token.min() <= token.max() < _SIZES.vocab_size:
             raise VoiceError(
                 f"prompt_token: values must lie in 0..{_SIZES.vocab_size - 1}, not in {token.min()}..{token.max()}"
@@ -72,7 +82,7 @@ class Voice:
             "prompt_token": _frozen("prompt_token", token, np.int32),
             "prompt_feat": _frozen("prompt_feat", feat, np.float32),
             "embedding": _frozen("embedding", embedding, np.float32),
-            "transcript": _text("transcript", self.transcript),
+            "transcript": _text("transcript", self.transcript, MAX_TRANSCRIPT),
             "prompt_text": None if self.prompt_text is None else _ids(self.prompt_text),
             "provenance": _string_map(self.provenance),
         }
@@ -150,7 +160,7 @@ def _array(name: str, value: Any, kind: type, shape: tuple[int | None, ...]) -> 
         raise VoiceError(f"{name}: must hold {kind.__name__} numbers, not {array.dtype}")
     if array.ndim != len(shape) or any(want not in (None, has) for want, has in zip(shape, array.shape, strict=True)):
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise VoiceError(f"{name}: must have the shape [{wanted}], not {list(array.shape)}")
+        raise VoiceError(f"{name}: must have the shape [{wanted}], not {quoted(list(array.shape))}")
     return array
 
 
@@ -165,9 +175,11 @@ def _frozen(name: str, array: np.ndarray, dtype: type[np.generic]) -> np.ndarray
     return copy
 
 
-def _text(name: str, value: Any) -> str:
+def _text(name: str, value: Any, most: int) -> str:
     if not isinstance(value, str):
         raise VoiceError(f"{name}: must be text, not {type(value).__name__}")
+    if len(value) > most:
+        raise VoiceError(f"{name}: has {len(value)} characters, at most {most} are read")
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -177,17 +189,25 @@ def _text(name: str, value: Any) -> str:
 
 def _ids(value: Any) -> tuple[int, ...]:
     try:
-        ids = tuple(operator.index(number) for number in value)
+        count = len(value)
+        ids = tuple(operator.index(number) for number in value) if count <= MAX_TRANSCRIPT else ()
     except TypeError as error:
         raise VoiceError(f"prompt_text: must be token ids ({error})") from error
+    if count > MAX_TRANSCRIPT:
+        raise VoiceError(f"prompt_text: has {count} token ids, at most {MAX_TRANSCRIPT} are read")
     if not ids:
         raise VoiceError("prompt_text: is empty; give None where the transcript is not known")
     if not 0 <= min(ids) <= max(ids) < 2**31:
-        raise VoiceError(f"prompt_text: token ids must lie in 0..2^31-1, not in {min(ids)}..{max(ids)}")
+        raise VoiceError(f"prompt_text: token ids must lie in 0..2^31-1, not in {quoted(min(ids))}..{quoted(max(ids))}")
     return ids
 
 
 def _string_map(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise VoiceError(f"provenance: must map names to text, not be {type(value).__name__}")
-    return {_text("provenance", key): _text(f"provenance {key}", entry) for key, entry in value.items()}
+    if len(value) > MAX_PROVENANCE:
+        raise VoiceError(f"provenance: has {len(value)} entries, at most {MAX_PROVENANCE} are read")
+    return {
+        _text("provenance", key, MAX_NOTE): _text(f"provenance {plain(str(key), 40)}", entry, MAX_NOTE)
+        for key, entry in value.items()
+    }
