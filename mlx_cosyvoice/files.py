@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+from mlx_cosyvoice.uninterrupted import uninterrupted
+
 
 def check_target(path: str | os.PathLike[str], *, force: bool = False) -> bool:
     """Refuse a path that cannot or must not be written.
@@ -68,19 +70,23 @@ def give_name(part: Path, path: Path, *, force: bool = False) -> None:
 
 def _claim(part: Path, path: Path) -> None:
     """As `give_name`, on a file system without hard links, a memory stick say: an empty file takes the name first."""
+    claimed = False
     try:
         path.open("xb").close()
-    except FileExistsError:
-        raise _exists(path) from None
-    try:
+        claimed = True
         part.replace(path)
-    except OSError:
-        path.unlink()
+    except BaseException as error:
+        if claimed:
+            path.unlink(missing_ok=True)
+        elif isinstance(error, FileExistsError):
+            raise _exists(path) from None
         raise
 
 
 def write_file(path: Path, content: bytes, *, force: bool) -> None:
     """Write `content` to a hidden file beside `path`, then give it the name `path`: whole or not at all.
+
+    An exception that a signal raises falls before or after all of this.
 
     Raises:
         FileExistsError: `path` exists and `force` is not given, or is a device or pipe.
@@ -88,6 +94,10 @@ def write_file(path: Path, content: bytes, *, force: bool) -> None:
         IsADirectoryError: `path` is a folder.
         OSError: the file cannot be written (no space, no permission); nothing is left behind.
     """
+    uninterrupted(lambda: _write_file(path, content, force))
+
+
+def _write_file(path: Path, content: bytes, force: bool) -> None:
     if not check_target(path, force=force):
         raise FileExistsError(f"{path} is a device or pipe; give the name of a file")
     # The name is short, so that one which just fits the file system gets no longer by it.

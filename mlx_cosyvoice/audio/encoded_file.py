@@ -3,89 +3,97 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from mlx_cosyvoice.audio.errors import AudioError
-from mlx_cosyvoice.audio.positioned import create, write_at
+from mlx_cosyvoice.audio.positioned import write_at
+
+#: Not the descriptor of any file.
+_NONE = -1
 
 
 class EncodedFile:
     """A mono audio file that libsndfile writes.
 
-    libsndfile runs on a thread of its own: KeyboardInterrupt, which only the main thread gets, would be lost in the
-    calls that it makes back into Python, and the samples with it.
+    It must be used in threads that no signal reaches, as `uninterrupted` sees to: a KeyboardInterrupt would be lost in
+    the calls that libsndfile makes back into Python, and the samples with it.
 
     Args:
-        path: a new file.
+        descriptor: of a new file, which `close` closes.
+        path: its name, for errors.
         sample_rate: in Hz.
         container: libsndfile's name of the format, "FLAC" say.
         subtype: libsndfile's name of the coding, "PCM_16" say.
 
     Raises:
         AudioError: libsndfile does not know the format, or not at that sample rate.
-        FileExistsError: `path` exists.
-        OSError: it cannot be created.
+        OSError: no space, say.
     """
 
     always_whole = False
 
-    def __init__(self, path: Path, sample_rate: int, container: str, subtype: str) -> None:
+    def __init__(self, descriptor: int, path: Path, sample_rate: int, container: str, subtype: str) -> None:
         if container not in soundfile.available_formats() or not soundfile.check_format(container, subtype):
             raise AudioError(
                 f"{path}: the libsndfile {soundfile.__libsndfile_version__} in use cannot write {container} "
                 f"({subtype}): upgrade soundfile, or write wav"
             )
-        self._sink = _Sink(path)
-        self._thread = ThreadPoolExecutor(1, "mlx-cosyvoice encoder")
+        self._sink = _Sink(descriptor, path)
         try:
-            self._file = self._thread.submit(
-                soundfile.SoundFile, self._sink, "w", sample_rate, 1, subtype, format=container
-            ).result()
+            self._file = soundfile.SoundFile(self._sink, "w", sample_rate, 1, subtype, format=container)
             self._sink.raise_failure()
         except BaseException as error:
-            self._thread.shutdown()
-            os.close(self._sink.descriptor)
-            path.unlink(missing_ok=True)
+            self._sink.descriptor = _NONE  # whoever opened it closes it, and libsndfile may still write its end
             if isinstance(error, soundfile.LibsndfileError):
+                self._sink.raise_failure()
                 raise AudioError(f"{path}: cannot write {container} ({subtype}) at {sample_rate} Hz") from error
             raise
+        self._closed = False
+
+    @property
+    def samples(self) -> int:
+        """How many the encoder has taken."""
+        return int(self._file.frames)
 
     def write(self, samples: np.ndarray) -> None:
-        """Append float32 [samples] in [-1, 1], which must not change any more.
+        """Append float32 [samples] in [-1, 1].
 
         Raises:
             OSError: no space, say.
         """
-        self._thread.submit(self._file.write, samples).result()
+        self._file.write(samples)
         self._sink.raise_failure()
 
     def close(self) -> None:
-        """Write what the encoder still holds.
+        """Write what the encoder still holds. Harmless when it is closed.
 
         Raises:
             OSError: no space, say.
         """
+        if self._closed:
+            return
         try:
-            self._thread.submit(self._file.close).result()
+            self._file.close()
             self._sink.raise_failure()
             os.fsync(self._sink.descriptor)
         finally:
-            self._thread.shutdown()
+            self._closed = True
             os.close(self._sink.descriptor)
+
+    def hurry(self) -> None:
+        """Nothing here waits for anybody."""
 
 
 class _Sink:
     """The file as libsndfile sees it. An exception cannot pass through libsndfile, so it is kept for afterwards."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.descriptor = create(path)
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self.descriptor, self._path = descriptor, path
         self._position = 0
-        self._failure: OSError | None = None
+        self._failure: BaseException | None = None
 
     def raise_failure(self) -> None:
         if self._failure is not None:
@@ -95,7 +103,7 @@ class _Sink:
         if self._failure is None:
             try:
                 write_at(self.descriptor, data, self._position, self._path)
-            except OSError as error:
+            except BaseException as error:
                 self._failure = error
         self._position += len(data)
         return len(data)

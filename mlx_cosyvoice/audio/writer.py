@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Callable
+import threading
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -14,17 +15,25 @@ import numpy as np
 from mlx_cosyvoice.audio.encoded_file import EncodedFile
 from mlx_cosyvoice.audio.errors import AudioError
 from mlx_cosyvoice.audio.formats import AudioFormat, find_format
+from mlx_cosyvoice.audio.pipe_file import PipeFile
+from mlx_cosyvoice.audio.positioned import create
 from mlx_cosyvoice.audio.raw_file import RawFile
 from mlx_cosyvoice.audio.wav_file import WavFile
 from mlx_cosyvoice.files import check_target, give_name
+from mlx_cosyvoice.uninterrupted import uninterrupted
 
 
 class _File(Protocol):
     always_whole: bool
 
+    @property
+    def samples(self) -> int: ...
+
     def write(self, samples: np.ndarray) -> None: ...
 
     def close(self) -> None: ...
+
+    def hurry(self) -> None: ...
 
 
 def open_audio(
@@ -60,15 +69,21 @@ def open_audio(
         raise AudioError(f"sample_rate must be positive, not {sample_rate}")
     is_file = check_audio_target(path, format=format, subtype=subtype, force=force)
     if os.fspath(path) == "-":
-        stdout = RawFile(sys.stdout.buffer, keep_open=True)
+        stdout = PipeFile(sys.stdout.buffer, keep_open=True)
         return AudioWriter(stdout, Path("-"), None, sample_rate, clips=True, force=force)
     path = Path(path)
     if not is_file:
         device: BinaryIO = path.open("wb", buffering=0)  # type: ignore[assignment]
-        return AudioWriter(RawFile(device), path, None, sample_rate, clips=True, force=force)
+        return AudioWriter(PipeFile(device), path, None, sample_rate, clips=True, force=force)
     chosen, coding = find_format(path, format, subtype)
-    partial, file = _create_beside(path, lambda partial: _create(partial, sample_rate, chosen, coding))
-    return AudioWriter(file, path, partial, sample_rate, clips=coding != "float", force=force)
+    made: list[AudioWriter] = []
+    try:
+        uninterrupted(lambda: made.append(_create(path, sample_rate, chosen, coding, force)))
+        return made[0]
+    except BaseException:
+        for writer in made:
+            writer.abandon()
+        raise
 
 
 def check_audio_target(
@@ -93,24 +108,32 @@ def check_audio_target(
     return is_file
 
 
-def _create(path: Path, sample_rate: int, format: AudioFormat, subtype: str) -> _File:
-    if format.name == "wav":
-        return WavFile(path, sample_rate, subtype)
-    if format.name == "raw":
-        return RawFile(path.open("xb", buffering=0))  # type: ignore[arg-type]
-    return EncodedFile(path, sample_rate, format.container, format.subtypes[subtype])
-
-
-def _create_beside(path: Path, create: Callable[[Path], _File]) -> tuple[Path, _File]:
+def _create(path: Path, sample_rate: int, format: AudioFormat, coding: str, force: bool) -> AudioWriter:
     """A file beside `path` under a name that tells what it is and that nothing has."""
     for number in itertools.count(1):
         middle = ".partial" if number == 1 else f".partial-{number}"
         partial = path.with_name(path.stem + middle + path.suffix)
+        descriptor: int | None = None
         try:
-            return partial, create(partial)
-        except FileExistsError:
-            continue
+            descriptor = create(partial)
+            file = _in_format(descriptor, partial, sample_rate, format, coding)
+            return AudioWriter(file, path, partial, sample_rate, clips=coding != "float", force=force)
+        except BaseException as error:
+            if descriptor is not None:
+                os.close(descriptor)
+                partial.unlink()
+            elif isinstance(error, FileExistsError):
+                continue
+            raise
     raise AssertionError("not reached")
+
+
+def _in_format(descriptor: int, path: Path, sample_rate: int, format: AudioFormat, coding: str) -> _File:
+    if format.name == "wav":
+        return WavFile(descriptor, path, sample_rate, coding)
+    if format.name == "raw":
+        return RawFile(descriptor, path)
+    return EncodedFile(descriptor, path, sample_rate, format.container, format.subtypes[coding])
 
 
 class AudioWriter:
@@ -120,27 +143,33 @@ class AudioWriter:
     - with any other exception it keeps its partial name (`kept`), or is removed if it holds nothing that can be played;
     - a file of no samples is removed.
 
+    An exception that a signal raises, at whatever place, falls before or after what is done to the file, never into it.
+
     Attributes:
         path: the final name.
         partial: the name until then; None where samples go to standard output, a device or a pipe.
-        kept: the partial name, if the file was left under it.
         clipped: samples that were outside of [-1, 1] and were clipped.
-        seconds: of audio that were written.
     """
 
     def __init__(
         self, file: _File, path: Path, partial: Path | None, sample_rate: int, *, clips: bool, force: bool
     ) -> None:
         self.path, self.partial, self.sample_rate = path, partial, sample_rate
-        self.kept: Path | None = None
         self.clipped = 0
         self._file, self._clips, self._force = file, clips, force
-        self._samples = 0
+        self._has_partial = partial is not None
+        self._lock, self._process = threading.Lock(), os.getpid()
         self._failed = self._closed = False
 
     @property
     def seconds(self) -> float:
-        return self._samples / self.sample_rate
+        """Of audio that are in the file."""
+        return self._file.samples / self.sample_rate
+
+    @property
+    def kept(self) -> Path | None:
+        """The partial name where the audio stands under it; None where it has its final name, or there is none."""
+        return self.partial if self._has_partial and self._file.samples else None
 
     def write(self, chunk: np.ndarray) -> None:
         """Append float32 [samples]; 1 is full scale.
@@ -149,79 +178,104 @@ class AudioWriter:
             ValueError: not [samples], or NaN or infinite values; nothing of the chunk is written.
             OSError: no space, say.
         """
-        if self._closed:
-            raise ValueError(f"{self.path}: closed already")
         samples = np.asarray(chunk, np.float32)
         if samples.ndim != 1:
             raise ValueError(f"{self.path}: a chunk must be a [samples] array, not of shape {list(samples.shape)}")
         wrong = int(np.sum(~np.isfinite(samples)))
         if wrong:
             raise ValueError(f"{self.path}: {wrong} samples are NaN or infinite")
-        if not samples.size:
-            return
-        if self._clips:
-            self.clipped += int(np.sum(np.abs(samples) > 1))
-            samples = np.clip(samples, -1.0, 1.0)
-        try:
-            self._file.write(samples)
-        except OSError:
-            self._failed = True
-            raise
-        self._samples += samples.size
+        uninterrupted(lambda: self._write(samples), lock=self._lock, hurry=self.hurry)
 
     def close(self) -> None:
-        """Finish the file and give it its final name; one of no samples is removed.
+        """Finish the file and give it its final name; one of no samples is removed. Harmless when that is done.
 
         Raises:
             FileExistsError: another file got that name meanwhile and `force` is not given; see `kept`.
             OSError: no space for the end of the file, say.
         """
-        if self._closed:
-            return
-        try:
-            self._finish()
-        except OSError:
-            self._failed = True
-            self._keep_or_remove()
-            raise
-        if self.partial is None:
-            return
-        if not self._samples:
-            self.partial.unlink(missing_ok=True)
-            return
-        try:
-            give_name(self.partial, self.path, force=self._force)
-        except FileExistsError:
-            self.kept = self.partial
-            raise FileExistsError(f"{self.path} came into being meanwhile; the audio is in {self.partial}") from None
+        uninterrupted(self._close, lock=self._lock, hurry=self.hurry)
 
     def abandon(self) -> None:
         """Finish the file under its partial name, or remove it if nothing of it can be played; raises no OSError."""
+        uninterrupted(self._abandon, lock=self._lock, hurry=self.hurry)
+
+    def hurry(self) -> None:
+        """Wait no longer for who shall read samples and does not. May be called in any thread."""
+        self._file.hurry()
+
+    def _write(self, samples: np.ndarray) -> None:
         if self._closed:
+            raise ValueError(f"{self.path}: closed already")
+        if not samples.size:
+            return
+        outside = int(np.sum(np.abs(samples) > 1)) if self._clips else 0
+        try:
+            self._file.write(np.clip(samples, -1.0, 1.0) if self._clips else samples)
+        except OSError:
+            self._failed = True
+            raise
+        self.clipped += outside
+
+    def _close(self) -> None:
+        if self._is_done():
             return
         try:
             self._finish()
-        except OSError:
-            self._failed = True
-        self._keep_or_remove()
+        finally:
+            self._remove_unplayable()
+        if self.kept is not None:
+            self._give_name(self.kept)
+
+    def _abandon(self) -> None:
+        if not self._is_done():
+            with contextlib.suppress(OSError):
+                self._finish()
+            self._remove_unplayable()
+
+    def _is_done(self) -> bool:
+        """Also in a process that was forked while this one wrote: the file is not its affair."""
+        return self._closed or self._process != os.getpid()
 
     def _finish(self) -> None:
-        self._closed = True
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError:
+            self._failed = True
+            raise
+        finally:
+            self._closed = True
 
-    def _keep_or_remove(self) -> None:
-        if self.partial is None:
-            return
-        if self._samples and (self._file.always_whole or not self._failed):
-            self.kept = self.partial
-        else:
+    def _remove_unplayable(self) -> None:
+        if self._has_partial and (not self._file.samples or (self._failed and not self._file.always_whole)):
+            assert self.partial is not None
             self.partial.unlink(missing_ok=True)
+            self._has_partial = False
+
+    def _give_name(self, partial: Path) -> None:
+        try:
+            give_name(partial, self.path, force=self._force)
+            self._has_partial = False
+        except FileExistsError:
+            raise FileExistsError(f"{self.path} came into being meanwhile; the audio is in {partial}") from None
+        except BaseException:
+            with contextlib.suppress(OSError):
+                if partial.samefile(self.path):  # for a moment it has both names
+                    partial.unlink()
+            self._has_partial = partial.exists()
+            raise
 
     def __enter__(self) -> AudioWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.hurry()
         if kind is None or issubclass(kind, KeyboardInterrupt):
             self.close()
         else:
             self.abandon()
+
+    def __del__(self) -> None:
+        # Where a `with` block could not begin or end. Not by a thread: a finalizer may run while one is being started.
+        if hasattr(self, "_closed"):
+            self._abandon()
