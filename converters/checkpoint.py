@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from converters.claims import check_claims
 from converters.errors import CheckpointError
 from converters.onnx_weights import campplus_config, read_campplus, read_speech_tokenizer
 from converters.torch_weights import as_float32, open_pt
@@ -157,8 +158,8 @@ def open_source(folder: Path, component: str) -> Source:
         return Source(path, tensors, campplus_config(tensors))
     if component == "speech_tokenizer":
         return Source(path, *read_speech_tokenizer(path))
-    reopen = partial(open_pt, path, KEY_PREFIXES.get(component, ""))
-    return Source(path, reopen(), reopen=reopen)
+    open_again = partial(open_pt, path, KEY_PREFIXES.get(component, ""), verify=False)
+    return Source(path, open_again(verify=True), reopen=open_again)
 
 
 def config_of(folder: Path, sources: dict[str, Source]) -> CosyVoice2Config:
@@ -168,13 +169,16 @@ def config_of(folder: Path, sources: dict[str, Source]) -> CosyVoice2Config:
         ConfigError: a value or key that the MLX network does not support.
     """
     fields = {name: source.fields for name, source in sources.items()}
-    return model_config(
+    config = model_config(
         read_yaml(folder / YAML),
         read_qwen_config(folder / QWEN_CONFIG) if "llm" in sources else None,
         fields.get("speech_tokenizer"),
         fields.get("campplus"),
         where=folder / YAML,
     )
+    for name, source in sources.items():
+        check_claims(name, config, source.tensors, folder / YAML, source.file)
+    return config
 
 
 def read_model_config(checkpoint: str | Path) -> CosyVoice2Config:

@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
-import errno
-import pickle
-import re
-import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from converters.errors import CheckpointError
+from converters.pt_archive import load
 
 #: Counters that the official trainer stores beside the tensors; the published files have none. Nothing else is skipped.
 COUNTERS = ("epoch", "step")
-
-#: How PyTorch's restricted unpickler says that it met something else than tensors, and not just damage.
-CODE = re.compile(r"unsupported (global|class)|unrecognized (function|class)|blocked", re.IGNORECASE)
-
-
-def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
-    with path.open("rb") as file:
-        is_archive = file.read(4) == b"PK\x03\x04"  # files from before PyTorch 1.6 are not, and cannot be mapped
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old formats
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
-    except pickle.UnpicklingError as error:
-        if CODE.search(str(error)):
-            raise CheckpointError(
-                f"{path}: holds Python objects or code besides tensors, and was not loaded. "
-                "Get the file from the official repository."
-            ) from error
-        raise _damaged(path) from error
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # what mapping beyond the end of a file gives
-            raise
-        raise _damaged(path) from error
-    except (RuntimeError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise _damaged(path) from error
-
-
-def _damaged(path: Path) -> CheckpointError:
-    size = path.stat().st_size
-    return CheckpointError(f"{path}: not a PyTorch file, or a damaged or cut one ({size} bytes). Get it again.")
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
     return tensor.layout == torch.strided and not tensor.is_quantized
 
 
-def open_pt(path: str | Path, prefix: str = "") -> dict[str, torch.Tensor]:
+def open_pt(path: str | Path, prefix: str = "", *, verify: bool = True) -> dict[str, torch.Tensor]:
     """The tensors of a state dict file; their data are read from disk when they are used.
 
     The entries `epoch` and `step` are skipped when they are numbers, as the official trainer leaves them.
@@ -68,7 +32,7 @@ def open_pt(path: str | Path, prefix: str = "") -> dict[str, torch.Tensor]:
             floats; file and key are named.
     """
     path = Path(path)
-    state = _load(path)
+    state = load(path, verify=verify)
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: holds a {type(state).__name__}, not a state dict. Is it the right file?")
     tensors: dict[str, torch.Tensor] = {}

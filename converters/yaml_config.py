@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from converters.errors import ConfigError
 from converters.json_file import read_json_object
 from converters.yaml_reader import read_yaml
-from converters.yaml_schema import ROOT, SchemaReader
+from converters.yaml_schema import MEL, ROOT, SchemaReader
 from mlx_cosyvoice.config import (
     CosyVoice2Config,
     FieldError,
@@ -120,6 +120,13 @@ def model_config(
 def _check_fit(config: CosyVoice2Config, where: Path, with_qwen: bool, with_campplus: bool) -> None:
     """Sizes that meet must agree, or one stage could not take what the other gives."""
     pairs = [
+        ("flow.output_size", config.flow.output_size, "feat_extractor.num_mels", MEL["num_mels"]),
+        (
+            "flow.decoder.estimator.out_channels",
+            config.flow.decoder.estimator.out_channels,
+            "flow.output_size",
+            config.flow.output_size,
+        ),
         ("llm.speech_token_size", config.llm.speech_token_size, "flow.vocab_size", config.flow.vocab_size),
         ("flow.output_size", config.flow.output_size, "hift.in_channels", config.hift.in_channels),
         ("llm.llm_input_size", config.llm.llm_input_size, "llm.llm_output_size", config.llm.llm_output_size),

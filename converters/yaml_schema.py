@@ -21,6 +21,7 @@ from mlx_cosyvoice.config import (
     LLMConfig,
     SamplingConfig,
 )
+from mlx_cosyvoice.quoting import plain, quoted
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class SchemaReader:
         self.where = where
 
     def error(self, key: str, problem: str) -> ConfigError:
-        return ConfigError(f"{self.where}: {key}: {problem}")
+        return ConfigError(f"{self.where}: {plain(key)}: {problem}")
 
     def read(self, schema: Schema, value: Any, key: str) -> dict[str, Any]:
         """The arguments that matter, checked; children are nested dicts.
@@ -194,7 +195,7 @@ class SchemaReader:
         if key:  # the root has keys for training besides
             for name in sorted(given.keys() - schema.known(), key=str):
                 raise self.error(
-                    f"{prefix}{name}", f"unknown, with the value {given[name]!r}; it may change the network"
+                    f"{prefix}{name}", f"unknown, with the value {quoted(given[name])}; it may change the network"
                 )
         for name in (*schema.plain(), *schema.children):
             if name not in given:
@@ -202,7 +203,7 @@ class SchemaReader:
         for name, expected in {**schema.fixed, **schema.default}.items():
             found = given.get(name, expected)
             if found != expected or isinstance(found, bool) != isinstance(expected, bool):
-                raise self.error(f"{prefix}{name}", f"{found!r} is not supported, only {expected!r}")
+                raise self.error(f"{prefix}{name}", f"{quoted(found)} is not supported, only {expected!r}")
         result = {name: given[name] for name in schema.plain()}
         for name, child in schema.children.items():
             result[name] = self.read(child, given[name], f"{prefix}{name}")
@@ -211,9 +212,9 @@ class SchemaReader:
     def arguments(self, schema: Schema, value: Any, key: str) -> dict[str, Any]:
         target = value.target if isinstance(value, Node) else None
         if target != schema.target:
-            found = repr(target) if isinstance(value, Node) else f"the plain value {value!r}"
+            found = quoted(target) if isinstance(value, Node) else f"the plain value {quoted(value)}"
             raise self.error(key, f"{found} is not supported, only {schema.target or 'a plain mapping'}")
         content = value.arguments if isinstance(value, Node) else value
         if not isinstance(content, dict):
-            raise self.error(key, f"needs named values, not {content!r}")
+            raise self.error(key, f"needs named values, not {quoted(content)}")
         return content

@@ -79,7 +79,7 @@ class EncoderConfig:
 class EstimatorConfig:
     """`cosyvoice.flow.decoder.CausalConditionalDecoder`."""
 
-    in_channels: int = whole(320, 1, MAX_WIDTH)
+    in_channels: int = whole(320, 4, MAX_WIDTH)
     out_channels: int = whole(80, 1, MAX_WIDTH)
     channels: tuple[int, ...] = wholes((256,), 1, MAX_WIDTH)
     attention_head_dim: int = whole(64, 1, MAX_WIDTH)
@@ -128,8 +128,8 @@ class F0PredictorConfig:
 class ISTFTConfig:
     """The inverse transform that ends the vocoder, in samples."""
 
-    n_fft: int = whole(16, 2, 65536)
-    hop_len: int = whole(4, 1, 65536)
+    n_fft: int = whole(16, 2, 1024)
+    hop_len: int = whole(4, 1, 1024)
 
 
 @dataclass(frozen=True)

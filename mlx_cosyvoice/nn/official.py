@@ -16,6 +16,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlx_cosyvoice.quoting import plain
+
 #: Axes of the outputs of this package, by rank. Time is axis 1: [batch, time, frequency, channels].
 OUR_AXES = {3: "btc", 4: "btfc"}
 
@@ -131,7 +133,7 @@ def _join(prefix: str, name: str) -> str:
 
 
 def _few(names: list[str]) -> str:
-    shown = ", ".join(names[:8])
+    shown = ", ".join(plain(name, 80) for name in names[:8])
     return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 

@@ -1,0 +1,131 @@
+"""The members of a zip that is not compressed, as `torch.save` writes it: where in the file each lies."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlx_cosyvoice.quoting import quoted
+from mlx_cosyvoice.strict.errors import BadFileError
+from mlx_cosyvoice.strict.regular import open_regular
+
+#: Members. A checkpoint with its optimizer has 5,000; the list of each is read into some 600 bytes.
+MAX_MEMBERS = 50_000
+
+_END, _END_SIZE = b"PK\x05\x06", 22
+_END64, _LOCATOR_SIZE = b"PK\x06\x06", 20
+_ENTRY_SIZE = 46
+_LOCAL = struct.Struct("<4s22xHH")
+_BLOCK = 4 << 20
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member: its first byte in the file, how many it has, and their CRC-32."""
+
+    name: str
+    start: int
+    nbytes: int
+    crc: int
+
+
+class StoredZip:
+    """The list of members.
+
+    Raises:
+        BadFileError: not such a zip, damaged, cut off, compressed or encrypted, or with too many members.
+        OSError: the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with open_regular(path) as file:
+            self.size = file.seek(0, 2)
+            _check_count(file, self.size)
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    infos = archive.infolist()
+            except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError, struct.error) as error:
+                raise BadFileError(f"damaged or cut off ({error})") from error
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # a place before the file's begin
+                    raise
+                raise BadFileError("damaged or cut off") from error
+            self.members: dict[str, Member] = {}
+            for info in infos:
+                if info.filename in self.members:
+                    raise BadFileError(f"has the member {quoted(info.filename)} twice")
+                self.members[info.filename] = self._member(file, info)
+        if sum(member.nbytes for member in self.members.values()) > self.size:
+            raise BadFileError("its members overlap")
+
+    def _member(self, file, info: zipfile.ZipInfo) -> Member:
+        what = f"its member {quoted(info.filename)}"
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise BadFileError(f"{what} is compressed, which torch.save does not do")
+        if info.flag_bits & 1:
+            raise BadFileError(f"{what} is encrypted")
+        file.seek(info.header_offset)
+        header = file.read(_LOCAL.size)
+        if len(header) < _LOCAL.size or header[:4] != b"PK\x03\x04":
+            raise BadFileError(f"damaged or cut off: {what} is not where it should be")
+        _, name, extra = _LOCAL.unpack(header)
+        start = info.header_offset + _LOCAL.size + name + extra
+        if info.compress_size != info.file_size or start + info.file_size > self.size:
+            raise BadFileError(f"damaged or cut off: {what} is said to have {info.file_size} bytes")
+        return Member(info.filename, start, info.file_size, info.CRC)
+
+    def read(self, member: Member, most: int) -> bytes:
+        """The bytes of a member of at most `most`, its checksum compared."""
+        if member.nbytes > most:
+            raise BadFileError(f"its member {quoted(member.name)} has {member.nbytes} bytes, more than {most}")
+        with open_regular(self.path) as file:
+            file.seek(member.start)
+            content = file.read(member.nbytes)
+        if zlib.crc32(content) != member.crc:
+            raise _damaged(member)
+        return content
+
+    def check(self) -> None:
+        """Compare the checksums of all members, block by block.
+
+        Raises:
+            BadFileError: one differs; the member is named.
+        """
+        with open_regular(self.path) as file:
+            for member in self.members.values():
+                file.seek(member.start)
+                crc, left = 0, member.nbytes
+                while left:
+                    block = file.read(min(left, _BLOCK))
+                    if not block:
+                        raise _damaged(member)
+                    crc, left = zlib.crc32(block, crc), left - len(block)
+                if crc != member.crc:
+                    raise _damaged(member)
+
+
+def _damaged(member: Member) -> BadFileError:
+    return BadFileError(f"damaged: the bytes of its member {quoted(member.name)} do not have the checksum that it says")
+
+
+def _check_count(file, size: int) -> None:
+    """Refuse a directory of too many members before it is read: it stands just before the end."""
+    start = max(0, size - _END_SIZE - _LOCATOR_SIZE - 56 - 65535)
+    file.seek(start)
+    tail = file.read()
+    end = tail.rfind(_END)
+    if end < 0:
+        raise BadFileError("damaged or cut off: the list of its members is missing")
+    if len(tail) - end < _END_SIZE:
+        raise BadFileError("damaged or cut off")
+    (directory,) = struct.unpack_from("<L", tail, end + 12)
+    if directory == 0xFFFFFFFF:
+        end64 = tail.rfind(_END64, 0, end)
+        directory = struct.unpack_from("<Q", tail, end64 + 40)[0] if 0 <= end64 <= len(tail) - 56 else size
+    if directory > MAX_MEMBERS * 2 * _ENTRY_SIZE:
+        raise BadFileError(f"has more than {MAX_MEMBERS} members")
