@@ -122,7 +122,7 @@ class CosyVoice2:
         speed: float = 1.0,
         n_timesteps: int = 10,
         seed: int = 0,
-        normalize: bool = True,
+        normalize: bool | str = True,
         min_token_text_ratio: float = 2,
         max_token_text_ratio: float = 20,
         sampler: Sampler | None = None,
@@ -143,7 +143,8 @@ class CosyVoice2:
             speed: 1.25 is a quarter faster; with the schedule "offline" only.
             n_timesteps: Euler steps of the flow; fewer are faster and rougher.
             seed: the same seed gives the same audio on the same machine.
-            normalize: spell out numbers, dates and the like, in `text` and in the transcript.
+            normalize: read numbers, signs and markdown in words, in `text` and in the transcript: True or "spoken" as
+                people would say it, "upstream" as upstream does, False or "off" not at all.
             min_token_text_ratio: at least so many speech tokens a text token before a segment may end.
             max_token_text_ratio: at most so many.
             sampler: draws the speech tokens, instead of one made from `seed`.
@@ -184,7 +185,7 @@ class CosyVoice2:
         mode: str | None = None,
         instruction: str | None = None,
         seed: int = 0,
-        normalize: bool = True,
+        normalize: bool | str = True,
         min_token_text_ratio: float = 2,
         max_token_text_ratio: float = 20,
         sampler: Sampler | None = None,
@@ -239,7 +240,12 @@ class CosyVoice2:
         return self.voice(voice) if isinstance(voice, str) else voice
 
     def _utterances(
-        self, voice: Voice | str, mode: str | None, instruction: str | None, normalize: bool, options: TokenOptions
+        self,
+        voice: Voice | str,
+        mode: str | None,
+        instruction: str | None,
+        normalize: bool | str,
+        options: TokenOptions,
     ) -> Utterances:
         assert self.llm is not None
         assert self.text_tokenizer is not None
@@ -255,7 +261,7 @@ class CosyVoice2:
         mx.eval(self.llm.parameters())
         return Utterances(self.llm, self.text_tokenizer, given, self._prefixes, options)
 
-    def _source(self, utterances: Utterances, text: str | Iterable[str], normalize: bool) -> TokenSource:
+    def _source(self, utterances: Utterances, text: str | Iterable[str], normalize: bool | str) -> TokenSource:
         if isinstance(text, str):
             segments = TextNormalizer(self.text_tokenizer, enabled=normalize).segments(text)
             return lambda metrics: utterances.of_segments(segments, metrics)

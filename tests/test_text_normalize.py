@@ -1,4 +1,4 @@
-"""The normaliser: official segments, control tokens, what is not text, and texts of any length."""
+"""The normaliser in upstream's way: official segments, control tokens, what is not text, and texts of any length."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mlx_cosyvoice.text import COSYVOICE2_SPECIAL_TOKENS, TextNormalizer, TextTo
 from mlx_cosyvoice.text import spell_out as spell_out_module
 from mlx_cosyvoice.text.clean import is_speakable, without_invisible
 from mlx_cosyvoice.text.control import unknown_control_tokens
+from mlx_cosyvoice.text.normalize import MODES
 from mlx_cosyvoice.text.split import LIMIT
 from reference.synthetic_text import write_blank_en
 from tests.data.make_text_ids import FRAGMENTS
@@ -38,7 +39,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
 
 @pytest.fixture(scope="module")
 def normalizer(tokenizer: TextTokenizer) -> TextNormalizer:
-    return TextNormalizer(tokenizer)
+    return TextNormalizer(tokenizer, enabled="upstream")
 
 
 def letters(text: str) -> str:
@@ -104,8 +105,14 @@ def test_switched_off(tokenizer: TextTokenizer) -> None:
     assert off.whole(text) == text
 
 
+def test_modes(tokenizer: TextTokenizer) -> None:
+    assert [TextNormalizer(enabled=way).mode for way in (True, False, *MODES)] == ["spoken", "off", *MODES]
+    with pytest.raises(ValueError, match="normalize='ours': must be True or one of 'spoken', 'upstream', 'off'"):
+        TextNormalizer(tokenizer, enabled="ours")
+
+
 def test_without_a_tokenizer() -> None:
-    segments = TextNormalizer()("The quick brown fox jumps over the lazy dog. " * 30)
+    segments = TextNormalizer(enabled="upstream")("The quick brown fox jumps over the lazy dog. " * 30)
     assert len(segments) > 3
     assert max(map(len, segments)) < 600
 
@@ -118,8 +125,8 @@ def test_without_a_tokenizer() -> None:
     ("\U0001f600\u2764\ufe0f \U0001f468\u200d\U0001f469\u200d\U0001f467", "no letter or digit"),
     ("\x00\x1b\ufeff\u200b", "no letter or digit"),
 ])  # fmt: skip
-@pytest.mark.parametrize("enabled", [True, False])
-def test_nothing_to_say(text: str, reason: str, enabled: bool) -> None:
+@pytest.mark.parametrize("enabled", [True, "upstream", False])
+def test_nothing_to_say(text: str, reason: str, enabled: bool | str) -> None:
     normalizer = TextNormalizer(enabled=enabled)
     with pytest.raises(ValueError, match=f"nothing to say: .*{reason}"):
         normalizer.segments(text)  # at once, not when the first segment is asked for
@@ -166,7 +173,7 @@ def test_wetext_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wetext", None)
     spell_out_module._wetext.cache_clear()
     try:
-        normalizer = TextNormalizer()
+        normalizer = TextNormalizer(enabled="upstream")
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
             assert normalizer("I have 25%") == ["I have twenty-five%."]

@@ -45,7 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "known, else cross_lingual",
     )
     group.add_argument("--instruct", metavar="TEXT", help="how to say it, such as 'Speak softly.' or '用四川话说'")
-    group.add_argument("--no-normalize", action="store_true", help="leave numbers and signs as they are")
+    group.add_argument(
+        "--normalize",
+        choices=("spoken", "upstream", "off"),
+        default="spoken",
+        help="how numbers, signs and markdown are read: as people would say it (default), as upstream does, or not",
+    )
+    group.add_argument(
+        "--no-normalize", dest="normalize", action="store_const", const="off", help="the same as --normalize off"
+    )
     group.add_argument(
         "--min-token-text-ratio", type=float, default=2, metavar="X", help="speech tokens a text token, at least (2)"
     )
@@ -75,7 +83,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 schedule=prepared.schedule,
                 speed=arguments.speed,
                 seed=arguments.seed,
-                normalize=not arguments.no_normalize,
+                normalize=arguments.normalize,
                 n_timesteps=arguments.steps,
                 min_token_text_ratio=arguments.min_token_text_ratio,
                 max_token_text_ratio=arguments.max_token_text_ratio,

@@ -32,7 +32,7 @@ def warn_of_unknown_control_tokens(text: str) -> None:
     more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
     warnings.warn(
         f"the text has what look like control tokens but are none, and will be spoken as letters: {shown}{more}",
-        stacklevel=3,
+        stacklevel=4,
     )
 
 

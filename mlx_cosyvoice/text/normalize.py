@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import chain, pairwise
 from typing import Protocol
 
-from mlx_cosyvoice.text import clean, control, spell_out, split
+from mlx_cosyvoice.text import clean, control, split, spoken, upstream
+
+#: The ways of normalising: as people would say it, as upstream does, not at all.
+MODES = ("spoken", "upstream", "off")
+
+_WORDS = re.compile(r"\w{1,6}|[^\w\s]")
+_UNSPACED = re.compile("[\u3041-\u30ff\u3400-\u9fff]")
 
 
 class Encoder(Protocol):
@@ -16,31 +21,20 @@ class Encoder(Protocol):
     def encode(self, text: str) -> list[int]: ...
 
 
-#: Texts of more characters are spelled out piece by piece, so that the first of a book is ready at once.
-WHOLE = 1000
-PIECE = 400
-
-_WORDS = re.compile(r"\w{1,6}|[^\w\s]")
-
-
 class TextNormalizer:
-    """Numbers spelled out, text cleaned, and cut into segments that the LLM speaks one by one.
+    """Numbers, signs and markdown in words, cut into segments that the LLM speaks one by one.
 
-    Text with a CJK ideograph (Chinese, Cantonese, most Japanese) goes the Chinese way: wetext's Chinese rules, no
-    line ends, blanks between ASCII characters only, Chinese full stops, lengths counted in characters. All other text
-    (English, Korean, Japanese in kana alone) goes the English way: wetext's English rules, then English words for what
-    digits are left, lengths counted in tokens. wetext is asked only where there is a digit.
+    There are three modes. "spoken" reads what people would say, in the text's language: see `mlx_cosyvoice.text.spoken`
+    for what it does otherwise than upstream, and why. "upstream" does as upstream: see `mlx_cosyvoice.text.upstream`.
+    "off" leaves the text as it is.
 
     Segments are the official ones: at least 60 long where the next sentence would make them longer than 80, and none
-    under 20 at the end. What differs from upstream, on purpose:
+    under 20 at the end; Chinese and Japanese text is measured in characters, other text in tokens. What differs from
+    upstream, on purpose, in all modes:
 
     - A sentence longer than 240 is cut at a comma, a blank, or anywhere (`split.LIMIT`).
-    - A text of more than 1,000 characters is spelled out in pieces of at most 400, cut at line and sentence ends.
-    - Control characters, byte order marks and other characters without sound or width are removed first.
-    - Control tokens such as `[laughter]` stay whole where wetext would spell them out, and words that make wetext fail
-      stay as they are (see `spell_out`).
     - Segments without a letter or digit are dropped; officially, only those of nothing but punctuation and symbols,
-      without a blank. Emoji between words stay; the tokenizer can spell them.
+      without a blank.
     - What looks like a control token and is none is warned about.
 
     Text with `<|` and `|>` is official markup, which passes as it is, as all text does when the normaliser is off; it
@@ -48,11 +42,14 @@ class TextNormalizer:
 
     Args:
         tokenizer: Counts the tokens of text that is not Chinese; without one the count is a guess.
-        enabled: False switches normalisation off.
+        enabled: one of MODES; True stands for "spoken", False for "off".
+
+    Raises:
+        ValueError: there is no such mode.
     """
 
-    def __init__(self, tokenizer: Encoder | None = None, *, enabled: bool = True) -> None:
-        self.enabled = enabled
+    def __init__(self, tokenizer: Encoder | None = None, *, enabled: bool | str = True) -> None:
+        self.mode = mode_of(enabled)
         self._tokenizer = tokenizer
 
     def __call__(self, text: str) -> list[str]:
@@ -69,11 +66,11 @@ class TextNormalizer:
         if not clean.is_speakable(text):
             what = "the text has no letter or digit" if text.strip() else "the text is empty"
             raise ValueError(f"nothing to say: {what}")
-        control.warn_of_unknown_control_tokens(text)
-        language = self._language(text)
+        self._warn(text)
+        language = self._split_language(text)
         if self._passes(text):
             return split.bounded(text, self._length(language))
-        return split.segments(_pieces(text, language), language, self._length(language))
+        return split.segments(self._normalized(text), language, self._length(language))
 
     def whole(self, text: str) -> str:
         """`text` normalised but not cut, for the transcript of a prompt; "" where there is nothing in it.
@@ -82,15 +79,59 @@ class TextNormalizer:
             ValueError: `text` is no Unicode text.
         """
         text = clean.whole_characters(text)
-        control.warn_of_unknown_control_tokens(text)
-        return text if self._passes(text) else "".join(_pieces(text, self._language(text)))
+        self._warn(text)
+        return text if self._passes(text) else "".join(self._normalized(text))
 
-    def _passes(self, text: str) -> bool:
-        return not self.enabled or ("<|" in text and "|>" in text)
+    def sentence(self, text: str, language: str | None = None, following: str = "") -> str:
+        """Whole sentences or lines of a longer text, such as one that is still arriving, normalised alone.
+
+        In mode "spoken" the results for the pieces that `ready` finds, joined, are that of the whole text.
+
+        Args:
+            text: begins where a sentence or line does, and ends where one does or where the text ends.
+            language: what `language` says of the text before; by default what `text` itself shows.
+            following: what is known of the text after it, best at least the beginning of the next line.
+
+        Raises:
+            ValueError: `text` is no Unicode text.
+        """
+        text = clean.whole_characters(text)
+        if self._passes(text):
+            return text
+        if self.mode == "upstream":
+            return "".join(upstream.normalized(text))
+        return "".join(spoken.speak(clean.without_invisible(text), language, following))
 
     @staticmethod
-    def _language(text: str) -> str:
-        return "zh" if clean.contains_chinese(text) else "en"
+    def language(text: str, before: str | None = None) -> str | None:
+        """The language of the last sentence of `text` that shows one, such as "en", "zh" or "other"; else `before`."""
+        for sentence in spoken.sentences(text):
+            before = spoken.detect(sentence, before)
+        return before
+
+    @staticmethod
+    def ready(text: str) -> int:
+        """How many characters at the beginning of an arriving text are whole sentences or lines."""
+        return spoken.ready(text)
+
+    def _normalized(self, text: str) -> Iterator[str]:
+        if self.mode == "upstream":
+            return upstream.normalized(text)
+        return spoken.speak(clean.without_invisible(text).strip())
+
+    def _passes(self, text: str) -> bool:
+        return self.mode == "off" or ("<|" in text and "|>" in text)
+
+    def _split_language(self, text: str) -> str:
+        if self.mode == "spoken":
+            return "zh" if _UNSPACED.search(text) else "en"
+        return upstream.language_of(text)
+
+    def _warn(self, text: str) -> None:
+        if self.mode == "spoken" and not self._passes(text) and control.unknown_control_tokens(text):
+            # A link's words and the tags of HTML look like control tokens before they are read.
+            text = "".join(spoken.sentences(text))
+        control.warn_of_unknown_control_tokens(text)
 
     def _length(self, language: str) -> split.Length:
         if language == "zh":
@@ -99,24 +140,17 @@ class TextNormalizer:
         return _guessed_tokens if tokenizer is None else lambda text: len(tokenizer.encode(text))
 
 
+def mode_of(enabled: bool | str) -> str:
+    """The one of MODES that `enabled` means.
+
+    Raises:
+        ValueError: it means none.
+    """
+    mode = ("spoken" if enabled else "off") if isinstance(enabled, bool) else enabled
+    if mode not in MODES:
+        raise ValueError(f"normalize={enabled!r}: must be True or one of {', '.join(map(repr, MODES))}, or False")
+    return mode
+
+
 def _guessed_tokens(text: str) -> int:
     return sum(1 for _ in _WORDS.finditer(text))
-
-
-def _pieces(text: str, language: str) -> Iterator[str]:
-    """The normalised text in pieces; a text that is not long is one piece."""
-    text = clean.without_invisible(text).strip()
-    raw = split.parts(text, PIECE) if len(text) > WHOLE else iter([text])
-    if language == "en":
-        for part in raw:
-            yield spell_out.spell_out_digits(spell_out.spell_out_with_wetext(part, "en"))
-        return
-    held = ""
-    for part, following in pairwise(chain(raw, [""])):
-        spelled = spell_out.spell_out_with_wetext(part, "zh")
-        # Whether a blank at the end stays depends on what follows.
-        cleaned = held + clean.clean_chinese(spelled + following[:1])[: -1 if following else None]
-        kept = cleaned.rstrip("\uff0c,\u3001")
-        held = cleaned[len(kept) :]
-        yield kept
-    yield clean.end_chinese(held)

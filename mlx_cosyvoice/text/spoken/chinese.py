@@ -1,0 +1,133 @@
+"""Chinese. Numbers among characters are wetext's affair, which knows 两 from 二 and a hotline from a count."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+from mlx_cosyvoice.text.spell_out import spell_out_with_wetext
+from mlx_cosyvoice.text.spoken import chinese_words as table
+from mlx_cosyvoice.text.spoken.number import NUMBER, Number, read
+from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker, replaced
+
+_DIGITS = "零一二三四五六七八九"
+_HAN = "\u4e00-\u9fff"
+_NUMBER = re.compile(f"(?a)(第?)({NUMBER})([{_HAN}]{{0,3}})")
+_YEARS = re.compile(r"(?a)(?<![\d.,A-Za-z])((?:1\d|20)\d\d)\s?[-\u2013\u2014~\uff5e至到]\s?((?:1\d|20)\d\d)(?=年)")
+_YUAN = re.compile(rf"(?a)[¥￥]\s?({NUMBER})(?=\s?(?:元|块|万|亿))")
+_DOLLARS = re.compile(rf"(?a)\$\s?({NUMBER})(?=\s?(?:美元|美金))")
+_HOURS = re.compile(r"(?a)(?<!\d)7[×xX*]24(?=小时|不)|(?<![\d/])24/7小时")
+_MONTHS = re.compile(r"(?a)(?<!\d)(\d{1,2})[月号日]?\s?[-\u2013~\uff5e]\s?(\d{1,2})(?=月|号|日)")
+_ROOM = re.compile(r"(?a)(?<=[A-Za-z\d])#(?=楼|[\u4e00-\u9fff])")
+
+
+class Chinese(Speaker):
+    code = "zh"
+    decimal_comma = False
+    glued = True
+    signs: ClassVar = table.SIGNS
+    units: ClassVar = table.UNITS
+    currencies: ClassVar = table.CURRENCIES
+    scales: ClassVar = table.SCALES
+
+    def prepare(self, text: str) -> str:
+        text = _HOURS.sub("二十四小时", text) if "24" in text else text
+        text = _YUAN.sub(r"\1", text)
+        text = _DOLLARS.sub(r"\1", text)
+        text = _ROOM.sub("号", text)
+        return _YEARS.sub(lambda found: f"{self.year(int(found[1]))}到{self.year(int(found[2]))}", text)
+
+    def finish(self, text: str) -> str:
+        return replaced(_NUMBER, text, self._counted, glued=True)
+
+    def tidy(self, text: str) -> str:
+        return table.tidy(text)
+
+    def cardinal(self, value: int) -> str:
+        return cardinal(value)
+
+    def ordinal(self, value: int) -> str:
+        return "第" + cardinal(value)
+
+    def counted(self, value: int, noun: str) -> str:
+        return "两" if value == 2 and noun not in table.NOT_LIANG else cardinal(value)
+
+    def digits(self, digits: str) -> str:
+        return "".join(_DIGITS[int(digit)] for digit in digits)
+
+    def year(self, value: int) -> str:
+        return self.digits(str(value))
+
+    def part(self, numerator: int, denominator: int) -> str:
+        return f"{cardinal(denominator)}分之{cardinal(numerator)}"
+
+    def mixed(self, value: int, numerator: int, denominator: int) -> str:
+        return f"{cardinal(value)}又{self.part(numerator, denominator)}"
+
+    def clock(self, moment: Moment) -> str:
+        half = {"am": "上午", "pm": "下午", "": ""}[moment.half]
+        words = f"{half}{cardinal(moment.hour)}点"
+        if moment.minute:
+            words += ("零" if moment.minute < 10 else "") + cardinal(moment.minute) + "分"
+        return words + (f"{'零' if not moment.minute else ''}{cardinal(moment.second)}秒" if moment.second else "")
+
+    def date(self, year: int | None, month: int, day: int) -> str:
+        words = f"{cardinal(month)}月{cardinal(day)}日"
+        return words if year is None else f"{self.year(year)}年{words}"
+
+    def measure(self, number: Number, unit: str) -> str:
+        before = table.BEFORE.get(unit)
+        if before:
+            return before.replace("N", self.number(number.shortened()))
+        return super().measure(number, unit)
+
+    def money(self, number: Number, currency: str, scale: str) -> str:
+        words = self.number(number if number.fraction.strip("0") else Number(number.whole), "元")
+        return words + (table.SCALES[scale] if scale else "") + self.currencies[currency][0]
+
+    def phone(self, groups: Sequence[str]) -> str:
+        return "，".join(self.digits(group).replace("一", "幺") for group in groups)
+
+    def _counted(self, found: re.Match[str]) -> str:
+        """A number and what it counts, which wetext looks at."""
+        number = read(found[2], decimal_comma=False)
+        if number.fraction:
+            return f"{found[1]}{self.number(number)}{found[3]}"
+        if len(number.whole) > 8 and not found[3][:1]:
+            return f"{found[1]}{self.digits(number.whole)}"
+        alone = f"{found[1]}{number.whole}{found[3]}"
+        spelled = spell_out_with_wetext(alone, "zh")
+        if spelled == alone or not spelled.endswith(found[3]):
+            return f"{found[1]}{self.whole(number.whole)}{found[3]}"
+        if "幺" in spelled and found[3]:
+            return f"{found[1]}{cardinal(number.value)}{found[3]}"
+        return spelled
+
+
+def cardinal(value: int) -> str:
+    """A number in Chinese: 12 as 十二, 200 as 两百, 1001 as 一千零一."""
+    if value < 0:
+        return "负" + cardinal(-value)
+    for unit, name in ((10**12, "万亿"), (10**8, "亿"), (10**4, "万")):
+        if value >= unit:
+            head, rest = divmod(value, unit)
+            words = "两" if head == 2 else cardinal(head)
+            gap = "零" if rest and rest < unit // 10 else ""
+            tail = cardinal(rest) if rest else ""
+            return words + name + gap + ("一" + tail if tail.startswith("十") else tail)
+    words, zero = "", False
+    for unit, name in ((1000, "千"), (100, "百"), (10, "十"), (1, "")):
+        digit = value // unit % 10
+        if not digit:
+            zero = bool(words)
+            continue
+        words += "零" if zero else ""
+        zero = False
+        if digit == 1 and name == "十" and not words:
+            words += name
+        else:
+            words += ("两" if digit == 2 and unit > 100 else _DIGITS[digit]) + name
+    if value // 100 == 2 or (value // 100 % 10 == 2 and not value // 1000):
+        words = words.replace("二百", "两百")
+    return words or "零"

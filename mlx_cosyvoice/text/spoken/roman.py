@@ -1,0 +1,63 @@
+"""Roman numerals, only where they surely are some."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlx_cosyvoice.text.spoken.english import English
+
+_NUMERAL = r"(?=[IVXL])(?:XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
+_NAMES = (
+    "Louis|Henry|George|Charles|Elizabeth|Edward|James|William|Richard|Napoleon|Paul|Pius|Benedict|Philip|"
+    "Frederick|Alexander|"
+    "Catherine|Nicholas|Ivan|Leo|Peter|Gregory|Clement|Innocent|Ramses|Ramesses|Mary|Robert|Francis|Ferdinand|"
+    "Wilhelm|Leopold|"
+    "Gustav|Christian|Carl|Urban|Julius|Boniface|Alfonso|Felipe|Juan Carlos|Margrethe|Albert|Otto|Ptolemy|"
+    "Cleopatra|Darius|"
+    "Xerxes|Umberto|Sixtus|Stephen|John|David|Malcolm|Harald|Haakon|Olaf|Friedrich|Thutmose|Amenhotep|Selim|"
+    "Mehmed|Murad"
+)
+_NOUNS = (
+    "Chapter|Part|Volume|Section|Act|Scene|Phase|Type|Level|Stage|Appendix|Book|War|Figure|Table|Title|Article|"
+    "Class|Category|"
+    "Mark|Episode|Season|Grade|Unit|Lesson|Step|Round|Bowl|Fantasy|Rocky|Apollo|Saturn|Gemini|Pentium|Vatican|"
+    "Division|Schedule|"
+    "Amendment|Group|Stadium|Tier|Track|Olympiad|Quest|Wars|Factor"
+)
+_KING = re.compile(rf"\b({_NAMES}) ({_NUMERAL})(?!\w|\.\w|[-'\u2019][A-Za-z]{{3}})")
+_NUMBERED = re.compile(rf"\b((?i:{_NOUNS})) ({_NUMERAL})(?!\w|\.\w|['\u2019][a-z])")
+_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50}
+
+
+def spell(text: str, speaker: English) -> str:
+    """`text` with the numerals of monarchs as ordinals, and of chapters, wars and the like as numbers."""
+    text = _KING.sub(lambda found: _king(found, speaker), text)
+    return _NUMBERED.sub(lambda found: _numbered(found, speaker), text)
+
+
+def value(numeral: str) -> int:
+    total = 0
+    for letter, after in zip(numeral, numeral[1:] + " ", strict=True):
+        one = _VALUES[letter]
+        total += -one if _VALUES.get(after, 0) > one else one
+    return total
+
+
+def _king(found: re.Match[str], speaker: English) -> str:
+    if found[2] in ("I", "V", "X", "L") and _goes_on(found):
+        return found[0]
+    return f"{found[1]} the {speaker.ordinal(value(found[2]))}"
+
+
+def _numbered(found: re.Match[str], speaker: English) -> str:
+    if found[2] == "I" and (not found[1][0].isupper() or _goes_on(found)):
+        return found[0]
+    return f"{found[1]} {speaker.cardinal(value(found[2]))}"
+
+
+def _goes_on(found: re.Match[str]) -> bool:
+    """Whether a verb may follow, to which I would be the subject."""
+    after = re.match(r"\s+([a-z]+)", found.string[found.end() : found.end() + 20])
+    return after is not None and after[1] not in ("of", "and", "was", "is", "to", "in", "the", "by", "has", "had")
