@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from converters.onnx_graph import OnnxGraph, attribute
+from mlx_cosyvoice.config import SpeakerEncoderConfig
+from mlx_cosyvoice.quoting import plain
 
 EPS = 1e-5
 HEAD_CHANNELS = 32
@@ -73,9 +75,10 @@ def _layout(config: Mapping[str, Any]) -> Iterator[Conv | Norm]:
 
 
 def _count_layers(modules: set[str], block: int) -> int:
+    """How many numbers there are. If they do not follow one another, one of the layers is missing later."""
     prefix = f"xvector.block{block}.tdnnd"
     numbers = {module.removeprefix(prefix).split(".")[0] for module in modules if module.startswith(prefix)}
-    return max((int(number) for number in numbers if number.isdecimal()), default=0)
+    return sum(number.isdecimal() for number in numbers)
 
 
 def _config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -107,12 +110,12 @@ def _graph_config(graph: OnnxGraph) -> dict[str, Any]:
 def _norm(graph: OnnxGraph, norm: Norm) -> dict[str, np.ndarray]:
     """The tensors of a BatchNorm that stands in the graph."""
     node = graph.node(norm.module, "BatchNormalization")
-    if abs(attribute(node, "epsilon", EPS) - EPS) > 1e-9:
-        raise graph.wrong(f"node {node.name} has epsilon {attribute(node, 'epsilon', EPS)}, expected {EPS}")
+    if not abs(attribute(node, "epsilon", EPS) - EPS) <= 1e-9:  # nor may it be NaN
+        raise graph.wrong(f"node {plain(node.name)} has epsilon {attribute(node, 'epsilon', EPS)}, expected {EPS}")
     names = ("weight", "bias", "running_mean", "running_var")
     tensors = {name: graph.weight(node, index, (norm.channels,)) for index, name in enumerate(names, start=1)}
     if not norm.affine and not (np.all(tensors.pop("weight") == 1) and np.all(tensors.pop("bias") == 0)):
-        raise graph.wrong(f"node {node.name} has a scale or a bias, but the network's {norm.module} has none")
+        raise graph.wrong(f"node {plain(node.name)} has a scale or a bias, but the network's {norm.module} has none")
     return {**tensors, "num_batches_tracked": np.zeros((), np.int64)}
 
 
@@ -135,7 +138,7 @@ def _conv(graph: OnnxGraph, conv: Conv) -> dict[str, dict[str, np.ndarray]]:
     in_graph = conv.norm is not None and bool(graph.nodes(conv.norm, "BatchNormalization"))
     folded = conv.norm is not None and not in_graph
     if (bias is None) == (conv.bias or folded):
-        raise graph.wrong(f"node {node.name} has {'no' if bias is None else 'a'} bias")
+        raise graph.wrong(f"node {plain(node.name)} has {'no' if bias is None else 'a'} bias")
     result = {conv.module: own}
     if conv.norm is None:
         if bias is not None:
@@ -155,7 +158,9 @@ def read_campplus(path: str | Path) -> dict[str, np.ndarray]:
         OnnxLayoutError: it is not an ONNX file, nodes of the network are missing, or a tensor has the wrong shape.
     """
     graph = OnnxGraph(path, "the CAM++ speaker encoder")
-    layout = list(_layout(_graph_config(graph)))
+    sizes = _graph_config(graph)
+    graph.check_config(SpeakerEncoderConfig, sizes)
+    layout = list(_layout(sizes))
     graph.require((entry.module, "Conv" if isinstance(entry, Conv) else "BatchNormalization") for entry in layout)
     state: dict[str, np.ndarray] = {}
     for entry in layout:

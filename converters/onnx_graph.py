@@ -7,14 +7,20 @@ input at which the weight enters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from google.protobuf.message import DecodeError
-from onnx import numpy_helper
+
+from converters.onnx_wire import Node, OnnxFile, Tensor
+from mlx_cosyvoice.config import FieldError, from_dict
+from mlx_cosyvoice.quoting import plain, quoted
+from mlx_cosyvoice.strict import BadFileError
+
+#: An exporter stores equal tensors once. All that are read are at most so many files large.
+MAX_SHARING = 2
 
 
 class OnnxLayoutError(ValueError):
@@ -47,36 +53,57 @@ class OnnxGraph:
         """
         self.path, self.network = Path(path), network
         try:
-            graph = onnx.load(self.path, format="protobuf", load_external_data=False).graph
-        except DecodeError as error:
-            raise self._not_onnx() from error
-        # damaged text fields are read as bytes
-        if not graph.node or not all(isinstance(node.name, str) for node in graph.node):
-            raise self._not_onnx()
-        self._stored = {tensor.name: tensor for tensor in graph.initializer}
+            self._file = OnnxFile(self.path)
+        except BadFileError as error:
+            raise self._not_onnx(str(error)) from error
+        if not self._file.nodes:
+            raise self._not_onnx("it has no nodes")
+        self._stored: dict[str, Tensor] = {}
         self._alias: dict[str, str] = {}
-        self._nodes: dict[tuple[str, str], list[onnx.NodeProto]] = {}
-        for node in graph.node:
-            if node.op_type == "Identity":  # exporters store equal tensors once
+        self._nodes: dict[tuple[str, str], list[Node]] = {}
+        self._nbytes = 0
+        for tensor in self._file.tensors:
+            self._store(tensor.name, tensor)
+        for node in self._file.nodes:
+            value = node.attributes.get("value")
+            if node.op_type == "Identity" and node.input and node.output:  # exporters store equal tensors once
                 self._alias[node.output[0]] = node.input[0]
-            elif node.op_type == "Constant" and node.attribute[0].type == onnx.AttributeProto.TENSOR:
-                self._stored[node.output[0]] = node.attribute[0].t
+            elif node.op_type == "Constant" and node.output and isinstance(value, Tensor):
+                self._store(node.output[0], value)
             else:
                 self._nodes.setdefault((module_of(node.name), node.op_type), []).append(node)
 
-    def _not_onnx(self) -> OnnxLayoutError:
+    def _store(self, name: str, tensor: Tensor) -> None:
+        if name in self._stored:
+            raise self.wrong(f"two tensors have the name {quoted(name)}")
+        self._stored[name] = tensor
+
+    def _not_onnx(self, why: str) -> OnnxLayoutError:
         size = self.path.stat().st_size
-        return OnnxLayoutError(f"{self.path}: not an ONNX file, or a damaged or cut one ({size} bytes). Get it again.")
+        return OnnxLayoutError(
+            f"{self.path}: not an ONNX file, or a damaged or cut one ({size} bytes): {why}. Get it again."
+        )
 
     def wrong(self, what: str) -> OnnxLayoutError:
         """The error for a graph that is not the expected one."""
         return OnnxLayoutError(f"{self.path}: not the graph of {self.network}: {what}")
 
+    def check_config(self, cls: type, fields: Mapping[str, Any]) -> None:
+        """Hold the sizes that were read off the graph to what the configuration allows.
+
+        Raises:
+            OnnxLayoutError: one is not allowed.
+        """
+        try:
+            from_dict(cls, fields)
+        except FieldError as error:
+            raise self.wrong(str(error)) from error
+
     def modules(self, op: str) -> list[str]:
         """The modules that contain a node of this operator, in graph order."""
         return [module for module, kind in self._nodes if kind == op]
 
-    def nodes(self, module: str, op: str) -> list[onnx.NodeProto]:
+    def nodes(self, module: str, op: str) -> list[Node]:
         """The nodes of this operator right in this module, in graph order; may be empty."""
         return self._nodes.get((module, op), [])
 
@@ -86,12 +113,12 @@ class OnnxGraph:
         Raises:
             OnnxLayoutError: a node is missing.
         """
-        missing = [f"{module} ({op})" for module, op in wanted if (module, op) not in self._nodes]
+        missing = [plain(f"{module} ({op})", 120) for module, op in wanted if (module, op) not in self._nodes]
         if missing:
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             raise self.wrong(f"it has no node for {', '.join(missing[:5])}{more}")
 
-    def node(self, module: str, op: str) -> onnx.NodeProto:
+    def node(self, module: str, op: str) -> Node:
         """The one node of this operator in this module.
 
         Raises:
@@ -100,56 +127,73 @@ class OnnxGraph:
         self.require([(module, op)])
         found = self._nodes[module, op]
         if len(found) > 1:
-            raise self.wrong(f"{module} has {len(found)} {op} nodes, expected one")
+            raise self.wrong(f"{plain(module, 80)} has {len(found)} {op} nodes, expected one")
         return found[0]
 
-    def _tensor(self, node: onnx.NodeProto, position: int) -> onnx.TensorProto | None:
+    def _tensor(self, node: Node, position: int) -> Tensor | None:
         name = node.input[position] if position < len(node.input) else ""
-        while name in self._alias:
-            name = self._alias[name]
+        hops = 0
+        while name in self._alias and hops < len(self._alias):  # they may lead in a circle
+            name, hops = self._alias[name], hops + 1
         return self._stored.get(name)
 
-    def is_stored(self, node: onnx.NodeProto, position: int) -> bool:
+    def is_stored(self, node: Node, position: int) -> bool:
         """Whether this input is a tensor that the file holds (and not one that the graph computes)."""
         return self._tensor(node, position) is not None
 
-    def shape(self, node: onnx.NodeProto, position: int, rank: int | None = None) -> tuple[int, ...]:
+    def shape(self, node: Node, position: int, rank: int | None = None) -> tuple[int, ...]:
         """The shape of a stored input. Raises OnnxLayoutError when it is not stored, or not of this rank."""
         tensor = self._tensor(node, position)
         if tensor is None:
-            raise self.wrong(f"input {position} of node {node.name} is not a stored tensor")
+            raise self.wrong(f"input {position} of node {plain(node.name, 80)} is not a stored tensor")
         shape = tuple(tensor.dims)
-        if rank is not None and len(shape) != rank:
-            raise self.wrong(f"input {position} of node {node.name} has shape {list(shape)}, expected {rank} axes")
+        if rank is not None and (len(shape) != rank or 0 in shape):
+            name = plain(node.name, 80)
+            raise self.wrong(f"input {position} of node {name} has shape {list(shape)}, expected {rank} axes")
         return shape
 
-    def values(self, node: onnx.NodeProto, position: int) -> np.ndarray:
-        """A stored input as the file has it. Raises OnnxLayoutError when it is not stored or its data are cut short."""
-        shape = self.shape(node, position)
-        tensor: Any = self._tensor(node, position)
-        try:
-            return numpy_helper.to_array(tensor).reshape(shape)
-        except (ValueError, TypeError) as error:
-            raise self.wrong(f"the data of tensor {tensor.name!r} ({list(shape)}) are incomplete: {error}") from error
+    def whole_number(self, node: Node, position: int) -> int:
+        """A stored input that is one whole number.
 
-    def weight(self, node: onnx.NodeProto, position: int, shape: tuple[int, ...]) -> np.ndarray:
+        Raises:
+            OnnxLayoutError: it is not stored, or something else.
+        """
+        tensor = self._tensor(node, position)
+        values = self._values(tensor) if tensor is not None and math.prod(tensor.dims) == 1 else None
+        if values is None or values.dtype != np.int64:
+            raise self.wrong(f"input {position} of node {plain(node.name, 80)} is not one whole number")
+        return int(values.item())
+
+    def _values(self, tensor: Tensor) -> np.ndarray:
+        try:
+            return self._file.values(tensor)
+        except BadFileError as error:
+            shape = quoted(tensor.dims)
+            raise self.wrong(
+                f"the data of tensor {quoted(tensor.name)} ({shape}) are incomplete: it {error}"
+            ) from error
+
+    def weight(self, node: Node, position: int, shape: tuple[int, ...]) -> np.ndarray:
         """A stored input as a new float32 array.
 
         Raises:
             OnnxLayoutError: the input is not a stored tensor of floats, or its shape is not `shape`.
         """
-        found = self.shape(node, position)
+        found, name = self.shape(node, position), plain(node.name, 80)
         if found != shape:
-            raise self.wrong(f"input {position} of node {node.name} has shape {list(found)}, expected {list(shape)}")
-        values = self.values(node, position)
+            raise self.wrong(f"input {position} of node {name} has shape {list(found)}, expected {list(shape)}")
+        tensor = self._tensor(node, position)
+        assert tensor is not None  # or it had no shape
+        values = self._values(tensor)
         if not np.issubdtype(values.dtype, np.floating):
-            raise self.wrong(f"input {position} of node {node.name} is of type {values.dtype}, expected floats")
+            raise self.wrong(f"input {position} of node {name} is of type {values.dtype}, expected floats")
+        self._nbytes += values.nbytes
+        if self._nbytes > MAX_SHARING * self._file.size:
+            raise self.wrong(f"its tensors are used so often that they are {MAX_SHARING} times as large as the file")
         return np.array(values, np.float32, order="C")
 
 
-def attribute(node: onnx.NodeProto, name: str, default: float) -> float:
+def attribute(node: Node, name: str, default: float) -> float:
     """A float attribute of a node, as the shortest decimal that float32 tells apart (1e-06, not 9.99999997e-07)."""
-    for entry in node.attribute:
-        if entry.name == name:
-            return float(str(np.float32(entry.f)))
-    return default
+    found = node.attributes.get(name, default)
+    return float(str(np.float32(found))) if isinstance(found, float) and name in node.attributes else default

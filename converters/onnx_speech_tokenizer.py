@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from converters.onnx_graph import OnnxGraph, attribute
+from mlx_cosyvoice.config import SpeechTokenizerConfig
+from mlx_cosyvoice.quoting import quoted
 
 FSMN_KERNEL = 31
 DIGITS = 8
@@ -62,9 +64,9 @@ def _heads(graph: OnnxGraph, layers: int, width: int) -> int:
     for index in range(layers):
         for node in graph.nodes(f"blocks.{index}.attn", "Concat"):
             if len(node.input) == 4 and graph.is_stored(node, 2) and graph.is_stored(node, 3):
-                found.add(int(graph.values(node, 2).item()))
+                found.add(graph.whole_number(node, 2))
     if len(found) != 1:
-        raise graph.wrong(f"blocks.N.attn should reshape to one number of heads, found {sorted(found)}")
+        raise graph.wrong(f"blocks.N.attn should reshape to one number of heads, found {quoted(sorted(found))}")
     heads = found.pop()
     if heads < 1 or width % (2 * heads):
         raise graph.wrong(f"{heads} heads do not divide the width {width} into even parts")
@@ -77,7 +79,7 @@ def _epsilon(graph: OnnxGraph, layers: int, norm: str) -> float:
         for index in range(layers)
     }
     if len(found) != 1:
-        raise graph.wrong(f"the blocks' {norm} have different epsilons: {sorted(found)}")
+        raise graph.wrong(f"the blocks' {norm} have different epsilons: {quoted(sorted(found))}")
     return found.pop()
 
 
@@ -92,7 +94,8 @@ def read_speech_tokenizer(path: str | Path) -> tuple[dict[str, np.ndarray], dict
     """
     graph = OnnxGraph(path, "the S3 speech tokenizer v2")
     names = {module.split(".")[1] for module in graph.modules("MatMul") if module.startswith("blocks.")}
-    layers = max((int(name) + 1 for name in names if name.isdecimal()), default=1)
+    # If the numbers do not follow one another, one of the blocks is missing.
+    layers = sum(name.isdecimal() for name in names) or 1
     graph.require(_nodes(layers))
     width, mels, _ = graph.shape(graph.node("conv1", "Conv"), 1, rank=3)
 
@@ -123,5 +126,6 @@ def read_speech_tokenizer(path: str | Path) -> tuple[dict[str, np.ndarray], dict
         "attn_ln_eps": _epsilon(graph, layers, "attn_ln"),
         "mlp_ln_eps": _epsilon(graph, layers, "mlp_ln"),
     }
+    graph.check_config(SpeechTokenizerConfig, config)
     state = {f"{module}.{name}": tensor for module, tensors in modules.items() for name, tensor in tensors.items()}
     return state, config
