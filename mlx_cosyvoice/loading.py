@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-from mlx_cosyvoice.config import CosyVoice2Config
+from mlx_cosyvoice.config import CosyVoice2Config, FieldError
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.llm import Qwen2LM
 from mlx_cosyvoice.nn.functional import on_cpu
+from mlx_cosyvoice.plausible import check_agreement, check_counts
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.text import TextTokenizer
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voices import read_spk2info_safetensors
-from mlx_cosyvoice.weights import DTYPES, StoredModel
+from mlx_cosyvoice.weights import CONFIG, DTYPES, ModelFolderError, StoredModel
 
 AUTO = "auto"
 
@@ -55,6 +57,7 @@ def load_components(
     computing = computing_dtype(dtype)
     stored = StoredModel.open(folder)
     config, names = stored.config, stored.meta["components"]
+    _check_config(stored)
     builders: dict[str, Any] = {
         "llm": lambda: Qwen2LM(config.llm),
         "flow": lambda: CausalMaskedDiffWithXvec(config.flow),
@@ -63,9 +66,36 @@ def load_components(
         "speech_tokenizer": lambda: S3TokenizerV2(config.speech_tokenizer),
     }
     components = {name: stored.fill(builders[name](), name, dtype=computing) for name in names}
-    if (folder / "tokenizer.json").exists():
-        components["text_tokenizer"] = TextTokenizer.from_file(folder / "tokenizer.json")
-    if (folder / "spk2info.safetensors").exists():
-        components["speakers"] = read_spk2info_safetensors(folder / "spk2info.safetensors")
+    components |= _read_beside(folder, config, names)
     dtypes: dict[str, str] = dict(stored.meta["dtypes"])
     return config, components, {name: computing or dtypes[name] for name in dtypes}, dtypes
+
+
+def _check_config(stored: StoredModel) -> None:
+    names = stored.meta["components"]
+    try:
+        check_counts(stored.config, names, stored.weights)
+        check_agreement(stored.config, names)
+    except FieldError as error:
+        raise ModelFolderError(f"{stored.folder / CONFIG}: {error}. Convert or download the model again.") from error
+
+
+def _read_beside(folder: Path, config: CosyVoice2Config, names: list[str]) -> dict[str, Any]:
+    """What a model folder may hold besides networks."""
+    found: dict[str, Any] = {}
+    tokenizer, speakers = folder / "tokenizer.json", folder / "spk2info.safetensors"
+    try:
+        # A link to nowhere is not taken for a folder without the file.
+        if os.path.lexists(tokenizer):
+            found["text_tokenizer"] = TextTokenizer.from_file(tokenizer)
+        if os.path.lexists(speakers):
+            found["speakers"] = read_spk2info_safetensors(speakers)
+    except ValueError as error:
+        raise ModelFolderError(str(error)) from error
+    rows = config.llm.qwen.vocab_size
+    if "llm" in names and len(found.get("text_tokenizer", ())) > rows:
+        raise ModelFolderError(
+            f"{tokenizer}: has {len(found['text_tokenizer'])} tokens, but llm.qwen.vocab_size in {CONFIG} is {rows}. "
+            "Convert or download the model again."
+        )
+    return found

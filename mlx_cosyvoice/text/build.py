@@ -11,13 +11,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from mlx_cosyvoice.text.special_tokens import COSYVOICE2_SPECIAL_TOKENS
-
-#: How Qwen2 cuts text into words before byte pairs are merged within each: English contractions, letters with one
-#: leading mark or space, single digits, punctuation, line ends, spaces.
-QWEN2_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+from mlx_cosyvoice.text.tokenizer_file import QWEN2_WORDS
 
 PathLike = str | os.PathLike[str]
 

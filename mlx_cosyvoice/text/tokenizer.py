@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from tokenizers import Encoding, Tokenizer
+
+from mlx_cosyvoice.quoting import plain
+from mlx_cosyvoice.strict import BadFileError, read_bytes
+from mlx_cosyvoice.text.tokenizer_file import MAX_FILE, check_tokenizer_json
+
+_AGAIN = "Convert or download the model again."
 
 
 class Span(NamedTuple):
@@ -37,13 +42,20 @@ class TextTokenizer:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is not a `tokenizer.json`.
+            ValueError: the file is not a `tokenizer.json` as the converter writes it; file and key are named.
+            OSError: it must not or cannot be read.
         """
-        content = Path(path).read_bytes()
+        try:
+            content = read_bytes(path, MAX_FILE)
+            check_tokenizer_json(content)
+        except BadFileError as error:
+            raise ValueError(f"{path}: not a tokenizer.json of CosyVoice2 ({error}). {_AGAIN}") from error
         try:
             return cls(Tokenizer.from_buffer(content))
-        except Exception as error:  # the library raises plain Exception
-            raise ValueError(f"{path}: not a tokenizer.json ({error})") from error
+        except BaseException as error:  # the library raises plain Exception, and a BaseException where it panics
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            raise ValueError(f"{path}: not a tokenizer.json ({plain(str(error))}). {_AGAIN}") from error
 
     def __len__(self) -> int:
         """How many ids there are, special tokens included; every id is below it."""
