@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mlx_cosyvoice.quoting import plain
+
 #: What a converted model consists of; nothing else of a repository is downloaded.
 FILES = ("config.json", "*.safetensors", "model.safetensors.index.json", "tokenizer.json", "conversion.json")
 
@@ -18,10 +20,13 @@ def find_model(path_or_repo: str | Path) -> Path:
     Raises:
         ModelNotFoundError: no such folder, and not a repository that can be reached.
     """
-    folder = Path(path_or_repo).expanduser()
+    name = plain(str(path_or_repo))
+    try:
+        folder = Path(path_or_repo).expanduser()
+    except RuntimeError as error:  # no such user
+        raise ModelNotFoundError(f"{name}: no such folder ({error})") from error
     if folder.is_dir():
         return folder
-    name = str(path_or_repo)
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise ModelNotFoundError(f"{name}: no such folder (and a hub id has the form owner/name)")
     from huggingface_hub import snapshot_download
@@ -30,7 +35,8 @@ def find_model(path_or_repo: str | Path) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = plain(lines[0])
         raise ModelNotFoundError(
             f"{name}: no such folder, and the Hugging Face hub did not give a model of that name ({reason}). "
             "Give a local folder, or convert one with: python -m converters CHECKPOINT --out DIR"

@@ -37,4 +37,4 @@ def plain(text: str, most: int = 200) -> str:
     cut = text[:most]
     if not cut.isprintable():
         cut = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in cut)
-    return cut if len(text) <= most else f"{cut}..."
+    return cut if len(text) <= most and len(cut) <= most else f"{cut[:most]}..."

@@ -142,7 +142,9 @@ def weight_files(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     for part in (*folder.glob("*.incomplete"), *folder.glob(".cache/huggingface/download/*.incomplete")):
-        raise ModelFolderError(f"{part}: a download that was broken off. Run the same download again; it goes on.")
+        raise ModelFolderError(
+            f"{plain(str(part))}: a download that was broken off. Run the same download again; it goes on."
+        )
     if os.path.lexists(folder / WEIGHTS):
         return [folder / WEIGHTS]
     if not os.path.lexists(folder / INDEX):
@@ -195,7 +197,7 @@ def load_weights(folder: str | Path) -> dict[str, mx.array]:
         try:
             loaded = mx.load(str(path), format="safetensors")
         except (RuntimeError, ValueError) as error:
-            raise ModelFolderError(f"{path}: cannot be read ({error}). {_AGAIN}") from error
+            raise ModelFolderError(f"{path}: cannot be read ({plain(str(error))}). {_AGAIN}") from error
         assert isinstance(loaded, dict)
         if {key: value.shape for key, value in loaded.items()} != {k: e.shape for k, e in header.tensors.items()}:
             raise ModelFolderError(f"{path}: changed while it was read. Try again.")
@@ -248,6 +250,14 @@ class StoredModel:
         prefix = f"{name}."
         return {key.removeprefix(prefix): value for key, value in self.weights.items() if key.startswith(prefix)}
 
+    def packed(self, name: str) -> dict[str, Quantization]:
+        """How the packed layers of a component are packed, by their path in it.
+
+        Raises:
+            ModelFolderError: config.json does not tell, or parts of a layer do not fit.
+        """
+        return _packed(self.folder, f"{name}.", self.component(name), self.meta["quantization"])
+
     def fill(self, model: M, name: str, *, dtype: str | None = None) -> M:
         """As `load_component`."""
         if dtype is not None and dtype not in DTYPES:
@@ -255,7 +265,7 @@ class StoredModel:
         folder, prefix, weights = self.folder, f"{name}.", self.component(name)
         if not weights:
             raise ModelFolderError(f"{folder}: has no weights of {name!r}. Convert the checkpoint with that component.")
-        packed = _packed(folder, prefix, weights, self.meta["quantization"])
+        packed = self.packed(name)
         kept = [path.removeprefix(prefix) for path in self.meta["layer_dtypes"] if path.startswith(prefix)]
         _check_modules(folder, prefix, weights, kept)
         stored = DTYPES[self.meta["dtypes"].get(name, "float32")]

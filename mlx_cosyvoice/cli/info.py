@@ -7,13 +7,20 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlx_cosyvoice
 from mlx_cosyvoice._blas import BLAS
 from mlx_cosyvoice.cli.arguments import MODEL_VARIABLE
 from mlx_cosyvoice.cli.table import columns
+from mlx_cosyvoice.quoting import plain
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+    from mlx_cosyvoice.quantize import Quantization
 
 NAME = "info"
 HELP = "Show versions, the device and the BLAS in use, and what a model folder holds."
@@ -69,12 +76,12 @@ def _model(folder: Path) -> dict[str, Any]:
     meta = stored.meta
     components = {}
     for name in meta["components"]:
-        own = {f"{name}.{key}": weight for key, weight in stored.component(name).items()}
+        own, packed = stored.component(name), stored.packed(name)
         components[name] = {
             "dtype": meta["dtypes"][name],
             "computed_in": computing_dtype() or meta["dtypes"][name],
-            "quantization": _quantization(own, meta["quantization"]),
-            "parameters": _parameters(own, meta["quantization"]),
+            "quantization": _quantization(packed),
+            "parameters": _parameters(own, packed),
             "bytes": sum(weight.nbytes for weight in own.values()),
         }
     speakers = folder / "spk2info.safetensors"
@@ -85,33 +92,26 @@ def _model(folder: Path) -> dict[str, Any]:
         "components": components,
         "bytes": sum(weight.nbytes for weight in stored.weights.values()),
         "float32_exceptions": sorted(meta["layer_dtypes"]),
-        "speakers": sorted(read_spk2info_safetensors(speakers)) if speakers.is_file() else [],
+        "speakers": sorted(read_spk2info_safetensors(speakers)) if os.path.lexists(speakers) else [],
     }
 
 
-def _parameters(weights: dict[str, Any], quantization: dict[str, Any] | None) -> int:
+def _parameters(weights: Mapping[str, mx.array], packed: Mapping[str, Quantization]) -> int:
     """Numbers of the model as it was before any was packed: scales and biases are none of it."""
-    from mlx_cosyvoice.quantize import layer_quantization, packed_layers
-
     count = sum(weight.size for weight in weights.values())
-    for layer in packed_layers(weights):
-        own = layer_quantization(quantization or {}, layer)
+    for layer, own in packed.items():
         scales = weights[f"{layer}.scales"].size
-        if own is not None:
-            count += scales * own.group_size - 2 * scales - weights[f"{layer}.weight"].size
+        count += scales * own.group_size - 2 * scales - weights[f"{layer}.weight"].size
     return count
 
 
-def _quantization(weights: dict[str, Any], quantization: dict[str, Any] | None) -> dict[str, Any] | None:
+def _quantization(packed: Mapping[str, Quantization]) -> dict[str, Any] | None:
     """How many layers of a component are packed, and in what."""
-    from mlx_cosyvoice.quantize import layer_quantization, packed_layers
-
-    layers = [layer_quantization(quantization or {}, layer) for layer in packed_layers(weights)]
-    kinds = sorted({(own.bits, own.group_size) for own in layers if own is not None})
+    kinds = sorted({(own.bits, own.group_size) for own in packed.values()})
     if not kinds:
         return None
     return {
-        "layers": len(layers),
+        "layers": len(packed),
         "kinds": [{"bits": bits, "group_size": group_size} for bits, group_size in kinds],
     }
 
@@ -138,7 +138,7 @@ def _as_text(facts: dict[str, Any]) -> str:
         lines += [columns(rows)]
         if model["float32_exceptions"]:
             lines.append(f"in float32     {len(model['float32_exceptions'])} modules of the components above")
-        lines.append(f"speakers       {', '.join(model['speakers']) or 'none'}")
+        lines.append(f"speakers       {plain(', '.join(model['speakers']), 2000) or 'none'}")
     return "\n".join(lines)
 
 

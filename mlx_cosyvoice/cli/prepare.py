@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_cosyvoice.cli.arguments import dtype_of, model_of
 from mlx_cosyvoice.cli.outputs import check_outputs
+from mlx_cosyvoice.quoting import plain
 
 if TYPE_CHECKING:
     from mlx_cosyvoice import CosyVoice2, Voice
@@ -89,7 +90,7 @@ def _voice(arguments: argparse.Namespace, model: CosyVoice2) -> Voice:
     if arguments.voice is not None:
         return _saved_voice(arguments)
     if arguments.speaker not in model.speakers:
-        known = ", ".join(sorted(model.speakers))
+        known = plain(", ".join(sorted(model.speakers)), 300)
         has = f"it has {known}" if known else "it has none; use --prompt or --voice"
         raise ValueError(f"the model has no speaker {arguments.speaker!r}: {has}")
     return model.speakers[arguments.speaker]

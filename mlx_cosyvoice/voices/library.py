@@ -23,7 +23,19 @@ _LISTED = 20
 def default_folder() -> Path:
     """`$MLX_COSYVOICE_VOICES` if it is set, else `voices` in the user's data folder for mlx-cosyvoice."""
     folder = os.environ.get(ENVIRONMENT)
-    return Path(folder).expanduser() if folder else Path(platformdirs.user_data_dir("mlx-cosyvoice")) / "voices"
+    return _expanded(folder) if folder else Path(platformdirs.user_data_dir("mlx-cosyvoice")) / "voices"
+
+
+def _expanded(folder: str | os.PathLike[str]) -> Path:
+    """The folder with a user's name at its start replaced.
+
+    Raises:
+        VoiceError: there is no such user.
+    """
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        raise VoiceError(f"{folder}: cannot be the library's folder ({error})") from error
 
 
 class VoiceLibrary:
@@ -38,7 +50,7 @@ class VoiceLibrary:
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
-        self.folder = default_folder() if folder is None else Path(folder).expanduser()
+        self.folder = default_folder() if folder is None else _expanded(folder)
 
     def names(self) -> list[str]:
         """The names of all voices, sorted. The files are not opened: one that is no voice is found by `get`.

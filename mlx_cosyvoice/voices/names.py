@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
+from mlx_cosyvoice.quoting import quoted
 from mlx_cosyvoice.voices.errors import VoiceError
 
 MAX_CHARACTERS = 64
@@ -26,7 +27,7 @@ def check_name(name: str) -> str:
         raise VoiceError(f"a voice's name must be text, not {type(name).__name__}")
     reason = _fault(name)
     if reason:
-        raise VoiceError(f"{name[:80]!r} cannot be the name of a voice: {reason}")
+        raise VoiceError(f"{quoted(name)} cannot be the name of a voice: {reason}")
     return unicodedata.normalize("NFC", name)
 
 
@@ -39,10 +40,11 @@ def _fault(name: str) -> str | None:
     if not name.strip():
         return "it is empty"
     # First, since the rest of a name that is no valid Unicode cannot be looked at.
-    odd = [character for character in name if not character.isprintable()]
-    if odd:
-        return f"it has a control or invisible character (U+{ord(odd[0]):04X})"
-    composed = unicodedata.normalize("NFC", name)
+    odd = next((character for character in name if not character.isprintable()), None)
+    if odd is not None:
+        return f"it has a control or invisible character (U+{ord(odd):04X})"
+    # Composing takes a time that grows with the square of the length. A character is composed of five at most.
+    composed = unicodedata.normalize("NFC", name) if len(name) <= 5 * MAX_CHARACTERS else name
     if len(composed) > MAX_CHARACTERS or len(composed.encode()) > MAX_BYTES:
         return f"it is longer than {MAX_CHARACTERS} characters or {MAX_BYTES} bytes"
     bad = [character for character in name if character in FORBIDDEN]
