@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import chain
@@ -24,8 +25,10 @@ from mlx_cosyvoice.streaming import Decoder, FlowPrompt
 from mlx_cosyvoice.synthesis import Metrics, ModelInput, SpeechStream, TokenSource, choose_mode, flow_input, model_input
 from mlx_cosyvoice.synthesis.prefixes import PrefixCache
 from mlx_cosyvoice.synthesis.schedules import SCHEDULES, Decoders
+from mlx_cosyvoice.synthesis.sources import AsyncPieces, Text, text_source
 from mlx_cosyvoice.synthesis.utterances import TokenOptions, Utterances
 from mlx_cosyvoice.text import TextNormalizer, TextTokenizer
+from mlx_cosyvoice.text.arriving import arriving_segments, whole_pieces
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voices import Voice, VoiceLibrary
 
@@ -113,7 +116,7 @@ class CosyVoice2:
 
     def stream(
         self,
-        text: str | Iterable[str],
+        text: Text,
         voice: Voice | str,
         *,
         mode: str | None = None,
@@ -130,11 +133,16 @@ class CosyVoice2:
         """Speak `text` with `voice`, chunk by chunk: audio is there while the language model is still at work.
 
         A long text is spoken in segments of some 80 tokens, in memory that does not grow. `text` may also be an
-        iterable of pieces, such as the output of a language model; audio then comes out while text still comes in.
-        Such a text is not normalised.
+        iterable of pieces, also an asynchronous one, such as the output of a language model; audio then comes out while
+        text still comes in, some sentences at a time, each group normalised and spoken as a whole text is. The first is
+        given to the model when 60 characters, and about as many as the transcript has, end a sentence and the next has
+        begun. Upstream's order, which mixes text and speech id by id, is taken with normalize=False where the prompt
+        allows: its first sound may come sooner or later, and it needs three times as fast a writer to go on without a
+        pause.
 
         Args:
-            text: what to say, or an iterable of its pieces.
+            text: what to say, or an iterable of its pieces. Pieces that are None count as no text. An asynchronous
+                iterable is run by the caller's event loop if there is one (take the chunks by `async for` then).
             voice: from `clone`, or a name that `voice` knows.
             mode: one of `MODES`. None takes instruct2 if there is an instruction, sft if the voice has no recording,
                 cross_lingual if it has no transcript, and zero_shot otherwise.
@@ -150,17 +158,21 @@ class CosyVoice2:
             sampler: draws the speech tokens, instead of one made from `seed`.
 
         Raises:
+            TypeError: `text` is neither text nor pieces of text; a wrong piece may be found only while it is spoken.
             ValueError: there is nothing to say in the text, an argument is out of range, or the model lacks a
                 component. Of a text that arrives in pieces the first is found only while it is spoken.
             UnknownVoiceError: no voice of that name.
         """
+        source = text_source(text)
         self._need("text_tokenizer", "llm", "flow", "hift")
         decoder = self._decoders.get(schedule, speed=speed, n_timesteps=n_timesteps)
         options = TokenOptions(seed, min_token_text_ratio, max_token_text_ratio, sampler)
         utterances = self._utterances(voice, mode, instruction, normalize, options)
-        return self._speech(self._source(utterances, text, normalize), utterances.given, decoder, seed)
+        tokens = self._source(utterances, source, normalize)
+        loop = source.loop if isinstance(source, AsyncPieces) else None
+        return self._speech(tokens, utterances.given, decoder, seed, text_loop=loop)
 
-    def synthesize(self, text: str | Iterable[str], voice: Voice | str, **options: Any) -> np.ndarray:
+    def synthesize(self, text: Text, voice: Voice | str, **options: Any) -> np.ndarray:
         """Speak `text` with `voice`, all at once.
 
         Args:
@@ -179,7 +191,7 @@ class CosyVoice2:
 
     def speech_tokens(
         self,
-        text: str | Iterable[str],
+        text: Text,
         voice: Voice | str,
         *,
         mode: str | None = None,
@@ -191,10 +203,11 @@ class CosyVoice2:
         sampler: Sampler | None = None,
     ) -> Iterator[int]:
         """The tokens that `stream` would speak, 25 a second; arguments and errors as there."""
+        source = text_source(text)
         self._need("text_tokenizer", "llm")
         options = TokenOptions(seed, min_token_text_ratio, max_token_text_ratio, sampler)
         utterances = self._utterances(voice, mode, instruction, normalize, options)
-        return chain.from_iterable(self._source(utterances, text, normalize)(Metrics()))
+        return chain.from_iterable(self._source(utterances, source, normalize)(Metrics()))
 
     def convert_voice(
         self,
@@ -261,11 +274,16 @@ class CosyVoice2:
         mx.eval(self.llm.parameters())
         return Utterances(self.llm, self.text_tokenizer, given, self._prefixes, options)
 
-    def _source(self, utterances: Utterances, text: str | Iterable[str], normalize: bool | str) -> TokenSource:
+    def _source(self, utterances: Utterances, text: str | Iterable[object], normalize: bool | str) -> TokenSource:
+        normalizer = TextNormalizer(self.text_tokenizer, enabled=normalize)
         if isinstance(text, str):
-            segments = TextNormalizer(self.text_tokenizer, enabled=normalize).segments(text)
+            segments = normalizer.segments(text)
             return lambda metrics: utterances.of_segments(segments, metrics)
-        return lambda _: utterances.of_arriving(text)
+        pieces = whole_pieces(text)
+        if not normalize and utterances.interleaves:
+            return lambda metrics: utterances.of_arriving(pieces, metrics)
+        arriving = arriving_segments(pieces, normalizer, len(utterances.given.prompt_text))
+        return lambda metrics: utterances.of_segments(arriving, metrics)
 
     @cached_property
     def _prefixes(self) -> PrefixCache:
@@ -278,7 +296,14 @@ class CosyVoice2:
         assert self.hift is not None
         return Decoders(self.flow, self.hift)
 
-    def _speech(self, tokens: TokenSource, given: ModelInput, decoder: Decoder, seed: int) -> SpeechStream:
+    def _speech(
+        self,
+        tokens: TokenSource,
+        given: ModelInput,
+        decoder: Decoder,
+        seed: int,
+        text_loop: AbstractEventLoop | None = None,
+    ) -> SpeechStream:
         prompt = FlowPrompt(
             mx.array(given.flow_prompt_speech_token),
             mx.array(given.prompt_speech_feat),
@@ -291,4 +316,5 @@ class CosyVoice2:
             seed=seed,
             sines=self.config.hift.nb_harmonics + 1,
             sample_rate=self.sample_rate,
+            text_loop=text_loop,
         )

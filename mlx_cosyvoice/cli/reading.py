@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import os
 import select
@@ -11,45 +10,45 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from mlx_cosyvoice.cli.decoding import StreamDecoder, decode_file
+
 #: How often a wait for text looks whether it was ended, in seconds.
 _LOOK_AGAIN = 0.1
 
 
-def read_text_file(path: str) -> str:
-    """The text of a UTF-8 file.
+def read_text_file(path: str, encoding: str | None = None) -> str:
+    """The text of a file; see `decoding.decode_file`.
 
     Raises:
-        ValueError: it is not UTF-8.
+        ValueError: it cannot be decoded.
         OSError: it cannot be read.
     """
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+    return decode_file(Path(path).read_bytes(), path, encoding)
 
 
 class StandardInput(Iterable[str]):
     """What arrives on standard input, each piece as soon as it is there. `close` ends the wait for more.
 
+    Args:
+        encoding: as for `decoding.StreamDecoder`.
+
     Raises:
-        ValueError: (while iterating) it is not UTF-8, or ends without anything to say.
+        ValueError: (while iterating) it cannot be decoded, is closed, or ends without anything to say.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, encoding: str | None = None) -> None:
         self._closed = threading.Event()
+        self._encoding = encoding
 
     def close(self) -> None:
         self._closed.set()
 
     def __iter__(self) -> Iterator[str]:
-        decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        decoder = StreamDecoder("standard input", self._encoding)
         spoken = False
         while not self._closed.is_set():
             data = self._read()
-            try:
-                piece = decoder.decode(data, final=not data)
-            except UnicodeDecodeError as error:
-                raise ValueError(f"standard input is not UTF-8 text ({error.reason})") from error
+            piece = decoder.decode(data, final=not data)
             spoken = spoken or bool(piece.strip())
             if piece:
                 yield piece
@@ -60,6 +59,8 @@ class StandardInput(Iterable[str]):
 
     def _read(self) -> bytes:
         """At least a byte; none at the end. Not through Python's buffer: its lock must be free when Python ends."""
+        if sys.stdin is None:
+            raise ValueError("standard input is closed: pipe the text into it")
         try:
             descriptor = sys.stdin.fileno()
         except (io.UnsupportedOperation, ValueError):

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 
 from mlx_cosyvoice.cli import arguments as common
+from mlx_cosyvoice.cli.decoding import text_encoding
 from mlx_cosyvoice.cli.deliver import deliver
 from mlx_cosyvoice.cli.interrupts import sigterm_is_ctrl_c
 from mlx_cosyvoice.cli.prepare import check, prepare
@@ -32,7 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = _ABOUT, _EXAMPLES
     parser.add_argument("text", metavar="TEXT", nargs="?", help="what to say; - reads standard input as it comes")
-    parser.add_argument("--file", metavar="FILE", help="a UTF-8 text file to speak instead")
+    parser.add_argument("--file", metavar="FILE", help="a text file to speak instead")
+    parser.add_argument(
+        "--encoding",
+        metavar="NAME",
+        help="of the file or standard input, such as gb18030 or latin-1 (default: what its byte order mark says, "
+        "UTF-8, or GB18030 where that gives Chinese)",
+    )
     common.add_model(parser)
     common.add_voice(parser, speaker=True)
     common.add_output(parser)
@@ -95,9 +102,12 @@ def _run(arguments: argparse.Namespace) -> int:
 def _text(arguments: argparse.Namespace) -> str | StandardInput:
     if (arguments.text is None) == (arguments.file is None):
         raise ValueError("give either TEXT, or - for standard input, or --file FILE")
+    encoding = None if arguments.encoding is None else text_encoding(arguments.encoding)
     if arguments.text == "-":
-        return StandardInput()
-    text = arguments.text if arguments.file is None else read_text_file(arguments.file)
+        return StandardInput(encoding)
+    if encoding is not None and arguments.file is None:
+        raise ValueError("--encoding belongs to --file or to - (standard input)")
+    text = arguments.text if arguments.file is None else read_text_file(arguments.file, encoding)
     if not any(sign.isalnum() for sign in text):
         what = "the text has no letter or digit" if text.strip() else "the text is empty"
         raise ValueError(f"nothing to say: {what}")

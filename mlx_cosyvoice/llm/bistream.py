@@ -16,12 +16,29 @@ if TYPE_CHECKING:
     from mlx_cosyvoice.llm.lm import Qwen2LM, Sampler
 
 
+def new_text_before_speech(mix_ratio: Sequence[int], prompt_text: int, prompt_speech: int) -> int:
+    """How many ids of new text must arrive before the first speech token is drawn: those that the blocks of the
+    prompt's speech take beyond the prompt's text.
+
+    Below 1, speech is drawn before the prompt's text has been given, and the rest of it would be spoken too: the model
+    was trained on this order only where text runs ahead of its speech.
+
+    Args:
+        mix_ratio: text ids and speech tokens of a block.
+        prompt_text: how many ids.
+        prompt_speech: how many tokens.
+    """
+    text_block, speech_block = mix_ratio
+    return text_block * max(1, -(-prompt_speech // speech_block)) - prompt_text
+
+
 class Bistream:
     """One utterance. `push` each text token as it arrives, then `finish`; both yield speech tokens.
 
     Equal to upstream token by token, its oddities included: a text token that arrives leads to at most one block of
-    speech; prompt speech for which not enough text arrived is dropped; the last input of a block is run again by
-    `finish`; and nothing limits the number of tokens of `finish`.
+    speech; the last input of a block is run again by `finish`; nothing limits the number of tokens of `finish`; and
+    where the text ends before the first token was drawn, prompt speech for which not enough of it arrived is dropped.
+    Who does not want that asks for `begun` and takes `Qwen2LM.generate` instead.
     """
 
     def __init__(
@@ -36,9 +53,19 @@ class Bistream:
         self.input = model.sos
         self.cache = model.make_cache()
 
+    @property
+    def begun(self) -> bool:
+        """Whether a token was drawn; all of the prompt's speech has been given then."""
+        return bool(self.decoded)
+
     def push(self, token: int) -> Iterator[int]:
-        """The speech tokens that text token `token` makes possible: none or one block."""
-        self.waiting_text.append(token)
+        """The speech tokens that text token `token` makes possible: none or one block.
+
+        Raises:
+            ValueError: (while iterating) the token is not in the vocabulary, or the sampler drew a special id other
+                than "fill".
+        """
+        self.waiting_text += self.model.checked_text([token], "text")
         while self.waiting_speech and len(self.waiting_text) >= self.text_block:
             speech, self.waiting_speech = (
                 self.waiting_speech[: self.speech_block],

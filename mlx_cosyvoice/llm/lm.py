@@ -88,7 +88,7 @@ class Qwen2LM(Module):
         Raises:
             ValueError: an id out of range, named with its place.
         """
-        words = self._checked_text(prompt_text, "prompt_text") + self._checked_text(text, "text")
+        words = self.checked_text(prompt_text, "prompt_text") + self.checked_text(text, "text")
         speech = self._checked_speech(prompt_speech_token)
         parts = [self.sos, self.embed_text(words), self.task_id, self.embed_speech(speech)]
         return mx.concatenate(parts, axis=1)
@@ -103,7 +103,7 @@ class Qwen2LM(Module):
             ValueError: an id out of range, named with its place.
         """
         cache = self.make_cache()
-        words = self.embed_text(self._checked_text(prompt_text, "prompt_text"))
+        words = self.embed_text(self.checked_text(prompt_text, "prompt_text"))
         self.llm(mx.concatenate([self.sos, words], axis=1), cache)
         cache.evaluate()
         return cache
@@ -201,21 +201,35 @@ class Qwen2LM(Module):
             ValueError: an id out of range (those of the prompt at once), no text, or a special id drawn where it
                 has no meaning.
         """
-        schedule = Bistream(
-            self, self._checked_text(prompt_text, "prompt_text"), self._checked_speech(prompt_speech_token), sampler
+        return self._generate_bistream(self.begin_bistream(prompt_text, prompt_speech_token, sampler), text)
+
+    def begin_bistream(
+        self, prompt_text: Sequence[int], prompt_speech_token: Sequence[int], sampler: Sampler
+    ) -> Bistream:
+        """The schedule of one utterance, to be given text as it arrives.
+
+        Raises:
+            ValueError: an id out of range.
+        """
+        return Bistream(
+            self, self.checked_text(prompt_text, "prompt_text"), self._checked_speech(prompt_speech_token), sampler
         )
-        return self._generate_bistream(schedule, text)
 
     def _generate_bistream(self, schedule: Bistream, text: Iterable[int]) -> Iterator[int]:
         arrived = False
         for token in text:
             arrived = True
-            yield from schedule.push(*self._checked_text([token], "text"))
+            yield from schedule.push(token)
         if not arrived:
             raise ValueError("text is empty: give at least one text token")
         yield from schedule.finish()
 
-    def _checked_text(self, ids: Iterable[int], name: str) -> list[int]:
+    def checked_text(self, ids: Iterable[int], name: str) -> list[int]:
+        """`ids` as a list of ints.
+
+        Raises:
+            ValueError: one of them is not in the vocabulary.
+        """
         return checked_ids(ids, self.config.qwen.vocab_size, name)
 
     def _checked_speech(self, ids: Iterable[int]) -> list[int]:

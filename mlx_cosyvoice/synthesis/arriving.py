@@ -1,9 +1,9 @@
-"""Text that is still being written: its token ids as they become known, cut into utterances at ends of sentences."""
+"""Token ids of a text that is still being written, as they become known, cut into utterances at ends of sentences."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from mlx_cosyvoice.text import IncrementalTokenizer, TextTokenizer
@@ -12,6 +12,21 @@ from mlx_cosyvoice.text import IncrementalTokenizer, TextTokenizer
 TOKEN_MAX = 80
 
 _SENTENCES = re.compile(r"[^。！？.!?\n]*(?:[。！？.!?\n]+|$)")
+
+
+class ArrivingUtterance(Iterator[int]):
+    """The token ids of one utterance.
+
+    Attributes:
+        ended: its text has arrived as a whole; true before its last ids are given.
+    """
+
+    def __init__(self, ids: Callable[[ArrivingUtterance], Iterator[int]]) -> None:
+        self.ended = False
+        self._ids = ids(self)
+
+    def __next__(self) -> int:
+        return next(self._ids)
 
 
 class ArrivingText:
@@ -33,10 +48,10 @@ class ArrivingText:
         self._tokenizer, self._token_max = tokenizer, token_max
         self._next: str | None = None
 
-    def utterances(self) -> Iterator[Iterator[int]]:
+    def utterances(self) -> Iterator[ArrivingUtterance]:
         """Token ids, utterance by utterance; each must be read to its end before the next."""
         while self._skip_blank():
-            yield self._utterance()
+            yield ArrivingUtterance(self._utterance)
 
     def _skip_blank(self) -> bool:
         """Move to what there is to say next; False if nothing comes any more."""
@@ -47,7 +62,7 @@ class ArrivingText:
         self._next = None
         return False
 
-    def _utterance(self) -> Iterator[int]:
+    def _utterance(self, utterance: ArrivingUtterance) -> Iterator[int]:
         ids, count = IncrementalTokenizer(self._tokenizer), 0
         assert self._next is not None
         part: str | None = self._next
@@ -62,6 +77,7 @@ class ArrivingText:
                 yield token
             before = part
             part = next(self._parts, None)
+        utterance.ended = True
         yield from ids.finish()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -11,6 +12,7 @@ from mlx_cosyvoice.streaming import Decoder, FlowPrompt, SourceNoise, decode
 from mlx_cosyvoice.synthesis.ahead import RunAhead
 from mlx_cosyvoice.synthesis.metrics import Metrics
 from mlx_cosyvoice.synthesis.randomness import segment_keys, source_noise
+from mlx_cosyvoice.synthesis.sources import refuse_to_block
 
 #: Gives the speech tokens of each utterance; called on a thread of its own.
 TokenSource = Callable[[Metrics], Iterable[Iterable[int]]]
@@ -20,7 +22,8 @@ class SpeechStream(Iterator[np.ndarray]):
     """Iterates over chunks of audio, float32 [samples] in [-1, 1].
 
     A chunk is computed when it is asked for; the language model runs ahead on a thread of its own. `close` (or the end
-    of a `with` block, or of the iteration) ends that thread.
+    of a `with` block, or of the iteration) ends that thread. `async for` leaves the event loop free while a chunk is
+    computed.
 
     Attributes:
         sample_rate: in Hz.
@@ -36,9 +39,11 @@ class SpeechStream(Iterator[np.ndarray]):
         seed: int,
         sines: int,
         sample_rate: int,
+        text_loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.sample_rate = sample_rate
         self.metrics = metrics = Metrics()
+        self._text_loop = text_loop
         self._began = time.perf_counter()
         # Neither the thread nor the generator knows this object: a stream that nobody holds any more ends its thread.
         self._tokens = RunAhead(lambda: utterances(metrics))
@@ -46,6 +51,7 @@ class SpeechStream(Iterator[np.ndarray]):
         self._chunks = _chunks(self._tokens, decoder, prompt, noises, metrics)
 
     def __next__(self) -> np.ndarray:
+        refuse_to_block(self._text_loop)
         try:
             chunk = next(self._chunks)
         except BaseException:
@@ -57,6 +63,15 @@ class SpeechStream(Iterator[np.ndarray]):
             metrics.first_chunk_seconds = metrics.seconds
         metrics.chunks += 1
         metrics.audio_seconds += len(chunk) / self.sample_rate
+        return chunk
+
+    def __aiter__(self) -> SpeechStream:
+        return self
+
+    async def __anext__(self) -> np.ndarray:
+        chunk = await asyncio.to_thread(next, self, None)
+        if chunk is None:
+            raise StopAsyncIteration
         return chunk
 
     def __enter__(self) -> SpeechStream:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import mlx.core as mx
 
 from mlx_cosyvoice.llm import Qwen2LM, RASSampler
+from mlx_cosyvoice.llm.bistream import new_text_before_speech
 from mlx_cosyvoice.llm.lm import Sampler
-from mlx_cosyvoice.synthesis.arriving import ArrivingText
+from mlx_cosyvoice.synthesis.arriving import ArrivingText, ArrivingUtterance
 from mlx_cosyvoice.synthesis.metrics import Metrics
 from mlx_cosyvoice.synthesis.modes import ModelInput
 from mlx_cosyvoice.synthesis.prefixes import PrefixCache
 from mlx_cosyvoice.synthesis.randomness import segment_keys
 from mlx_cosyvoice.text import TextTokenizer
+from mlx_cosyvoice.text.arriving import from_the_first_word
 
 
 @dataclass(frozen=True)
@@ -55,40 +58,57 @@ class Utterances:
     def of_segments(self, segments: Iterable[str], metrics: Metrics) -> Iterator[Iterator[int]]:
         """Of texts that are known, one utterance each."""
         for segment, sampler in zip(segments, self._samplers(), strict=False):
-            yield self.llm.generate(
-                self.tokenizer.encode(segment),
-                self.given.prompt_text,
-                self.given.llm_prompt_speech_token,
-                sampler,
-                min_token_text_ratio=self.options.min_token_text_ratio,
-                max_token_text_ratio=self.options.max_token_text_ratio,
-                prefix=self.prefixes.get(self.given.prompt_text, metrics),
-            )
+            yield self._plain(self.tokenizer.encode(segment), sampler, metrics)
 
-    def of_arriving(self, pieces: Iterable[str]) -> Iterator[Iterator[int]]:
-        """Of a text that is still being written."""
-        text = ArrivingText(pieces, self.tokenizer)
-        for ids, sampler in zip(text.utterances(), self._samplers(), strict=False):
-            yield self._limited(ids, sampler)
-
-    def _limited(self, ids: Iterator[int], sampler: Sampler) -> Iterator[int]:
-        """Upstream lets a bistream run for ever after the last text token; here max_token_text_ratio holds too."""
-        arrived, ended = 0, False
-
-        def counted() -> Iterator[int]:
-            nonlocal arrived, ended
-            for token in ids:
-                arrived += 1
-                yield token
-            ended = True
-
-        tokens = self.llm.generate_bistream(
-            counted(), self.given.prompt_text, self.given.llm_prompt_speech_token, self._without_misplaced(sampler)
+    @property
+    def interleaves(self) -> bool:
+        """Whether a text may be spoken in upstream's interleaved order while it arrives: not where speech would begin
+        before the prompt's text has been given."""
+        given = self.given
+        ahead = new_text_before_speech(
+            self.llm.config.mix_ratio, len(given.prompt_text), len(given.llm_prompt_speech_token)
         )
-        for spoken, token in enumerate(tokens, 1):
-            yield token
-            if ended and spoken >= arrived * self.options.max_token_text_ratio:
-                return
+        return ahead >= 1
+
+    def of_arriving(self, pieces: Iterable[str], metrics: Metrics) -> Iterator[Iterator[int]]:
+        """Of a text that is still being written, in upstream's interleaved order.
+
+        An utterance whose text has arrived before anything of it was spoken is spoken in the plain order.
+        """
+        text = ArrivingText(from_the_first_word(pieces), self.tokenizer)
+        for utterance, sampler in zip(text.utterances(), self._samplers(), strict=False):
+            yield self._arriving(utterance, sampler, metrics)
+
+    def _arriving(self, utterance: ArrivingUtterance, sampler: Sampler, metrics: Metrics) -> Iterator[int]:
+        given = self.given
+        schedule = self.llm.begin_bistream(
+            given.prompt_text, given.llm_prompt_speech_token, self._without_misplaced(sampler)
+        )
+        ids: list[int] = []
+        spoken = 0
+        for token in utterance:
+            ids.append(token)
+            if schedule.begun or not utterance.ended:
+                for speech in schedule.push(token):
+                    spoken += 1
+                    yield speech
+        if not schedule.begun:
+            yield from self._plain(ids, sampler, metrics)
+            return
+        # Upstream lets it run for ever after the last text token.
+        most = max(0, int(len(ids) * self.options.max_token_text_ratio) - spoken)
+        yield from islice(schedule.finish(), most)
+
+    def _plain(self, ids: list[int], sampler: Sampler, metrics: Metrics) -> Iterator[int]:
+        return self.llm.generate(
+            ids,
+            self.given.prompt_text,
+            self.given.llm_prompt_speech_token,
+            sampler,
+            min_token_text_ratio=self.options.min_token_text_ratio,
+            max_token_text_ratio=self.options.max_token_text_ratio,
+            prefix=self.prefixes.get(self.given.prompt_text, metrics),
+        )
 
     def _without_misplaced(self, sampler: Sampler) -> Sampler:
         """Draws again what upstream fails on: the unused id, and "more text" after the text has ended."""

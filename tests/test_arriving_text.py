@@ -1,0 +1,219 @@
+"""Text in pieces: made whole, cut into sentences, and normalised like the whole."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mlx_cosyvoice.text import TextNormalizer
+from mlx_cosyvoice.text.arriving import FULL, MOST, REST, arriving_segments, from_the_first_word, whole_pieces
+from mlx_cosyvoice.text.sentences import LONGEST, Sentences
+
+FAMILY, WAVE, FLAG = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f44b\U0001f3fd", "\U0001f1e9\U0001f1ea"
+
+
+def sentences(pieces: object) -> list[str]:
+    cutter = Sentences()
+    return [sentence for piece in pieces for sentence in cutter.push(piece)] + [cutter.finish()]  # type: ignore[attr-defined]
+
+
+def segments(pieces: object, transcript: int = 0) -> list[str]:
+    return list(arriving_segments(pieces, TextNormalizer(), transcript))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", [
+    "Hello there.| How are you?| Fine!",
+    "It is 3.5 m, e.g. here, vs. Dr. Smith, approx. 4 or No. 5.| No.| I don't.",
+    "J. K. Rowling wrote it.| So do I.| Good.",
+    'He said "Really?!" and left.| "Yes."| (She stayed.)| **Bold.**| Then <strong>all.</strong>| Next.',
+    "At 5 p.m. we eat.| Wait... what?| Well...| I know.| See www.example.com/?a=b.c today.",
+    "1. First\n|2. Second\n|Title\n|\n|Text.\n|",
+    "It was a bright cold day in April, and the clocks were striking\nthirteen.| Winston",
+    "It was a bright cold day in April, and the clocks were striking\n|\n|Winston",
+    "It was a bright cold day in April, and the clocks were striking\n|- thirteen",
+    "\u4f60\u597d\u3002|\u201c\u518d\u89c1\uff01\u201d|\u4ed6\u8bf4\u3002|\u4f60\u597d!|\u6211\u662f Tom\u3002",
+    "\u6587\u4ef6 a.txt \u57283.5\u91cc\uff1f|\u597d.|\u6211\u4eec",
+    "\u201eHallo.\u201c| Er kommt z. B. am Montag.| \u00bbGut.\u00ab| Ja.",
+    f"Great!{WAVE}| Hi!| {FAMILY} there.{FLAG}| Yes.",
+    "\u0906\u0907\u090f\u0964| \u0939\u093e\u0901\u0964| \u0645\u0631\u062d\u0628\u0627\u061f| \u0646\u0639\u0645",
+    "Yahoo!Answers?x=1 and a.b!c",
+])  # fmt: skip
+def test_where_sentences_end(text: str) -> None:
+    expected = [part for part in text.split("|") if part]
+    whole = "".join(expected)
+    assert [part for part in sentences([whole]) if part] == expected
+    assert sentences(whole) == sentences([whole])
+
+
+SIGNS = st.text(
+    st.sampled_from("ab Z19.!?,\n\t\u3002\uff1f\u597d\u201c\u201d\"'<>/*()[]\u2026\u00e9\u0301-" + WAVE), max_size=30
+)
+WORDS = st.sampled_from([
+    "Dr. ", "e.g. ", "J. ", "No. 5 ", "</strong>", "[laughter]", "<|endofprompt|>", "hello ", "World. ", "1. ", "\n\n",
+    "a line of text that is as long as one of a letter that was wrapped ", "." * 500, " " * 500, "\u5b57" * 170,
+    "word " * 100, FAMILY, "etc. ", "Yes! ",
+])  # fmt: skip
+TEXTS = st.lists(st.one_of(SIGNS, WORDS), max_size=12).map("".join)
+
+
+def cuts(text: str, places: list[int]) -> list[str]:
+    ends = sorted({place % (len(text) + 1) for place in places})
+    return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=TEXTS, places=st.lists(st.integers(0, 2000), max_size=8))
+@example(text="Hi.</strong> Yes.", places=[6])
+def test_sentences_do_not_depend_on_the_pieces(text: str, places: list[int]) -> None:
+    whole = sentences([text])
+    assert "".join(whole) == text
+    assert all(len(sentence.encode()) <= LONGEST + 2000 for sentence in whole)
+    assert sentences(text) == sentences(cuts(text, places)) == whole
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=TEXTS, places=st.lists(st.integers(0, 2000), max_size=8), transcript=st.integers(0, 90))
+def test_the_same_text_gives_the_same_segments_however_it_is_cut(text: str, places: list[int], transcript: int) -> None:
+    """Before normalisation, which sees the segments only."""
+
+    def given_out(pieces: object) -> list[str]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what looks like control tokens
+            return list(arriving_segments(pieces, TextNormalizer(enabled=False), transcript))  # type: ignore[arg-type]
+
+    whole = given_out([text])
+    assert given_out(cuts(text, places)) == given_out(text) == whole
+
+
+PROSE = [
+    "On 3 May 2024 we paid $1,500 for 12 kg of apples. It was 3.5 % more than in 1999. Dr. Smith said 10:30 was fine. "
+    "The 2nd of 3 tests took 45 minutes, e.g. because of rain. We won 21 games. Then 7 people left.",
+    "Hello there. How are you? I am fine, thanks.",
+    "2024\u5e745\u67083\u65e5\uff0c\u6211\u4eec\u82b1\u4e861500\u5143\u3002\u8fd9\u662f3.5%\u3002" * 5,
+]
+
+
+@pytest.mark.parametrize("text", PROSE)
+def test_text_in_pieces_is_normalised_as_the_whole(text: str) -> None:
+    whole = TextNormalizer()(text)
+    assert " ".join("".join(whole).split()).replace(" ", "") == "".join(segments(text)).replace(" ", "")
+    assert not any(character.isdigit() for segment in segments(text) for character in segment)
+
+
+def test_a_text_shorter_than_the_transcript_is_one_segment_like_the_whole() -> None:
+    text = "Yes, of course. I have 3 of them, and you may take 2 tomorrow"
+    assert segments(text, transcript=37) == segments([text]) == TextNormalizer()(text)
+    assert segments(text, transcript=37) == ["Yes, of course. I have three of them, and you may take two tomorrow."]
+
+
+def how_far(text: str, transcript: int = 0) -> list[int]:
+    """How many characters were read when each segment was given out."""
+    read = 0
+
+    def characters() -> Iterator[str]:
+        nonlocal read
+        for character in text:
+            read += 1
+            yield character
+
+    return [read for _ in arriving_segments(characters(), TextNormalizer(), transcript)]
+
+
+def test_the_first_segment_comes_soon_and_later_ones_are_longer() -> None:
+    text = "This sentence has some fifty letters, or even more. " * 20
+    lengths = [len(segment) for segment in segments(text)]
+    places = how_far(text)
+    assert lengths[0] <= 2 * 52
+    assert places[0] <= lengths[0] + 24
+    assert FULL <= lengths[2] <= MOST
+    assert how_far(text, transcript=60)[0] >= 180
+
+
+def test_a_line_is_not_kept_waiting() -> None:
+    text = "The train to the city is late by about ten minutes today, sorry.\nNext"
+    assert how_far(text) == [len(text) - 4, len(text)]
+
+
+def test_a_lone_word_goes_with_what_came_before() -> None:
+    text = "I have put all of it into the folder that you named, as you wished. Enjoy!"
+    assert segments(text) == [text]
+
+
+def test_text_without_an_end_is_given_out_too() -> None:
+    text = "and then he said that she " * 100
+    places = how_far(text)
+    assert places[0] <= LONGEST + REST + 1
+    assert " ".join(segments(text)).replace(".", "").split() == text.split()
+    assert not any(",." in segment for segment in segments("one, two, three, " * 100 + "four"))
+
+
+@pytest.mark.parametrize("text", ["", " \n ", "...", "***\n---\n", WAVE, "-" * 5000])
+def test_nothing_to_say(text: str) -> None:
+    assert segments(text) == []
+    assert list(from_the_first_word(text)) == []
+
+
+def test_what_says_nothing_stays_with_what_does() -> None:
+    assert segments(["...", "\n", "Hello"]) == TextNormalizer()("...\nHello")
+    assert "".join(from_the_first_word([*"*** ab", "c"])) == "*** abc"
+    assert segments("-" * 5000 + "\nHello.")[-1].endswith("Hello.")
+
+
+def test_without_normalisation_the_text_stays_as_it_is() -> None:
+    assert list(arriving_segments(["It is 3", " o'clock."], TextNormalizer(enabled=False))) == ["It is 3 o'clock."]
+
+
+@pytest.mark.parametrize("sign", [FAMILY, WAVE, FLAG, "e\u0301", "[laughter]", "<strong>a</strong>", "\u2764\ufe0f"])
+def test_what_belongs_together_is_joined(sign: str) -> None:
+    text = f"So {sign} it is. "
+    assert segments(text) == segments([text]) == TextNormalizer()(text)
+    assert sign in segments(text)[0]
+
+
+def halves(text: str) -> list[str]:
+    """As JavaScript counts characters."""
+    data = text.encode("utf-16-le")
+    return [data[at : at + 2].decode("utf-16-le", "surrogatepass") for at in range(0, len(data), 2)]
+
+
+def test_halves_of_surrogate_pairs_are_joined() -> None:
+    text = f"Hi {WAVE}{FAMILY}!"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "".join(whole_pieces(halves(text))) == text
+        assert "".join(whole_pieces(["".join(halves(text))])) == text
+        assert list(whole_pieces(["a", None, "b", ""])) == ["a", "b"]
+
+
+@pytest.mark.parametrize("pieces", [
+    ["It is \ud83d", "3 o'clock. \udc4b And \ud83d"], ["\ud83d", "It is 3 o'clock.", " And"],
+    ["It is 3 o\ufffd'clock. And"], ["It is 3 o'clock. And\ud83d"],
+])  # fmt: skip
+def test_what_cannot_be_read_gives_one_warning(pieces: list[str]) -> None:
+    with pytest.warns(UserWarning, match="left out") as caught:
+        text = "".join(whole_pieces(pieces))
+    assert len(caught) == 1
+    assert " ".join(text.split()) == "It is 3 o'clock. And"
+
+
+@pytest.mark.parametrize("piece", [3, b"ab", ["a"]])
+def test_pieces_must_be_texts(piece: object) -> None:
+    with pytest.raises(TypeError, match=f"must give str, not {type(piece).__name__}"):
+        list(whole_pieces(["a", piece]))
+
+
+@pytest.mark.parametrize(
+    "text", ["A line of text, then the next one. " * 300, "." + " " * 10_000, "!" * 10_000, "\u5b57" * 10_000]
+)
+def test_the_cost_does_not_grow(text: str) -> None:
+    start = time.process_time()
+    assert "".join(sentences(text)) == text
+    assert time.process_time() - start < 10
+    start = time.process_time()
+    assert "".join(sentences([text * 50])) == text * 50
+    assert time.process_time() - start < 10
