@@ -280,7 +280,7 @@ class CosyVoice2:
             segments = normalizer.segments(text)
             return lambda metrics: utterances.of_segments(segments, metrics)
         pieces = whole_pieces(text)
-        if not normalize and utterances.interleaves:
+        if normalizer.mode == "off" and utterances.interleaves:
             return lambda metrics: utterances.of_arriving(pieces, metrics)
         arriving = arriving_segments(pieces, normalizer, len(utterances.given.prompt_text))
         return lambda metrics: utterances.of_segments(arriving, metrics)
