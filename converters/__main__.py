@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlx_cosyvoice.cli.interrupts import INTERRUPTED, Interrupts
 from reference.failure import one_line
 from reference.new_folder import identity
 
@@ -97,7 +97,7 @@ def _upload(given: argparse.Namespace, folder: Path, repo: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0, 1 for a failure told in one line on stderr, 2 for wrong usage."""
+    """Returns the exit status: 0, 1 for a failure told in one line on stderr, 2 for wrong usage, 130 for Ctrl-C."""
     parser = _given()
     given = parser.parse_args(arguments)
     if given.upload_only is None and given.out is None:
@@ -107,31 +107,34 @@ def main(arguments: list[str] | None = None) -> int:
     if given.upload is None and given.upload_only is None and (given.private or given.revision or given.parity):
         parser.error("--private, --revision and --parity need --upload or --upload-only")
     out, repo = (Path(given.upload_only[0]), given.upload_only[1]) if given.upload_only else (given.out, given.upload)
-    converted = given.upload_only is not None
     before = identity(out)
+    with Interrupts():
+        try:
+            return _run(given, out, repo)
+        except KeyboardInterrupt:
+            # it may have come when the folder had its name already, and only the old one was still being removed
+            complete = given.upload_only is not None or identity(out) != before
+            published = "nothing or not all is published; " if repo is not None else ""
+            kept = f"{published}{out} is complete" if complete else "the output folder is as it was"
+            print(f"interrupted: {kept}", file=sys.stderr)
+            return INTERRUPTED
+
+
+def _run(given: argparse.Namespace, out: Path, repo: str | None) -> int:
     try:
         if repo is not None:
             from converters.upload import check_request
 
             check_request(repo, given.parity)  # before the minutes that a conversion takes
-        if not converted:
+        if given.upload_only is None:
             _convert(given)
-            converted = True
         if repo is not None:
             _upload(given, out, repo)
     except (ValueError, OSError) as error:
         print(f"error: {one_line(error, out)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        # it may have come when the folder had its name already, and only the old one was still being removed
-        complete = converted or identity(out) != before
-        published = "nothing or not all is published; " if repo is not None else ""
-        kept = f"{published}{out} is complete" if complete else "the output folder is as it was"
-        print(f"interrupted: {kept}", file=sys.stderr)
-        return 130
     return 0
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that clean-up runs
     sys.exit(main())

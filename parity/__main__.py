@@ -6,6 +6,7 @@ import argparse
 import sys
 
 import mlx_cosyvoice  # noqa: F401  (loads the BLAS before mlx)
+from mlx_cosyvoice.cli.interrupts import INTERRUPTED, Interrupts
 from parity.commands import bench, demo, drift, faults, localise, run, streaming, transplant
 
 COMMANDS = (
@@ -31,14 +32,20 @@ def main(argv: list[str] | None = None) -> int:
     for command in COMMANDS:
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
+    with Interrupts():
+        try:
+            return _run(arguments)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
-        return arguments.run(arguments)
+        return int(arguments.run(arguments))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_cosyvoice.synthesis.ahead import RunAhead
+from mlx_cosyvoice.synthesis.ahead import ClosedError, RunAhead
 from mlx_cosyvoice.synthesis.arriving import ArrivingText
 from mlx_cosyvoice.text import TextTokenizer
 
@@ -99,6 +99,26 @@ def tokenizer(tiny_model: Path) -> TextTokenizer:
 def spoken(tokenizer: TextTokenizer, pieces: object, token_max: int) -> list[str]:
     text = ArrivingText(pieces, tokenizer, token_max=token_max)  # type: ignore[arg-type]
     return [tokenizer.decode(list(ids), skip_special_tokens=False) for ids in text.utterances()]
+
+
+def test_close_ends_a_wait_for_tokens() -> None:
+    """While a text never comes, and whatever is still to be taken."""
+    text_comes = threading.Event()
+
+    def utterances() -> Iterator[Iterator[int]]:
+        yield iter([1, 2])
+        text_comes.wait()
+        yield iter([3])
+
+    ahead = RunAhead(utterances)
+    taken = ahead.utterances()
+    assert list(next(taken)) == [1, 2]
+    closing = threading.Timer(0.05, ahead.close)
+    closing.start()
+    with pytest.raises(ClosedError):
+        next(taken)
+    closing.join()
+    text_comes.set()
 
 
 def test_a_long_text_is_cut_where_sentences_end(tokenizer: TextTokenizer) -> None:

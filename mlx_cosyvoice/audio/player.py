@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from typing import Any
@@ -69,21 +70,27 @@ class Player:
         self._chunks.put(np.ascontiguousarray(chunk, np.float32))
 
     def close(self) -> None:
-        """Wait until all was played.
+        """Wait until all was played, or `stop` is called.
 
         Raises:
             PlaybackError: the device failed.
         """
         self._chunks.put(None)
         self._thread.join()
-        self._raise_failure()
-        self._stream.stop()  # waits for the device's own buffer
+        if not self._stopped:
+            self._raise_failure()
+            self._stream.stop()  # waits for the device's own buffer
         self._stream.close()
+
+    def stop(self) -> None:
+        """Be silent at once, and play nothing more. May be called in any thread; `close` or `abort` follows."""
+        self._stopped = True
+        with contextlib.suppress(self._device_error):  # it may be closed already
+            self._stream.abort()
 
     def abort(self) -> None:
         """Be silent at once."""
-        self._stopped = True
-        self._stream.abort()
+        self.stop()
         self._chunks.put(None)
         self._thread.join()
         self._stream.close()
@@ -112,4 +119,5 @@ class Player:
             try:
                 self._stream.write(chunk.reshape(-1, 1))
             except Exception as error:  # `write` or `close` raises it
-                self._failure = error
+                if not self._stopped:
+                    self._failure = error

@@ -11,7 +11,7 @@ from typing import Any
 import mlx_cosyvoice
 from mlx_cosyvoice.cli import convert_voice, info, speak, voices
 from mlx_cosyvoice.cli.errors import describe
-from mlx_cosyvoice.cli.interrupts import INTERRUPTED
+from mlx_cosyvoice.cli.interrupts import INTERRUPTED, Interrupts
 
 #: Each has `NAME`, `HELP`, `add_arguments(parser)` and `run(arguments)`, which may return an exit status.
 COMMANDS = (speak, convert_voice, voices, info)
@@ -37,6 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupted. Wrong arguments leave with status 2, as argparse does.
     """
     arguments = _parser().parse_args(argv)
+    with Interrupts() as interrupts:
+        try:
+            status = _run(arguments)
+        except KeyboardInterrupt:
+            print("mlx-cosyvoice: interrupted", file=sys.stderr)
+            return INTERRUPTED
+        if interrupts.asked and not status:
+            print("mlx-cosyvoice: interrupted when all was done", file=sys.stderr)
+            return INTERRUPTED
+        return status
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
@@ -53,9 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"mlx-cosyvoice: error: {describe(error)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("mlx-cosyvoice: interrupted", file=sys.stderr)
-        return INTERRUPTED
     return status or 0
 
 

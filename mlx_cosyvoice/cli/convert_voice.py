@@ -6,7 +6,6 @@ import argparse
 
 from mlx_cosyvoice.cli import arguments as common
 from mlx_cosyvoice.cli.deliver import deliver
-from mlx_cosyvoice.cli.interrupts import sigterm_is_ctrl_c
 from mlx_cosyvoice.cli.prepare import check, prepare
 
 NAME = "convert-voice"
@@ -28,11 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with sigterm_is_ctrl_c():
-        return _run(arguments)
-
-
-def _run(arguments: argparse.Namespace) -> int:
     from mlx_cosyvoice import audio
 
     check(arguments)

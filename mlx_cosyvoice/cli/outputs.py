@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,31 +40,50 @@ class Outputs(contextlib.ExitStack):
 
     def __init__(self, arguments: argparse.Namespace, sample_rate: int) -> None:
         super().__init__()
-        from mlx_cosyvoice.audio import Player, open_audio
-
         self.file: AudioWriter | None = None
         self._player: Player | None = None
-        if arguments.play:  # first, so that the file is finished before the rest is heard
-            self._player = self.enter_context(Player(sample_rate))
-        if arguments.out is not None:
-            try:
-                self.file = self.enter_context(
-                    open_audio(
-                        arguments.out,
-                        sample_rate,
-                        format=arguments.format,
-                        subtype=arguments.subtype,
-                        force=arguments.force,
-                    )
-                )
-            except BaseException:
-                if self._player is not None:
-                    self._player.abort()
-                raise
+        self._arguments, self._sample_rate = arguments, sample_rate
+
+    def __enter__(self) -> Outputs:
+        super().__enter__()
+        try:
+            self._open()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
 
     def write(self, chunk: np.ndarray) -> None:
         """Give out a chunk, float32 [samples]; see `AudioWriter.write` and `Player.write`."""
-        if self._player is not None:
-            self._player.write(chunk)
         if self.file is not None:
             self.file.write(chunk)
+        if self._player is not None:
+            self._player.write(chunk)
+
+    def stop(self) -> None:
+        """Be silent, and wait for nobody who reads. May be called in any thread."""
+        if self._player is not None:
+            self._player.stop()
+        if self.file is not None:
+            self.file.hurry()
+
+    def finish(self) -> None:
+        """Give the file its name now, if that is not done; see `AudioWriter.close`. May be called in any thread."""
+        if self.file is not None:
+            self.file.close()
+
+    def _open(self) -> None:
+        from mlx_cosyvoice.audio import Player, open_audio
+
+        arguments = self._arguments
+        if arguments.play:  # first, so that the file is finished before the rest is heard
+            self._player = self.enter_context(Player(self._sample_rate))
+        if arguments.out is not None:
+            self.file = open_audio(
+                arguments.out,
+                self._sample_rate,
+                format=arguments.format,
+                subtype=arguments.subtype,
+                force=arguments.force,
+            )
+            self.enter_context(self.file)

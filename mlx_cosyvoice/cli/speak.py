@@ -8,7 +8,6 @@ import contextlib
 from mlx_cosyvoice.cli import arguments as common
 from mlx_cosyvoice.cli.decoding import text_encoding
 from mlx_cosyvoice.cli.deliver import deliver
-from mlx_cosyvoice.cli.interrupts import sigterm_is_ctrl_c
 from mlx_cosyvoice.cli.prepare import check, prepare
 from mlx_cosyvoice.cli.reading import StandardInput, read_text_file
 
@@ -70,11 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with sigterm_is_ctrl_c():
-        return _run(arguments)
-
-
-def _run(arguments: argparse.Namespace) -> int:
     text = _text(arguments)
     check(arguments)
     with contextlib.nullcontext() if isinstance(text, str) else contextlib.closing(text):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlx_cosyvoice.cli import interrupts
 from mlx_cosyvoice.cli.arguments import add_model, dtype_of, model_of
 from mlx_cosyvoice.cli.table import columns, shorten, size
 
@@ -128,6 +129,7 @@ def _add(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
 
     loaded = CosyVoice2.load(model, dtype=dtype_of(arguments))
     voice = loaded.clone(arguments.prompt, arguments.transcript)
+    interrupts.hold()
     name = library.add(arguments.name, voice, force=arguments.force).stem
     if arguments.json:
         _print_json(_facts(library, name, voice))
@@ -173,6 +175,7 @@ def _show(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
 
 def _remove(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
     path = library.path(arguments.name)
+    interrupts.hold()
     library.remove(arguments.name)
     if arguments.json:
         _print_json({"removed": path.stem, "file": str(path)})
@@ -182,6 +185,7 @@ def _remove(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
 
 def _export(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
     voice = library.get(arguments.name)
+    interrupts.hold()
     voice.save(arguments.file, force=arguments.force)
     name = library.path(arguments.name).stem
     if arguments.json:
@@ -193,6 +197,7 @@ def _export(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
 def _import(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
     from mlx_cosyvoice.voices import import_voices
 
+    interrupts.hold()
     names = import_voices(
         library, arguments.file, speakers=arguments.speaker, name=arguments.name, force=arguments.force
     )

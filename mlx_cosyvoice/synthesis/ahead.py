@@ -13,6 +13,11 @@ import mlx.core as mx
 
 _BEGIN, _END = object(), object()
 
+
+class ClosedError(Exception):
+    """Nothing more comes, because `RunAhead.close` was called."""
+
+
 #: How long the end of the process waits for threads at most, in seconds.
 _PATIENCE = 5.0
 
@@ -41,6 +46,7 @@ class RunAhead:
         """The utterances, to be taken one after another; what is not read of one is skipped.
 
         Raises:
+            ClosedError: `close` was called.
             Exception: what the thread failed with, after all that came before.
         """
         while self._get() is _BEGIN:
@@ -51,9 +57,13 @@ class RunAhead:
             self._permits.release()
 
     def close(self) -> None:
-        """End the thread after its present token. One that waits for text is left to wait: it is a daemon."""
+        """End the thread after its present token, and a wait for tokens at once. May be called in any thread.
+
+        A thread that waits for text is left to wait: it is a daemon.
+        """
         self._stopped.set()
         self._permits.release()
+        self._queue.put(_END)
 
     def _tokens(self) -> Iterator[int]:
         while (item := self._get()) is not _END:
@@ -62,6 +72,8 @@ class RunAhead:
 
     def _get(self) -> object:
         item = self._queue.get()
+        if self._stopped.is_set():
+            raise ClosedError
         if isinstance(item, BaseException):
             raise item
         return item

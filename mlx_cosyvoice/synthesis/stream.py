@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from mlx_cosyvoice.streaming import Decoder, FlowPrompt, SourceNoise, decode
-from mlx_cosyvoice.synthesis.ahead import RunAhead
+from mlx_cosyvoice.synthesis.ahead import ClosedError, RunAhead
 from mlx_cosyvoice.synthesis.metrics import Metrics
 from mlx_cosyvoice.synthesis.randomness import segment_keys, source_noise
 from mlx_cosyvoice.synthesis.sources import refuse_to_block
@@ -54,6 +54,8 @@ class SpeechStream(Iterator[np.ndarray]):
         refuse_to_block(self._text_loop)
         try:
             chunk = next(self._chunks)
+        except ClosedError:
+            raise StopIteration from None
         except BaseException:
             self.close()
             raise
@@ -85,7 +87,10 @@ class SpeechStream(Iterator[np.ndarray]):
             self.close()
 
     def close(self) -> None:
-        """End early: nothing more is computed. Harmless when all is done."""
+        """End early: no further chunk is computed. Harmless when all is done; may be called in any thread.
+
+        Where another thread waits for a chunk, it gets the one that is being computed, or the end of the iteration.
+        """
         self._tokens.close()
 
 

@@ -71,6 +71,7 @@ def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | Non
     from parity.faults.trial import Bench
     from parity.inputs import load_inputs
     from parity.pair import load_pair
+    from parity.report.data import write_text
 
     started = time.perf_counter()
     trials = []
@@ -89,8 +90,7 @@ def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | Non
             "healthy": [culprit.module for report in healthy for culprit in report.culprits],
             "faults": [trial.to_dict() for trial in trials],
         }
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_text(json_file, json.dumps(result, indent=1) + "\n")
     return 0 if passed else 1
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,11 +24,45 @@ CHUNK = 2400
 _RUN = """
 import sys
 import mlx_cosyvoice
-from tests.support.speaking import StandIn
-mlx_cosyvoice.CosyVoice2 = StandIn
+from tests.support import speaking
+mlx_cosyvoice.CosyVoice2 = speaking.StandIn
+sys.modules["sounddevice"] = speaking
 from mlx_cosyvoice.cli import main
 sys.exit(main())
 """
+
+
+def reach(place: str) -> None:
+    """Tell the test in the file STAND_IN_LOG; where STAND_IN_HOLD names this place, go no further."""
+    if "STAND_IN_LOG" in os.environ:
+        with open(os.environ["STAND_IN_LOG"], "a") as log:
+            log.write(f"{place}\n")
+    if os.environ.get("STAND_IN_HOLD") == place:
+        time.sleep(600)
+
+
+class PortAudioError(Exception):
+    """With this and `OutputStream`, this module can stand in for sounddevice."""
+
+
+class OutputStream:
+    """A device that plays nothing until `abort`."""
+
+    def __init__(self, **_: Any) -> None:
+        self._aborted = threading.Event()
+
+    def write(self, samples: np.ndarray) -> None:
+        reach("play")
+        if self._aborted.wait(600):
+            raise PortAudioError("stopped")
+
+    def abort(self) -> None:
+        self._aborted.set()
+
+    def start(self) -> None:
+        pass
+
+    stop = close = start
 
 
 def tone(number: int) -> np.ndarray:
@@ -46,16 +81,19 @@ def voice(**changes: Any) -> Voice:
 
 
 class StandInStream(Iterator[np.ndarray]):
-    """Takes `wait` seconds a chunk; chunks given as exceptions are raised."""
+    """Takes `wait` seconds a chunk; chunks given as exceptions are raised. `end` ends a wait for text."""
 
     sample_rate = RATE
 
-    def __init__(self, chunks: Iterable[np.ndarray | BaseException], wait: float) -> None:
+    def __init__(
+        self, chunks: Iterable[np.ndarray | BaseException], wait: float, end: Callable[[], object] = lambda: None
+    ) -> None:
         self.metrics = Metrics(segments=1, speech_tokens=7, prompt_positions=3, prompt_positions_reused=2)
         self._chunks, self._wait, self._began = iter(chunks), wait, time.perf_counter()
-        self.closed = False
+        self.closed, self._end = False, end
 
     def __next__(self) -> np.ndarray:
+        reach(f"chunk {self.metrics.chunks}")
         chunk = next(self._chunks)
         time.sleep(self._wait)
         if isinstance(chunk, BaseException):
@@ -71,7 +109,11 @@ class StandInStream(Iterator[np.ndarray]):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.closed = True
+        self._end()
 
 
 class StandIn:
@@ -87,10 +129,12 @@ class StandIn:
     @classmethod
     def load(cls, path: str, *, dtype: str | None) -> StandIn:
         cls.calls.append(("load", {"path": path, "dtype": dtype}))
+        reach("load")
         return cls()
 
     def clone(self, recording: str, transcript: str = "") -> Voice:
         self.calls.append(("clone", {"recording": recording, "transcript": transcript}))
+        reach("clone")
         return voice(transcript=transcript)
 
     def stream(self, text: str | Iterable[str], voice: Voice, **options: Any) -> StandInStream:
@@ -107,18 +151,33 @@ class StandIn:
             if self.chunks is not None
             else (tone(number) for number, _ in enumerate(filter(str.strip, words)))
         )
-        stream = StandInStream(chunks, float(os.environ.get("STAND_IN_WAIT", "0")))
+        stream = StandInStream(
+            chunks, float(os.environ.get("STAND_IN_WAIT", "0")), getattr(words, "close", lambda: None)
+        )
         self.streams.append(stream)
         return stream
 
 
-def start(*arguments: str, wait: float = 0, **options: Any) -> subprocess.Popen[bytes]:
-    """The command in a process of its own, with the stand-in for the model."""
+def start(
+    *arguments: str, wait: float = 0, log: Path | None = None, hold: str = "", **options: Any
+) -> subprocess.Popen[bytes]:
+    """The command in a process of its own, with stand-ins for the model and the loudspeaker.
+
+    Args:
+        arguments: of the command.
+        wait: seconds that a chunk takes.
+        log: where it tells what it reaches: a line each "load", "clone", "chunk N" (is begun), "play".
+        hold: which of these it does not get beyond.
+        options: of `subprocess.Popen`.
+    """
     pipe = subprocess.PIPE
+    environment = {"STAND_IN_WAIT": str(wait), "STAND_IN_HOLD": hold, "MLX_COSYVOICE_MODEL": "anywhere"}
+    if log is not None:
+        environment["STAND_IN_LOG"] = str(log)
     return subprocess.Popen(  # type: ignore[return-value]
         [sys.executable, "-c", _RUN, *arguments],
         cwd=ROOT,
-        env=os.environ | {"STAND_IN_WAIT": str(wait), "MLX_COSYVOICE_MODEL": "anywhere"},
+        env=os.environ | environment,
         **{"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe} | options,
     )
 
@@ -128,4 +187,12 @@ def wait_for(path: Path, size: int, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not path.exists() or path.stat().st_size < size:
         assert time.monotonic() < end, f"{path} did not grow to {size} bytes"
+        time.sleep(0.01)
+
+
+def wait_until_reached(log: Path, place: str, seconds: float = 60) -> None:
+    """Until a process that was started with this log gets there."""
+    end = time.monotonic() + seconds
+    while not log.exists() or place not in log.read_text().splitlines():
+        assert time.monotonic() < end, f"{place} was not reached: {log.read_text() if log.exists() else 'nothing'}"
         time.sleep(0.01)
