@@ -64,7 +64,7 @@ def _convert(given: argparse.Namespace) -> None:
         if size:
             folder = write_checkpoint(Path(temporary) / "checkpoint", size=size, progress=True)
         else:
-            folder = find_checkpoint(given.checkpoint, given.components)
+            folder = find_checkpoint(given.checkpoint, given.components, given.llm)
         report = convert(
             folder,
             given.out,
@@ -73,6 +73,7 @@ def _convert(given: argparse.Namespace) -> None:
             quantize_components=given.quantize_components,
             force=given.force,
             source=given.checkpoint if size or not Path(given.checkpoint).is_dir() else None,
+            llm=given.llm,
             progress=True,
             **precision,
         )
@@ -82,6 +83,8 @@ def _convert(given: argparse.Namespace) -> None:
 def _tell(report: ConversionReport) -> None:
     from converters.model_card import described_dtypes
 
+    for warning in report.warnings:
+        print(f"warning: {' '.join(warning.split())}", file=sys.stderr)
     print(f"{report.out}: {report.nbytes / 1e6:,.1f} MB of weights")
     for name, described in described_dtypes(report.record).items():
         audit = report.audits[name]

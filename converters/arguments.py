@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from converters.checkpoint import OFFICIAL
 from converters.convert import KEEP_FLOAT32
+from converters.diagnosis import OFFICIAL
 from converters.storage import QUANTIZABLE
 from converters.write import FORMATS
 from mlx_cosyvoice.quantize import BITS, GROUP_SIZES
@@ -39,6 +39,11 @@ def parser() -> argparse.ArgumentParser:
         type=_names,
         default=list(COMPONENTS),
         help=f"some of {','.join(COMPONENTS)} (default all)",
+    )
+    made.add_argument(
+        "--llm",
+        metavar="FILE",
+        help="another file for the language model's weights: llm.rl.pt, or a fine-tuned one (.pt or .safetensors)",
     )
     _add_precision(made.add_argument_group("precision"))
     _add_upload(made.add_argument_group("publishing"))

@@ -12,16 +12,9 @@ from typing import Any
 import mlx.nn as nn
 from tqdm import tqdm
 
-from converters.checkpoint import (
-    SPEAKERS,
-    TEXT_FILES,
-    YAML,
-    Source,
-    config_of,
-    open_source,
-    require_files,
-)
+from converters.checkpoint import Source, check_content, config_of, open_source, require_files
 from converters.errors import CheckpointError
+from converters.layout import TEXT_FILES, YAML, Files
 from converters.model_card import CARD, model_card
 from converters.record import audit_record, config_json, hashes, quantization_record, versions, write_json
 from converters.storage import Storage, check_kept, check_quantizable, quantization_settings
@@ -35,7 +28,7 @@ from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.text import build_tokenizer
 from mlx_cosyvoice.vocoder import HiFTGenerator
-from mlx_cosyvoice.voices import Voice, read_spk2info, write_spk2info_safetensors
+from mlx_cosyvoice.voices import Voice, VoiceError, read_spk2info, write_spk2info_safetensors
 from mlx_cosyvoice.weights import COMPONENTS, CONFIG
 from reference.flow import fixed_noise
 from reference.new_folder import check_free, new_folder
@@ -69,6 +62,7 @@ class ConversionReport:
         audits: component -> what became of every official key.
         nbytes: size of all weights.
         record: the content of conversion.json.
+        warnings: what was left out of the model though the checkpoint has it, and why; a line each.
     """
 
     out: Path
@@ -77,6 +71,7 @@ class ConversionReport:
     audits: dict[str, KeyAudit]
     nbytes: int
     record: dict[str, Any]
+    warnings: list[str]
 
 
 @dataclass
@@ -106,6 +101,7 @@ def convert(
     quantize_components: Iterable[str] = ("llm",),
     force: bool = False,
     source: str | None = None,
+    llm: str | Path | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: bool = False,
 ) -> ConversionReport:
@@ -125,13 +121,14 @@ def convert(
         quantize_components: "llm", "flow" or both.
         force: replace `out`, once its successor is complete, if it is a converted model.
         source: what the model card calls the checkpoint; default: the name of its folder.
+        llm: another file for the language model's weights, of the same sizes: `llm.rl.pt`, or a fine-tuned one; a path,
+            or the name of a file of the checkpoint.
         max_shard_bytes: larger weights are cut into several files.
         progress: show bars on stderr for what takes longer than two seconds.
 
     Raises:
         ValueError: an argument that is not one of the choices, or `out` and `checkpoint` lie in each other.
         CheckpointError: a file is missing, damaged, or carries code.
-        VoiceError: `spk2info.pt` is damaged, carries code, or holds no speakers of this model.
         ConfigError: the YAML or config.json has a value that the MLX network does not support.
         OnnxLayoutError: an ONNX file without the expected nodes.
         OfficialKeyError: a missing, surplus or mis-shaped key.
@@ -145,7 +142,9 @@ def convert(
         raise ValueError(f"dtype must be one of {', '.join(FORMATS)}, not {dtype!r}")
     _check_apart(folder, out)
     check_free(out, force=force, replaceable=is_model_folder)
-    require_files(folder, chosen)
+    if llm is not None and "llm" not in chosen:
+        raise ValueError("llm: the language model is not among the components that are converted")
+    files = require_files(folder, chosen, llm)
 
     quantization = Quantization(quantize, group_size) if quantize is not None else None
     packed = check_quantizable(quantize_components) if quantization else []
@@ -155,21 +154,21 @@ def convert(
 
     with new_folder(out, force=force, replaceable=is_model_folder) as part_folder:
         dtypes = {name: "float32" if name in kept else dtype for name in chosen}
-        plan = _plan(folder, dtypes, list(keep_float32_layers), dict.fromkeys(packed, quantization))
+        plan = _plan(files, dtypes, list(keep_float32_layers), dict.fromkeys(packed, quantization))
         _check_room(out, plan.nbytes)
         _write_weights(plan, part_folder, max_shard_bytes, progress)
         record = {
             "format_version": FORMAT_VERSION,
             "source": source or folder.resolve().name,
             "synthetic": (folder / "synthetic.json").is_file(),
-            "files": hashes(folder, chosen, progress),
+            "files": hashes(files.recorded(), progress),
             "versions": versions(),
             "dtype": dtype,
             **plan.record(),
         }
         _write_rest(plan, record, part_folder)
     audits = {name: part.audit for name, part in plan.parts.items()}
-    return ConversionReport(out, plan.config, dtypes, audits, plan.nbytes, record)
+    return ConversionReport(out, plan.config, dtypes, audits, plan.nbytes, record, plan.warnings)
 
 
 @dataclass
@@ -182,6 +181,7 @@ class _Plan:
     storages: dict[str, Storage]
     tokenizer: str | None
     speakers: dict[str, Voice]
+    warnings: list[str]
 
     @property
     def layer_dtypes(self) -> dict[str, str]:
@@ -205,24 +205,37 @@ class _Plan:
                 name: audit_record(part.module, part.audit, {NOISE: NOISE_ORIGIN} if name == "flow" else {})
                 for name, part in self.parts.items()
             },
+            "stripped": {name: part.source.stripped for name, part in self.parts.items() if part.source.stripped},
             "speakers": sorted(self.speakers),
+            "warnings": self.warnings,
         }
 
 
 def _plan(
-    folder: Path, dtypes: dict[str, str], kept_layers: list[str], quantization: dict[str, Quantization | None]
+    files: Files, dtypes: dict[str, str], kept_layers: list[str], quantization: dict[str, Quantization | None]
 ) -> _Plan:
     """Open the components that `dtypes` names, and check all that can be checked without reading weights."""
-    sources = {name: open_source(folder, name) for name in dtypes}
-    config = config_of(folder, sources)
-    parts = {name: _part(name, config, sources[name], folder) for name in dtypes}
+    sources = {name: open_source(files, name) for name in dtypes}
+    config = config_of(files, sources)
+    parts = {name: _part(name, config, sources[name], files[YAML]) for name in dtypes}
     kept = check_kept(kept_layers, {name: part.module for name, part in parts.items()})
     storages = {
         name: Storage(name, part.module, dtypes[name], kept, quantization.get(name)) for name, part in parts.items()
     }
-    tokenizer = _tokenizer_json(folder, config) if "llm" in dtypes else None
-    speakers = read_spk2info(folder / SPEAKERS) if (folder / SPEAKERS).is_file() else {}
-    return _Plan(config, dtypes, parts, storages, tokenizer, speakers)
+    tokenizer = _tokenizer_json(files, config) if "llm" in dtypes else None
+    speakers, warnings = _speakers(files)
+    return _Plan(config, dtypes, parts, storages, tokenizer, speakers, warnings)
+
+
+def _speakers(files: Files) -> tuple[dict[str, Voice], list[str]]:
+    """The speakers of the checkpoint. A model is whole without them, so that a wrong file is only told."""
+    if not files.speakers.is_file():
+        return {}, []
+    try:
+        check_content(files.speakers)
+        return read_spk2info(files.speakers), []
+    except (CheckpointError, VoiceError) as error:
+        return {}, [f"{error}. The model is converted without the speakers of this file."]
 
 
 def _write_weights(plan: _Plan, folder: Path, max_shard_bytes: int, progress: bool) -> None:
@@ -273,11 +286,11 @@ def _check_room(out: Path, nbytes: int) -> None:
         raise OSError(errno.ENOSPC, f"the model needs {nbytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free", str(parent))
 
 
-def _part(name: str, config: CosyVoice2Config, source: Source, folder: Path) -> _Part:
+def _part(name: str, config: CosyVoice2Config, source: Source, yaml: Path) -> _Part:
     try:
         module = BUILDERS[name](config)
     except ValueError as error:
-        raise CheckpointError(f"{folder / YAML}: {name}: {error}") from error
+        raise CheckpointError(f"{yaml}: {name}: {error}") from error
     if name == "flow":
         if NOISE in source.tensors:
             raise CheckpointError(f"{source.file}: holds {NOISE}, which is no part of an official flow.pt")
@@ -297,8 +310,8 @@ def _write_part(part: _Part, storage: Storage, writer: SafetensorsWriter, advanc
             ) from error
 
 
-def _tokenizer_json(folder: Path, config: CosyVoice2Config) -> str:
-    vocab, merges, tokenizer_config = (folder / name for name in TEXT_FILES)
+def _tokenizer_json(files: Files, config: CosyVoice2Config) -> str:
+    vocab, merges, tokenizer_config = (files[name] for name in TEXT_FILES)
     tokenizer = build_tokenizer(vocab, merges, tokenizer_config)
     size, rows = tokenizer.get_vocab_size(with_added_tokens=True), config.llm.qwen.vocab_size
     if size > rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from converters.checkpoint import OFFICIAL
+from converters.diagnosis import OFFICIAL
 
 CARD = "README.md"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,20 @@ import mlx.nn as nn
 from tqdm import tqdm
 
 import mlx_cosyvoice
-from converters.checkpoint import SPEAKERS, needed_files
 from converters.storage import Storage
 from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config
 from mlx_cosyvoice.nn.official import KeyAudit, rules_of
 from mlx_cosyvoice.weights import COMPONENTS, MODEL_TYPE
 
 
-def hashes(folder: Path, components: list[str], progress: bool) -> dict[str, dict[str, Any]]:
-    """The sha256 and size of every source file."""
-    names = [name for name in (*needed_files(components), SPEAKERS) if (folder / name).is_file()]
-    total = sum((folder / name).stat().st_size for name in names)
+def hashes(files: Mapping[str, Path], progress: bool) -> dict[str, dict[str, Any]]:
+    """The sha256 and size of every source file, by its name."""
+    total = sum(path.stat().st_size for path in files.values())
     result = {}
     with tqdm(total=total, unit="B", unit_scale=True, desc="checksums", delay=2, disable=not progress) as bar:
-        for name in names:
+        for name, path in files.items():
             digest, size = hashlib.sha256(), 0
-            with (folder / name).open("rb") as file:
+            with path.open("rb") as file:
                 while block := file.read(1 << 22):
                     digest.update(block)
                     size += len(block)

@@ -1,4 +1,4 @@
-"""Reads official `.pt` files: tensors only, mapped from disk, never executing what a pickle may carry."""
+"""Opens state dicts: tensors only, mapped from disk, never executing what a pickle may carry."""
 
 from __future__ import annotations
 
@@ -6,48 +6,63 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 
 from converters.errors import CheckpointError
 from converters.pt_archive import load
-
-#: Counters that the official trainer stores beside the tensors; the published files have none. Nothing else is skipped.
-COUNTERS = ("epoch", "step")
+from converters.wrappers import StateDict, WrapperError, find_state_dict
+from mlx_cosyvoice.quoting import quoted
+from mlx_cosyvoice.strict import BadFileError, read_header
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
     return tensor.layout == torch.strided and not tensor.is_quantized
 
 
-def open_pt(path: str | Path, prefix: str = "", *, verify: bool = True) -> dict[str, torch.Tensor]:
-    """The tensors of a state dict file; their data are read from disk when they are used.
-
-    The entries `epoch` and `step` are skipped when they are numbers, as the official trainer leaves them.
+def open_weights(path: str | Path, component: str, *, verify: bool = True) -> StateDict:
+    """The state dict of a component; its tensors are read from disk when they are used.
 
     Args:
-        path: `llm.pt`, `flow.pt` or `hift.pt`.
-        prefix: taken off the keys that have it; `hift.pt` has "generator.".
+        path: a `.pt` file or a safetensors file, as published or as a trainer saved it (see `converters.wrappers`).
+        component: "llm", "flow" or "hift".
+        verify: compare the checksums that the file holds, which reads it once.
 
     Raises:
-        CheckpointError: no such file, cut off or damaged, carrying code, or with an entry that is not a tensor of
-            floats; file and key are named.
+        CheckpointError: no such file, cut off or damaged, carrying code, with an entry that is not a tensor, or not
+            of this component; file and key are named.
     """
     path = Path(path)
-    state = load(path, verify=verify)
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: holds a {type(state).__name__}, not a state dict. Is it the right file?")
-    tensors: dict[str, torch.Tensor] = {}
-    for key, value in state.items():
-        if key in COUNTERS and isinstance(value, (int, float)):
-            continue
-        if not isinstance(key, str) or not isinstance(value, torch.Tensor) or not _is_plain(value):
-            raise CheckpointError(
-                f"{path}: entry {key!r} is of type {type(value).__name__}, not a plain tensor. Is it the right file?"
-            )
-        name = key.removeprefix(prefix)
-        if name in tensors:
-            raise CheckpointError(f"{path}: has both {name!r} and {prefix + name!r}")
-        tensors[name] = value
-    return tensors
+    content = _load_safetensors(path) if is_safetensors(path) else load(path, verify=verify)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state dict. Is it the right file?")
+    try:
+        found = find_state_dict(content, component, torch.Tensor)
+    except WrapperError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    for key, tensor in found.tensors.items():
+        if not _is_plain(tensor):
+            raise CheckpointError(f"{path}: entry {quoted(key)} is of type {type(tensor).__name__}, not a plain tensor")
+    if found.tensors and not any(tensor.numel() for tensor in found.tensors.values()):
+        raise CheckpointError(
+            f"{path}: holds empty tensors only, as DeepSpeed does in stage 3 of ZeRO: gather them with its "
+            "zero_to_fp32.py, and give the result"
+        )
+    return found
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether the content begins as that of a safetensors file does: the length of its header, and the header."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        read_header(path)
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (BadFileError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: {error!s:.300}. Get it again.") from error
 
 
 def as_float32(tensor: torch.Tensor, key: str, where: str | Path) -> np.ndarray:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlx_cosyvoice.quoting import plain
+from mlx_cosyvoice.weights import CONFIG, ModelFolderError, read_config
 
 #: What a converted model consists of; nothing else of a repository is downloaded.
-FILES = ("config.json", "*.safetensors", "model.safetensors.index.json", "tokenizer.json", "conversion.json")
+FILES = (CONFIG, "*.safetensors", "model.safetensors.index.json", "tokenizer.json", "conversion.json")
 
 
 class ModelNotFoundError(FileNotFoundError):
@@ -19,6 +20,7 @@ def find_model(path_or_repo: str | Path) -> Path:
 
     Raises:
         ModelNotFoundError: no such folder, and not a repository that can be reached.
+        ModelFolderError: the repository holds something else; nothing large was downloaded.
     """
     name = plain(str(path_or_repo))
     try:
@@ -28,11 +30,13 @@ def find_model(path_or_repo: str | Path) -> Path:
     if folder.is_dir():
         return folder
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
-        raise ModelNotFoundError(f"{name}: no such folder (and a hub id has the form owner/name)")
+        what = "is a file; give the model's folder" if folder.is_file() else "no such folder"
+        raise ModelNotFoundError(f"{name}: {what} (and a hub id has the form owner/name)")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
+        _check(name, Path(snapshot_download(name, allow_patterns=[CONFIG])))
         return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -41,3 +45,16 @@ def find_model(path_or_repo: str | Path) -> Path:
             f"{name}: no such folder, and the Hugging Face hub did not give a model of that name ({reason}). "
             "Give a local folder, or convert one with: python -m converters CHECKPOINT --out DIR"
         ) from error
+
+
+def _check(name: str, folder: Path) -> None:
+    """Refuse a repository of another kind before gigabytes of it are downloaded."""
+    if not (folder / CONFIG).is_file():
+        raise ModelFolderError(
+            f"{name}: the repository has no {CONFIG}, so it is not a converted model. If it is an official checkpoint, "
+            f"convert it: python -m converters {name} --out DIR"
+        )
+    try:
+        read_config(folder)
+    except ModelFolderError as error:
+        raise ModelFolderError(f"{name}: {error}") from error

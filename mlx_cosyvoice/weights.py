@@ -13,6 +13,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config, FieldError, from_dict
+from mlx_cosyvoice.foreign import CONVERT_AGAIN, describe_checkpoint, is_foreign_config, is_lfs_pointer
 from mlx_cosyvoice.mixed import keep_float32
 from mlx_cosyvoice.quantize import Quantization, layer_quantization, misfits, pack_layers, packed_layers
 from mlx_cosyvoice.quoting import plain, quoted
@@ -79,6 +80,9 @@ def read_config(folder: str | Path) -> tuple[CosyVoice2Config, dict[str, Any]]:
     if not folder.is_dir():
         raise ModelFolderError(f"{folder}: no such folder. {_HOW}")
     if not os.path.lexists(path):
+        checkpoint = describe_checkpoint(folder)
+        if checkpoint:
+            raise ModelFolderError(f"{folder}: {checkpoint}")
         raise ModelFolderError(f"{path}: no such file, so this is not a converted model. {_HOW}")
     content = _read_json(path)
     if content.get("model_type") != MODEL_TYPE:
@@ -86,6 +90,8 @@ def read_config(folder: str | Path) -> tuple[CosyVoice2Config, dict[str, Any]]:
             f"{path}: model_type is {quoted(content.get('model_type'))}, not {MODEL_TYPE!r}: another kind of model. "
             + _HOW
         )
+    if is_foreign_config(content):
+        raise ModelFolderError(f"{path}: the model was converted by another project; {CONVERT_AGAIN}")
     version = content.get("format_version")
     if type(version) is not int or version < 1:
         raise ModelFolderError(f"{path}: format_version must be a whole number from 1 on, not {quoted(version)}")
@@ -176,6 +182,8 @@ def _read_header(path: Path) -> Header:
     try:
         header = read_header(path)
     except BadFileError as error:
+        if is_lfs_pointer(path):
+            raise ModelFolderError(f"{path}: is a Git LFS pointer, not the file itself. Run: git lfs pull") from error
         raise ModelFolderError(f"{path}: {error}. {_AGAIN}") from error
     for key, entry in header.tensors.items():
         if entry.dtype not in STORED_DTYPES:

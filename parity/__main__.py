@@ -21,6 +21,18 @@ COMMANDS = (
 )
 
 
+def _find(arguments: argparse.Namespace) -> None:
+    """Put local folders in the place of hub ids."""
+    if getattr(arguments, "model", None):
+        from mlx_cosyvoice.hub import find_model
+
+        arguments.model = find_model(arguments.model)
+    if getattr(arguments, "checkpoint", None):
+        from converters.checkpoint import find_checkpoint
+
+        arguments.checkpoint = find_checkpoint(arguments.checkpoint, llm=getattr(arguments, "llm", None))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line. Bad input gives one line on stderr and exit status 2, never a pass."""
     parser = argparse.ArgumentParser(
@@ -42,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
+        _find(arguments)
         return int(arguments.run(arguments))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -17,30 +17,43 @@ import reference.hift
 import reference.llm
 import reference.speech_tokenizer
 from converters import onnx_weights
-from converters.checkpoint import open_source, read_model_config
+from converters.checkpoint import config_of, find_checkpoint, open_source, require_files
 from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.model import CosyVoice2
-from mlx_cosyvoice.weights import read_config
+from mlx_cosyvoice.weights import COMPONENTS, read_config
 from parity.unpacked import unpacked_weights
-from reference.checkpoint import load_pt
+from reference.checkpoint import load_tensors
 from reference.text_tokenizer import TextTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
+#: The language model's text head is its token embedding.
+_EMBEDDING, _HEAD = "llm.model.model.embed_tokens.weight", "llm.model.lm_head.weight"
+
+
 class Reference:
     """The official checkpoint in PyTorch, a component at a time.
 
-    Files are read by the converters' readers where they are not state dicts (YAML, ONNX); ONNX Runtime bears witness
-    in the parity stages that those were read rightly.
+    Files are read by the converters' readers; ONNX Runtime bears witness in the parity stages that the ONNX files were
+    read rightly, and the state dicts fit the networks strictly.
     """
 
     def __init__(
-        self, checkpoint: Path, replaced: Callable[[str], Mapping[str, np.ndarray]] = lambda component: {}
+        self,
+        checkpoint: Path,
+        replaced: Callable[[str], Mapping[str, np.ndarray]] = lambda component: {},
+        llm: str | Path | None = None,
     ) -> None:
-        """`replaced` gives, for a component, tensors by official key that stand in for those of the checkpoint."""
+        """
+        Args:
+            checkpoint: the official folder.
+            replaced: gives, for a component, tensors by official key that stand in for those of the checkpoint.
+            llm: another file for the language model's weights, as for `convert`.
+        """
         self.checkpoint, self._replaced = checkpoint, replaced
-        self.config = read_model_config(checkpoint)
+        self.files = require_files(checkpoint, llm=llm)
+        self.config = config_of(self.files, {name: open_source(self.files, name) for name in COMPONENTS})
         self._loaded: dict[str, Any] = {}
 
     def component(self, name: str, dtype: torch.dtype) -> Any:
@@ -60,7 +73,7 @@ class Reference:
 
     def official_tensor(self, name: str) -> Callable[[str], np.ndarray]:
         """Official key of the component -> its tensor in float32: as the checkpoint holds it, or its replacement."""
-        source = open_source(self.checkpoint, name)
+        source = open_source(self.files, name)
         extra = (
             {"decoder.rand_noise": self.component("flow", torch.float32).decoder.rand_noise} if name == "flow" else {}
         )
@@ -74,9 +87,9 @@ class Reference:
     def _load(self, name: str) -> torch.nn.Module:
         config = self.config.to_dict()[name]
         loaders: dict[str, Callable[[], torch.nn.Module]] = {
-            "llm": lambda: load_pt(reference.llm.build(config), self.checkpoint / "llm.pt"),
-            "flow": lambda: load_pt(reference.flow.build(config), self.checkpoint / "flow.pt"),
-            "hift": lambda: load_pt(reference.hift.build(config), self.checkpoint / "hift.pt", "generator."),
+            "llm": lambda: self._from_state_dict(reference.llm.build(config), name),
+            "flow": lambda: self._from_state_dict(reference.flow.build(config), name),
+            "hift": lambda: self._from_state_dict(reference.hift.build(config), name),
             "campplus": lambda: self._from_onnx(
                 reference.campplus.build(config), onnx_weights.read_campplus(self.checkpoint / "campplus.onnx")
             ),
@@ -86,6 +99,13 @@ class Reference:
             ),
         }
         return loaders[name]()
+
+    def _from_state_dict(self, module: torch.nn.Module, name: str) -> torch.nn.Module:
+        tensors = open_source(self.files, name).tensors
+        tied = tensors.get(_EMBEDDING)
+        if tied is not None:  # safetensors files hold it once
+            tensors.setdefault(_HEAD, tied)
+        return load_tensors(module, tensors, self.files.weights(name))
 
     @staticmethod
     def _from_onnx(module: torch.nn.Module, tensors: dict[str, np.ndarray]) -> torch.nn.Module:
@@ -111,12 +131,18 @@ class Pair:
         return self.model.dtypes.get(component, "float32")
 
 
-def load_pair(checkpoint: str | Path, model: str | Path) -> Pair:
-    """Load the official checkpoint folder and the MLX model folder converted from it, in the dtypes that it holds."""
-    folder = find_model(model)
-    original = Reference(Path(checkpoint))
+def load_pair(checkpoint: str | Path, model: str | Path, llm: str | Path | None = None) -> Pair:
+    """Load the official checkpoint and the MLX model converted from it, in the dtypes that it holds.
+
+    Args:
+        checkpoint: its folder, or a hub id.
+        model: its folder, or a hub id.
+        llm: the file that the model's language model was converted from, if it is another one than the checkpoint's.
+    """
+    folder, official = find_model(model), find_checkpoint(checkpoint, llm=llm)
+    original = Reference(official, llm=llm)
     _, meta = read_config(folder)
     if meta["quantization"] is None:
         return Pair(original, CosyVoice2.load(folder, dtype=None), original)
-    packed = Reference(Path(checkpoint), lambda component: unpacked_weights(folder, component))
+    packed = Reference(official, lambda component: unpacked_weights(folder, component), llm)
     return Pair(packed, CosyVoice2.load(folder, dtype=None), original)

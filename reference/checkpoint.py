@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -26,7 +27,23 @@ def load_pt(module: torch.nn.Module, path: Path, prefix: str = "") -> torch.nn.M
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         tensors = {key.removeprefix(prefix): value for key, value in state.items() if key not in COUNTERS}
-        module.load_state_dict(tensors, strict=True)
     except (RuntimeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())[:500]}") from error
+        raise _error(path, error) from error
+    return load_tensors(module, tensors, path)
+
+
+def load_tensors(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], where: Path) -> torch.nn.Module:
+    """Fill `module` with tensors under their official names, strictly. Returns it in evaluation mode.
+
+    Raises:
+        ValueError: a key is missing or surplus, or a shape does not fit; `where`, the file, is named.
+    """
+    try:
+        module.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise _error(where, error) from error
     return module.eval()
+
+
+def _error(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path}: {' '.join(str(error).split())[:500]}")

@@ -199,7 +199,7 @@ def test_a_broken_model_folder_is_one_clear_line(model: Path, capsys: pytest.Cap
 
 def test_traceback_shows_where_an_error_arose(tmp_path: Path) -> None:
     with pytest.raises(ModelFolderError):
-        main(["info", "--traceback", "--model", str(tmp_path / "missing")])
+        main(["info", "--traceback", "--model", str(tmp_path)])
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

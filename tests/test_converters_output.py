@@ -89,16 +89,6 @@ class TestArguments:
         folders.checkpoint.write_text("text")
         fails(str(folders.checkpoint), "is a file")
 
-    @pytest.mark.parametrize(
-        ("name", "model"),
-        [("cosyvoice.yaml", "CosyVoice 1"), ("cosyvoice3.yaml", "CosyVoice 3"), ("config.json", "converted")],
-    )
-    def test_a_checkpoint_of_another_model(
-        self, name: str, model: str, folders: Folders, fails: Callable[..., str]
-    ) -> None:
-        folders.damage("cosyvoice2.yaml", lambda path: path.rename(path.with_name(name)))
-        fails("cosyvoice2.yaml", name, model)
-
 
 class TestDiskFull:
     def test_while_writing(self, folders: Folders, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

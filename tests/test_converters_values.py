@@ -279,7 +279,7 @@ def test_what_was_read_of_a_mapped_file_is_let_go(
 ) -> None:
     """The file is closed and opened again after every so many bytes; tensors that are not from it stay."""
     monkeypatch.setattr(checkpoint, "MAX_RESIDENT_BYTES", 1000)
-    source = checkpoint.open_source(tiny_checkpoint, component)
+    source = checkpoint.open_source(checkpoint.require_files(tiny_checkpoint), component)
     source.tensors["added"] = added = torch.ones(3)
     expected = {key: tensor.clone().numpy() for key, tensor in source.tensors.items()}
     opened, read = weakref.ref(next(iter(source.tensors.values()))), [0]

@@ -13,6 +13,7 @@ import pytest
 
 from reference import claim, new_folder, rename
 from reference.claim import claim_path
+from reference.new_folder import check_free
 from reference.new_folder import new_folder as folder_at
 from tests.support.checkpoints import snapshot
 from tests.support.lines import at_line, killed_at_line, lines_of
@@ -80,21 +81,22 @@ def places(tmp_path: Path) -> Iterator[Path]:
 
 class TestRenames:
     def test_a_new_name_is_never_taken_from_another(self, tmp_path: Path, system: str) -> None:
-        for kind in ("file", "full", "link"):
+        for kind in ("file", "full", "empty", "link"):
             (tmp_path / "new").mkdir(exist_ok=True)
             target = tmp_path / kind
             if kind == "file":
                 target.write_text("text")
-            elif kind == "full":
-                target.mkdir()
-                (target / "thesis").write_text("text")
-            else:
+            elif kind == "link":
                 target.symlink_to("nowhere")
+            else:
+                target.mkdir()
+                if kind == "full":
+                    (target / "thesis").write_text("text")
             with pytest.raises(FileExistsError):
                 rename.rename_new(tmp_path / "new", target)
-        assert names(tmp_path) == ["file", "full", "link", "new"]
+        assert names(tmp_path) == ["empty", "file", "full", "link", "new"]
         rename.rename_new(tmp_path / "new", tmp_path / "free")
-        assert names(tmp_path) == ["file", "free", "full", "link"]
+        assert names(tmp_path) == ["empty", "file", "free", "full", "link"]
 
     def test_a_full_folder_that_was_made_after_the_look_stays(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -218,26 +220,27 @@ class TestOthers:
     """Somebody else does something at the output, before any line of ours."""
 
     @pytest.fixture(params=["file", "full", "empty", "theirs instead of ours"])
-    def appear(self, request: pytest.FixtureRequest) -> Callable[[Path], bool]:
-        def act(out: Path) -> bool:
-            """Returns whether something of theirs is at `out` now."""
+    def appear(self, request: pytest.FixtureRequest) -> Callable[[Path], str]:
+        def act(out: Path) -> str:
+            """Returns what of theirs is at `out` now; "" for nothing."""
             if request.param == "theirs instead of ours" and out.exists():
                 out.rename(out.with_name("moved away"))
             if out.exists():
-                return False
+                return ""
             if request.param == "file":
                 out.write_text("theirs")
-            else:
-                out.mkdir()
-                if request.param != "empty":
-                    (out / "thesis").write_text("theirs")
-            return True
+                return "file"
+            out.mkdir()
+            if request.param == "empty":
+                return "empty"
+            (out / "thesis").write_text("theirs")
+            return "full"
 
         return act
 
     @pytest.mark.parametrize("force", [False, True])
     def test_nothing_of_theirs_is_lost(
-        self, places: Iterator[Path], system: str, appear: Callable[[Path], bool], force: bool
+        self, places: Iterator[Path], system: str, appear: Callable[[Path], str], force: bool
     ) -> None:
         place = next(places)
         if force:
@@ -246,7 +249,7 @@ class TestOthers:
         for number in range(1, count + 1):
             self._at(number, next(places) / "out", system, appear, force)
 
-    def _at(self, number: int, out: Path, system: str, appear: Callable[[Path], bool], force: bool) -> None:
+    def _at(self, number: int, out: Path, system: str, appear: Callable[[Path], str], force: bool) -> None:
         if force:
             write(out, "old")
         seen, failed = [], None
@@ -254,20 +257,19 @@ class TestOthers:
             at_line(number, MODULES, lambda: write(out, "new", force=force), lambda: seen.append(appear(out)))
         except FileExistsError as error:
             failed = str(error)
-        theirs = seen == [True]
+        [theirs] = seen
         moved = content_of(out.with_name("moved away"))
-        if theirs and (out.is_file() or (out / "thesis").exists()):
-            assert (out if out.is_file() else out / "thesis").read_text() == "theirs"
-            assert failed is None or str(out) in failed
+        if theirs in ("file", "full"):
+            assert (out if theirs == "file" else out / "thesis").read_text() == "theirs"
+        if (theirs and not out.is_dir()) or "record" not in names(out):
             # it came before the end, and is told; or our folder had been complete, and they moved it away
             assert failed is not None or moved == "new"
-        elif theirs and names(out) == []:
-            assert failed is not None or moved == "new"
+            assert failed is None or str(out) in failed
         else:
-            # an empty folder may be replaced if that was asked for, and without a rename that replaces nothing
             assert content_of(out) in ("new", "old")
             assert (content_of(out) == "new") == (failed is None)
-            assert not theirs or (force and moved in (None, "old")) or system == "no exchange"
+            # an empty folder may be replaced if that was asked for, or by a system that knows no better rename
+            assert not theirs or force or system == "no exchange"
         left = set(names(out.parent)) - {"out", "moved away"}
         if left:  # what was ours could not go back, and the message says where it is
             assert failed is not None
@@ -333,6 +335,31 @@ class TestKills:
                 assert content_of(out) in (("newest",) if force else ("old", "new"))
                 assert names(out.parent) == ["out"]
                 shutil.rmtree(out)
+
+    @EVERY
+    def test_while_the_old_one_is_removed(self, places: Iterator[Path], every: int) -> None:
+        """A folder that is half removed is nothing to put back."""
+        place = next(places)
+        write(place / "out", "old")
+        count = lines_of(MODULES, lambda: write(place / "out", "new", force=True))
+        for first in range(count // 2, count):
+            out = next(places) / "out"
+            write(out, "old")
+            killed_at_line(first, MODULES, partial(write, out, "new", force=True))
+            if (claim_path(out) / "swap").exists():
+                break
+        removing = (*MODULES, shutil)
+        shutil.copytree(out.parent, place / "copy")
+        count = lines_of(removing, lambda: check_free(place / "copy" / "out", force=True, replaceable=is_ours))
+        for second in range(count // 4, count + 1, every):
+            copy = next(places) / "copy"
+            shutil.copytree(out.parent, copy)
+            clean = partial(check_free, copy / "out", force=True, replaceable=is_ours)
+            assert killed_at_line(second, removing, clean)
+            assert content_of(copy / "out") in ("old", "new")
+            clean()
+            assert content_of(copy / "out") in ("old", "new")
+            assert names(copy) == ["out"]
 
     @pytest.mark.usefixtures("system")
     @pytest.mark.parametrize("force", [False, True])

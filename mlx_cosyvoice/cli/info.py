@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EXAMPLES
     parser.add_argument(
-        "--model", metavar="DIR", help=f"a model folder written by `python -m converters` (default: ${MODEL_VARIABLE})"
+        "--model",
+        metavar="DIR",
+        help=f"a model folder written by `python -m converters`, or hub repository (default: ${MODEL_VARIABLE})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -44,7 +46,9 @@ def run(arguments: argparse.Namespace) -> None:
     folder = arguments.model or os.environ.get(MODEL_VARIABLE)
     facts = _system()
     if folder:
-        facts["model"] = _model(Path(folder).expanduser())
+        from mlx_cosyvoice.hub import find_model
+
+        facts["model"] = _model(find_model(folder))
     print(json.dumps(facts, indent=2) if arguments.json else _as_text(facts))
 
 

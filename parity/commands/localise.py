@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     faults = choose([arguments.fault]) if arguments.fault else []
     inputs = load_inputs(arguments.audio, arguments.transcript, arguments.text or DEFAULT_TEXT)
-    pair = load_pair(arguments.checkpoint, arguments.model)
+    pair = load_pair(arguments.checkpoint, arguments.model, arguments.llm)
     switch = faults[0].switch(pair) if faults else nullcontext()
     chosen: dict[str, Any] = {"stages": arguments.stages, "seed": arguments.seed}
     with Console(stderr=True).status("") as status, switch:

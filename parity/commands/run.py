@@ -26,8 +26,13 @@ def add_parser(commands: Any) -> None:
 
 def add_pair_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """What every command that looks at a pair of models is told."""
-    parser.add_argument("--checkpoint", type=Path, required=required, metavar="DIR", help="official checkpoint folder")
-    parser.add_argument("--model", type=Path, required=required, metavar="DIR", help="MLX model converted from it")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=required, metavar="DIR", help="official checkpoint: folder or hub id"
+    )
+    parser.add_argument(
+        "--model", type=Path, required=required, metavar="DIR", help="MLX model converted from it: folder or hub id"
+    )
+    parser.add_argument("--llm", metavar="FILE", help="the --llm that the model was converted with")
     parser.add_argument("--stages", nargs="+", metavar="STAGE", help="only these (default: all)")
     parser.add_argument("--audio", type=Path, metavar="WAV", help="a recording (default: the sample in the project)")
     parser.add_argument("--transcript", default="", help="what is said in the recording")
@@ -49,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     console = terminal.make_console()
     inputs = load_inputs(arguments.audio, arguments.transcript, arguments.text or DEFAULT_TEXT)
-    pair = load_pair(arguments.checkpoint, arguments.model)
+    pair = load_pair(arguments.checkpoint, arguments.model, arguments.llm)
     settings, localisation = Settings(streaming=arguments.streaming), None
     with Console(stderr=True).status("") as status:
         report = compare(

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from parity.transplant import transplant
 
     inputs = load_inputs(arguments.audio, arguments.transcript, arguments.text or DEFAULT_TEXT)
-    pair = load_pair(arguments.checkpoint, arguments.model)
+    pair = load_pair(arguments.checkpoint, arguments.model, arguments.llm)
     with Console(stderr=True).status("") as status:
         report = transplant(
             pair,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from converters.checkpoint import SPEAKERS, WEIGHT_FILES
+from converters.layout import SPEAKERS, WEIGHT_FILES
 from mlx_cosyvoice.weights import COMPONENTS
 
 

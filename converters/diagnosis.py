@@ -1,0 +1,69 @@
+"""What a folder is that was given for a checkpoint and is none, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from converters.layout import BLANK_EN, EARLY_YAML, WEIGHT_FILES, YAML
+from converters.yaml_reader import Node
+from mlx_cosyvoice.foreign import describe_model
+
+OFFICIAL = "FunAudioLLM/CosyVoice2-0.5B"
+ONLY = f"only CosyVoice2 can be converted: {OFFICIAL}"
+
+#: How deep checkpoints lie in folders that people give: those of the hub's cache, in snapshots/REVISION.
+_DEPTH = 3
+_LOOKED_AT = 2000
+
+#: Ends of class names that only one of the models has.
+_CLASSES = {
+    "CosyVoice 1": ("TransformerLM", ".MaskedDiffWithXvec"),
+    "CosyVoice 3": ("CosyVoice3LM", "CausalMaskedDiffWithDiT", "CausalHiFTGenerator"),
+}
+
+
+def other_model(content: dict[str, Any]) -> str:
+    """Which model the content of a YAML is of, if not of CosyVoice2; "" if it is, or nothing tells."""
+    targets = [value.target for value in content.values() if isinstance(value, Node)]
+    for model, ends in _CLASSES.items():
+        if any(target.endswith(ends) for target in targets):
+            return model
+    return "CosyVoice 1" if "text_encoder_input_size" in content else ""
+
+
+def what_it_is(folder: Path, missing: list[str]) -> str:
+    """A sentence or two about a folder that lacks files; "" if it is just incomplete."""
+    if not (folder / YAML).exists() and not (folder / EARLY_YAML).exists():
+        described = describe_model(folder) or _elsewhere(folder)
+        if described:
+            return described
+        if (folder / "cosyvoice3.yaml").exists():
+            return f"It has cosyvoice3.yaml, so it seems to be CosyVoice 3; {ONLY}."
+        if (folder / "config.json").exists():
+            return f"It has config.json, so it seems to be a model of another kind; {ONLY}."
+    if WEIGHT_FILES["llm"] in missing:
+        others = sorted(path.name for path in folder.glob("llm*.*") if path.suffix in (".pt", ".safetensors"))
+        if others:
+            return f"It has {', '.join(others[:4])}: choose with --llm {others[0]}."
+    return ""
+
+
+def _elsewhere(folder: Path) -> str:
+    """Where the checkpoint is, if the folder is one too high or too low."""
+    if folder.resolve().name == BLANK_EN and (folder.resolve().parent / YAML).exists():
+        return f"It is a part of the checkpoint {folder.resolve().parent}: give that."
+    found = sorted({path.parent for path in islice(_yaml_files(folder), _LOOKED_AT) if path.is_file()})
+    if not found:
+        return ""
+    if len(found) == 1:
+        return f"The checkpoint is in {found[0]}: give that."
+    return f"There are checkpoints in {', '.join(map(str, found[:4]))}: give one of them."
+
+
+def _yaml_files(folder: Path) -> Iterator[Path]:
+    for depth in range(1, _DEPTH + 1):
+        for name in (YAML, EARLY_YAML):
+            yield from folder.glob("*/" * depth + name)
