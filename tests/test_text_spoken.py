@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mlx_cosyvoice.text import TextNormalizer
+from mlx_cosyvoice.text import COSYVOICE2_SPECIAL_TOKENS, TextNormalizer
+from mlx_cosyvoice.text.clean import is_speakable
+from mlx_cosyvoice.text.spoken import detect
+from tests.data.make_text_ids import FRAGMENTS
 
 #: Written down from what people would say, before the code was tried on them.
 TABLE = [
@@ -24,11 +31,12 @@ def normalizer() -> TextNormalizer:
 
 
 def heard(text: str) -> str:
-    """The words of `text`: signs and capitals make no difference, nor does "and" within an English number."""
+    """The words of `text` and where sentences end; "and" within an English number makes no difference."""
     text = re.sub("['\u2019]", "", text.casefold())
     text = re.sub(r"\b(hundred|thousand|million) and\b", r"\1", text)
-    words = re.sub(r"[\W_]+", " ", text).strip()
-    return words.replace(" ", "") if _UNSPACED.search(words) else words
+    text = re.sub("[.!?\u3002\uff01\uff1f]+\\W*", " . ", text)
+    words = re.sub(r"[^\w.]+|_+", " ", text).strip(" .")
+    return words.replace(" ", "") if _UNSPACED.search(words) else re.sub(" +", " ", words)
 
 
 @pytest.mark.parametrize(("kind", "text", "wanted"), TABLE, ids=[f"{kind}-{n}" for n, (kind, *_) in enumerate(TABLE)])
@@ -40,3 +48,200 @@ def test_what_people_would_say(normalizer: TextNormalizer, kind: str, text: str,
 def test_the_table_is_large() -> None:
     assert len(TABLE) >= 150
     assert len({kind for kind, *_ in TABLE}) >= 25
+
+
+WITHOUT_SURROGATES = st.text(st.characters(codec="utf-8"), max_size=8)
+SENTENCES = [text.replace("\\n", "\n") for _, text, _ in TABLE]
+
+
+def arriving(normalizer: TextNormalizer, text: str, step: int) -> str:
+    """What is said for `text` where `step` characters come at a time."""
+    spoken, held, language = "", "", None
+    for start in range(0, len(text), step):
+        held += text[start : start + step]
+        end = normalizer.ready(held)
+        if end:
+            spoken += normalizer.sentence(held[:end], language, held[end:])
+            language = normalizer.language(held[:end], language)
+            held = held[end:]
+    return spoken + normalizer.sentence(held, language)
+
+
+@given(texts=st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=4), step=st.integers(1, 30))
+@settings(max_examples=60, deadline=None)
+def test_arriving_text_is_read_as_the_whole(normalizer: TextNormalizer, texts: list[str], step: int) -> None:
+    text = "The beginning is English.\n\n" + "\n\n".join(texts)
+    assert arriving(normalizer, text, step).strip() == normalizer.whole(text)
+
+
+def test_sentences_of_a_line_are_ready_when_the_next_begins(normalizer: TextNormalizer) -> None:
+    assert normalizer.ready("Dr. Smith has 3.5 cats") == 0
+    assert normalizer.ready("He left. ") == 0
+    assert normalizer.ready("He left. S") == len("He left. ")
+    assert normalizer.ready("# Title\n") == 0
+    assert normalizer.ready("# Title\nA") == len("# Title\n")
+    assert normalizer.ready("\u4f60\u597d\u3002\u4ed6") == 3
+
+
+@given(
+    text=st.one_of(
+        st.lists(st.sampled_from(FRAGMENTS), max_size=3).map(" ".join),
+        st.text(st.characters(exclude_categories=("Cs", "Cn", "Nd", "No", "Nl")), max_size=30),
+        st.lists(
+            st.sampled_from(
+                ["the", "Bei", "Dr.", "e.g.", "A-B", "&", "cm", "p.m.", "No.", "#", "*", "_", "St.", "km/h", "50%"]
+            ),
+            max_size=8,
+        ).map(" ".join),
+    )
+)
+@settings(max_examples=150, deadline=None)
+def test_a_digit_elsewhere_changes_nothing(normalizer: TextNormalizer, text: str) -> None:
+    text = text.strip() + ".\n\n"
+    assert normalizer.whole(text + "We won 3 games.").startswith(normalizer.whole(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["Bei uns ist es kalt. ", "Mr. Jones & Co. left at noon. ", "\u4ed6\u5f88\u9ad8\u3002"]
+)
+@pytest.mark.parametrize("after", ["It has 3 cats.", "Er hat 10 Katzen.", "\u4ed6\u67093\u53ea\u732b\u3002"])
+def test_a_digit_in_the_next_sentence_changes_nothing(normalizer: TextNormalizer, text: str, after: str) -> None:
+    assert normalizer.whole(text + after).startswith(normalizer.whole(text))
+    assert not re.search(r"\d", normalizer.whole(text + after))
+
+
+TEMPLATES = {
+    "en": "There are {} of them in the house.",
+    "zh": "\u6211\u4eec\u5bb6\u6709{}\u4e2a\u4eba\u3002",
+    "ja": "\u305d\u308c\u306f{}\u306b\u306a\u308a\u307e\u3059\u3002",
+    "ko": "\uadf8\uac83\uc740 {} \uc815\ub3c4\uc785\ub2c8\ub2e4.",
+    "de": "Das sind nicht mehr als {} und auch nicht weniger.",
+    "fr": "Il y en a {} dans la maison avec nous.",
+    "es": "Hay m\u00e1s de {} en la casa de los ni\u00f1os.",
+    "it": "Ci sono {} persone che non sono nella casa.",
+    "pt": "N\u00e3o s\u00e3o {} as pessoas que voc\u00ea tem.",
+}
+WRITTEN = st.one_of(
+    st.integers(0, 10**12).map(str),
+    st.integers(0, 10**8).map(lambda value: f"{value:,}"),
+    st.floats(0, 10**5).map(lambda value: f"{value:.2f}"),
+    st.from_regex(
+        r"[$\u20ac\u00a3\u00a5]?[0-9]{1,4}([.,:/-][0-9]{1,4}){0,3}(%| kg| km/h|\u00b0C|th|s| pm)?", fullmatch=True
+    ),
+    st.from_regex(r"[A-Z]{1,3}-?[0-9.]{1,5}[a-z]?", fullmatch=True),
+)
+
+
+@given(language=st.sampled_from(sorted(TEMPLATES)), number=WRITTEN)
+@settings(max_examples=300, deadline=None)
+def test_no_digit_is_left_and_none_is_in_another_language(
+    normalizer: TextNormalizer, language: str, number: str
+) -> None:
+    text = TEMPLATES[language].format(number)
+    assert normalizer.language(text) == language
+    spoken = normalizer.whole(text)
+    assert not re.search(r"\d", spoken), spoken
+    if language != "en":
+        assert not re.search(r"\b(one|two|three|four|five|seven|eight|nine|ten|hundred)\b", spoken), spoken
+
+
+@pytest.mark.parametrize(("text", "language"), [
+    ("\u041f\u0440\u0438\u0432\u0435\u0442, 5", "other"), ("Het is 5 graden en niet warm.", "other"),
+    ("Jag har 3 katter och det \u00e4r inte mycket.", "other"), ("\u0645\u0631\u062d\u0628\u0627 5", "other"),
+    ("\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 3", "other"), ("Mam 3 koty i nie wiem, co dalej.", "other"),
+])  # fmt: skip
+def test_other_languages_keep_their_digits(normalizer: TextNormalizer, text: str, language: str) -> None:
+    assert normalizer.language(text) == language
+    assert re.findall(r"\d", normalizer.whole(text)) == re.findall(r"\d", text)
+
+
+@pytest.mark.parametrize(("text", "language"), [
+    ("", None), ("5", None), ("Hm.", None), ("Caf\u00e9 Z\u00fcrich is open.", "en"), ("OK \u4f60\u597d", "zh"),
+    ("The word \u4f60\u597d is one of those that they say in the morning.", "en"), ("\u6771\u4eac", "zh"),
+    ("\u6771\u4eac\u306f\u5927\u304d\u3044", "ja"), ("\u4ed6\u559c\u6b22\u306e\u8fd9\u4e2a", "zh"),
+    ("\uc11c\uc6b8 Seoul", "ko"),
+])  # fmt: skip
+def test_language(text: str, language: str | None) -> None:
+    assert detect(text) == language
+    assert detect(text, "de") == (language or "de")
+
+
+def test_kanji_alone_are_japanese_within_japanese(normalizer: TextNormalizer) -> None:
+    assert normalizer.whole("\u6771\u4eac\u3067\u3059\u3002\u4eba\u53e3200\u4eba\u3002").endswith(
+        "\u4eba\u53e3\u4e8c\u767e\u4eba\u3002"
+    )
+    assert normalizer.whole("\u6211\u4eec\u7684\u3002\u4eba\u53e3200\u4eba\u3002").endswith(
+        "\u4eba\u53e3\u4e24\u767e\u4eba\u3002"
+    )
+
+
+@pytest.mark.parametrize("token", COSYVOICE2_SPECIAL_TOKENS[4:])
+def test_control_tokens_stay_whole(normalizer: TextNormalizer, token: str) -> None:
+    for text in ("{}", "5{}", "**he said,{}.** 7", "\u4f60\u597d{}\uff0c25\u5c81", "- {}5{}5{}"):
+        assert normalizer.whole(text.replace("{}", token)).count(token) == text.count("{}")
+
+
+def test_links_and_html_are_no_control_tokens(normalizer: TextNormalizer, recwarn: pytest.WarningsRecorder) -> None:
+    assert normalizer("Read [this](https://x.org) in <b>bold</b>, 5 times") == ["Read this in bold, five times."]
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"\[Breath\] .did you mean \[breath\]"):
+        normalizer("[Breath] [here](x.org)")
+
+
+@given(
+    text=st.lists(
+        st.one_of(WITHOUT_SURROGATES, st.sampled_from([*SENTENCES, *FRAGMENTS])),
+        max_size=4,
+    ).map("".join)
+)
+@settings(max_examples=150, deadline=None)
+@pytest.mark.filterwarnings("ignore:the text has what look like control tokens")
+def test_any_text(normalizer: TextNormalizer, text: str) -> None:
+    whole = normalizer.whole(text)
+    if is_speakable(text):
+        assert all(map(is_speakable, normalizer(text)))
+    else:
+        assert not is_speakable(whole)
+
+
+@pytest.mark.parametrize("unit", [
+    "1", "*", "[", ".", "(", "](", "[a](", "<", "1,", "1.", "1:", "1-", "1/", "a@", "a.b/", "- ", "|-", "`", "_a", "$1",
+    "~", "\n", "# a\n", "I.", "v1.", "A1", "+1 ", "x=", "\u4e001", "\u2460", "&amp;", "Mr. ", "12345 ", "Louis X",
+    "'1",
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:the text has what look like control tokens")
+def test_time_is_linear(normalizer: TextNormalizer, unit: str) -> None:
+    """Some 15 microseconds a character; anything quadratic takes minutes."""
+    normalizer.whole("warm up: 12 \uc0b412")
+    text = unit * (20_000 // len(unit)) + " a"
+    start = time.process_time()
+    normalizer.whole(text)
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    "unit", ["1", "a1 ", "1. ", "1,", "[a] ", "He has 3 cats. ", "\u4ed6\u67093\u53ea\u732b\uff0c"]
+)
+@pytest.mark.filterwarnings("ignore:the text has what look like control tokens")
+def test_a_megabyte_starts_at_once(normalizer: TextNormalizer, unit: str) -> None:
+    normalizer.whole("warm up: 12 \uc0b412 \u4ed62\u4e2a")
+    text = unit * (1_000_000 // len(unit))
+    start = time.process_time()
+    segments = normalizer.segments(text)
+    assert [next(segments) for _ in range(3)]
+    assert time.process_time() - start < 5
+
+
+def test_threads(normalizer: TextNormalizer) -> None:
+    alone = [normalizer.whole(text) for text in SENTENCES]
+    results: dict[int, list[str]] = {}
+
+    def run(index: int) -> None:
+        results[index] = [TextNormalizer().whole(text) for text in SENTENCES[::-1]][::-1]
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(results.values()) == [alone] * 4

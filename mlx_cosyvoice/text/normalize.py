@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from mlx_cosyvoice.text import clean, control, split, spoken, upstream
@@ -117,7 +117,7 @@ class TextNormalizer:
     def _normalized(self, text: str) -> Iterator[str]:
         if self.mode == "upstream":
             return upstream.normalized(text)
-        return spoken.speak(clean.without_invisible(text).strip())
+        return _without_last_blanks(spoken.speak(clean.without_invisible(text).strip()))
 
     def _passes(self, text: str) -> bool:
         return self.mode == "off" or ("<|" in text and "|>" in text)
@@ -138,6 +138,16 @@ class TextNormalizer:
             return len
         tokenizer = self._tokenizer
         return _guessed_tokens if tokenizer is None else lambda text: len(tokenizer.encode(text))
+
+
+def _without_last_blanks(pieces: Iterable[str]) -> Iterator[str]:
+    gap = ""
+    for piece in pieces:
+        kept = piece.rstrip()
+        if kept:
+            yield gap + kept
+            gap = ""
+        gap = (gap + piece[len(kept) :])[:1]
 
 
 def mode_of(enabled: bool | str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import ClassVar
 
 from mlx_cosyvoice.text.spell_out import spell_out_with_wetext
@@ -97,12 +98,17 @@ class Chinese(Speaker):
         if len(number.whole) > 8 and not found[3][:1]:
             return f"{found[1]}{self.digits(number.whole)}"
         alone = f"{found[1]}{number.whole}{found[3]}"
-        spelled = spell_out_with_wetext(alone, "zh")
+        spelled = _wetext(alone)
         if spelled == alone or not spelled.endswith(found[3]):
             return f"{found[1]}{self.whole(number.whole)}{found[3]}"
         if "幺" in spelled and found[3]:
             return f"{found[1]}{cardinal(number.value)}{found[3]}"
         return spelled
+
+
+@lru_cache(4096)
+def _wetext(text: str) -> str:
+    return spell_out_with_wetext(text, "zh")
 
 
 def cardinal(value: int) -> str:

@@ -17,7 +17,7 @@ _RELEASE = re.compile(
     r"[Vv]ersion|[Rr]elease|[Vv]er\.|\u7248\u672c)[ :]?)(\d{1,3})\.(\d{1,3})(?![\d.]*\d)"
 )
 _BY = re.compile(r"(?a)(?<=\d)(\s?)([xX\u00d7*])\s?(?=\d)")
-_IN_NAME = re.compile(r"(?a)(?<=[A-Za-z])(\d{1,4}(?:\.\d{1,4}){0,3})-(?=\d)")
+_IN_NAME = re.compile(r"(?a)(?<=[A-Za-z])(-?\d{1,4}(?:\.\d{1,4}){0,3})-(?=\d)")
 #: A hyphen that only joins.
 _HYPHEN_BEFORE = re.compile("(?<=[A-Za-z])[-\u2010\u2011](?=\\d)")
 _HYPHEN_AFTER = re.compile("(?<=\\d)[-\u2010\u2011](?=[A-Za-z])")

@@ -14,6 +14,7 @@ from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker, replaced
 _PARTS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
 _ORDINAL = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d{1,12})(?:st|nd|rd|th)\b", re.IGNORECASE)
 _NUMBER = re.compile(NUMBER)
+_FEET = re.compile(r"(?<![\w.,])(\d{1,2})['\u2032\u2019] ?(\d{1,2})(?:[\"\u2033\u201d]|'')(?!\w)")
 _COMMA_LIST = re.compile(r"(?<![\w.,])\d+(?:,\d+){2,20}(?![\w,])")
 _TWO_OF_A_LIST = re.compile(r"(?<=s )(\d{1,3}),(\d{1,2})(?= (?:and|or|&) \d)")
 
@@ -28,6 +29,7 @@ class English(Speaker):
 
     def prepare(self, text: str) -> str:
         text = expand(text, self)
+        text = _FEET.sub(lambda found: self._feet(found), text)
         text = _COMMA_LIST.sub(_apart, text)
         return _TWO_OF_A_LIST.sub(r"\1, \2", text)
 
@@ -93,6 +95,10 @@ class English(Speaker):
 
     def tidy(self, text: str) -> str:
         return english_words.tidy(text)
+
+    def _feet(self, found: re.Match[str]) -> str:
+        inches = int(found[2])
+        return f"{self.cardinal(int(found[1]))} foot {self.cardinal(inches) if inches else ''}".rstrip()
 
 
 def _apart(found: re.Match[str]) -> str:

@@ -20,7 +20,8 @@ _PLAIN = words(
     Inc.=Incorporated; Ltd.=Limited; Corp.=Corporation; Mt.=Mount; Ave.=Avenue; Blvd.=Boulevard; Rd.=Road
     Dept.=Department; Ph.D.=PhD; PhD.=PhD.; vs.=versus; etc.=et cetera; e.g.=for example; i.e.=that is
     approx.=approximately; cf.=compare; et al.=and others; a.k.a.=also known as; w/o=without; w/=with
-    est.=established; dept.=department; vs=versus; misc.=miscellaneous; eg.=for example; ie.=that is
+    est.=established; dept.=department; vs=versus; incl.=including; excl.=excluding; max.=maximum; min.=minimum
+    avg.=average; temp.=temperature; govt.=government; misc.=miscellaneous; eg.=for example; ie.=that is
     """
 )
 #: Where a sentence may end with it, its full stop stays.

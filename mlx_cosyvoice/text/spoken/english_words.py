@@ -41,7 +41,8 @@ UNITS = names(
     Mbps=megabit per second|megabits per second; Gbps=gigabit per second|gigabits per second
     MB/s=megabyte per second|megabytes per second; GB/s=gigabyte per second|gigabytes per second
     fps=frame per second|frames per second; rpm=R P M|R P M; bpm=B P M|B P M; px=pixel; dpi=D P I|D P I
-    %=percent|percent; \u2030=per mille|per mille; \u00a2=cent; yrs=year; g/l=gram per liter|grams per liter
+    %=percent|percent; \u2030=per mille|per mille; \u00a2=cent; yrs=year; tsp=teaspoon; tbsp=tablespoon; pt=pint
+    gal=gallon; mm Hg=millimeter of mercury|millimeters of mercury; g/l=gram per liter|grams per liter
     mg/l=milligram per liter|milligrams per liter; kg/m\u00b3=kilogram per cubic meter|kilograms per cubic meter
     """,
     plural="s",
@@ -71,8 +72,8 @@ _PER = re.compile(
 _PER_WORDS = re.compile(r"(?<=\bper )(mo|yr|wk|hr|h|min|sec|s|kg|km|l|kWh)\b")
 _LONG = words(
     """
-    mo=month; yr=year; wk=week; hr=hour; h=hour; min=minute; sec=second; s=second; kg=kilogram; km=kilometer
-    l=liter; kWh=kilowatt hour
+    mo=month; yr=year; wk=week; hr=hour; h=hour; min=minute; sec=second; s=second; kg=kilogram; km=kilometer; l=liter
+    kWh=kilowatt hour
     """
 )
 _AND = re.compile(r"\s?&\s?(?=\w)|(?<=\w)\s?&")
@@ -83,7 +84,7 @@ _LANGUAGE_NAMES = (
 )
 _NUMBERED = re.compile(r"(?<![\w&])#(?=\d)")
 _TAGGED = re.compile(r"(?<![\w&])#(?=\w)")
-_MENTION = re.compile(r"(?<![\w.])@(?=\w)")
+_MENTION = re.compile(r"(?<![\w.])@\s?(?=\w)")
 _PLUS_AFTER = re.compile(r"(?<=\w)\+(?=[\s.,;:!?)]|$)")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from mlx_cosyvoice.text.spoken import initials
 from mlx_cosyvoice.text.spoken.number import NUMBER, Number
 from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker, replaced
 from mlx_cosyvoice.text.spoken.tables import names, words
@@ -95,6 +94,7 @@ class German(Speaker):
     )
 
     def prepare(self, text: str) -> str:
+        text = _ABBREVIATION.sub(lambda found: _ABBREVIATIONS[found[0]] + _stop(found), text)
         text = _PAGE.sub("Seite ", _STREET.sub("straße", text))
         text = _CLOCK.sub(lambda found: self.clock(Moment(int(found[1]), int(found[2]))), text)
         text = _HOUR.sub(lambda found: "ein" if int(found[1]) == 1 else self.cardinal(int(found[1])), text)
@@ -103,15 +103,14 @@ class German(Speaker):
         return text
 
     def after_times(self, text: str) -> str:
-        return replaced(_DECADE, text, self._decade, glued=False)
+        return replaced(_DECADE, super().after_times(text), self._decade, glued=False)
 
     def finish(self, text: str) -> str:
         text = replaced(_YEAR, text, lambda found: self.year(int(found[1])), glued=False)
         return replaced(_NUMBER, text, lambda found: self._plain(found[1], found[2] or ""), glued=False)
 
     def tidy(self, text: str) -> str:
-        text = _ABBREVIATION.sub(lambda found: _ABBREVIATIONS[found[0]] + _stop(found), text)
-        return re.sub(r"\s?&\s?", " und ", initials.without_dots(text))
+        return re.sub(r"\s?&\s?", " und ", text)
 
     def cardinal(self, value: int) -> str:
         words = super().cardinal(value)

@@ -26,14 +26,14 @@ _CHINESE_ONLY = re.compile(
 )
 
 _WORDS = {
-    "en": "the a an and of to is are was were be been it its in on at for with this that these those he she they we "
-    "you i my your his her our their not have has had do does did will would can could from by as but or if "
-    "so what when who how which there here than then about into up out just now see open only more some all "
-    "one two am met war world no yes please today tomorrow yesterday people call go went get got take made "
-    "make said says say new old first next last very good great well also its let's i'm it's don't we're "
-    "that's million billion percent years hours minutes days miles release released version page pages "
-    "chapter visit thanks hello part run runs number weeks many much any every each other another over under "
-    "off mail email between against during through where why my mine",
+    "en": "per month week day the a an and of to is are was were be been it its in on at for with this that these "
+    "those he she they we you i my your his her our their not have has had do does did will would can could "
+    "from by as but or if so what when who how which there here than then about into up out just now see open "
+    "only more some all one two am met war world no yes please today tomorrow yesterday people call go went "
+    "get got take made make said says say new old first next last very good great well also its let's i'm "
+    "it's don't we're that's million billion percent years hours minutes days miles release released version "
+    "page pages chapter visit thanks hello part run runs number weeks many much any every each other another "
+    "over under off mail email between against during through where why my mine",
     "de": "der die das den dem des ein eine einen einem einer und ist sind war waren nicht mit von zu zum zur bei "
     "beim auf für im ins am um aus nach wir ich du er sie es ihr uns euch sich auch noch nur wird werden "
     "wurde hat haben hatte kann können muss als wie wenn aber oder dass uhr euro grad jahre jahren tage "

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mlx_cosyvoice.text.split import parts
+from mlx_cosyvoice.text.spoken.characters import plain
 
 #: A line of more characters is read in parts, cut at ends of sentences.
 LONGEST = 2000
@@ -26,7 +27,7 @@ _ENDED = re.compile(
 
 _FENCE = re.compile(r"(?:```|~~~)")
 _RULE = re.compile(r"(?:[-*_=][ \t]?){3,}$")
-_TABLE_RULE = re.compile(r"\|?[ :|-]*-[ :|-]*$")
+_TABLE_RULE = frozenset("|:- \t")
 _HEADING = re.compile(r"#{1,6}[ \t]+(?=\S)")
 _QUOTE = re.compile(r"(?:>[ \t]?)+(?!\d)")
 _ITEM = re.compile("(?:[-*+\u2022\u25aa\u25cf\u25e6\u2043][ \t]+)(?:\\[[ xX]\\][ \t]+)?(?=\\S)")
@@ -67,7 +68,7 @@ def classify(line: str) -> Line:
         bare = bare[quote.end() :].strip()
     if not bare:
         return Line("blank", "")
-    if _FENCE.match(bare) or _RULE.match(bare) or ("|" in bare and _TABLE_RULE.match(bare)):
+    if _FENCE.match(bare) or _RULE.match(bare) or ("|" in bare and _TABLE_RULE.issuperset(bare)):
         return Line("mark", "")
     heading = _HEADING.match(bare)
     if heading:
@@ -153,9 +154,9 @@ _ENTITY = re.compile(r"&(?:#\d{1,6}|#x[0-9A-Fa-f]{1,5}|[A-Za-z]{2,8}\d?);")
 
 
 def inline(text: str) -> str:
-    """`text` without the signs of links, emphasis, code and HTML; what they are on stays."""
+    """`text` without emoji and the signs of links, emphasis, code and HTML; what they are on stays."""
     for pattern, replacement in _INLINE:
         text = pattern.sub(replacement, text)
     if "&" in text:
         text = _ENTITY.sub(lambda found: html.unescape(found[0]), text)
-    return text
+    return plain(text)

@@ -11,6 +11,7 @@ _HALF = r"(?:[ \u00a0\u202f]?([AaPp])\.?[Mm](?:\.(?!\s+[A-Z]|$)|(?![A-Za-z]))(?:
 _TIMES = re.compile(rf"(?a){_CLOCK}{_HALF}?")
 _SPAN = re.compile(rf"(?a)({_CLOCK})\s?[-\u2013\u2014~\uff5e]\s?(?=\d{{1,2}}:\d\d)")
 _HOUR = re.compile(rf"(?a)(?<![\w:.,])(1[0-2]|0?[1-9]){_HALF}")
+_TO_MOMENT = re.compile("(?<=[AP]M)\\s?[-\u2013\u2014]\\s?(?=[a-z])")
 _HOURS = re.compile(rf"(?a)(?<![\w:.,])(1[0-2]|0?[1-9])\s?[-\u2013]\s?(?=(?:1[0-2]|[1-9])(?::[0-5]\d)?{_HALF})")
 
 _YEAR_FIRST = re.compile(
@@ -30,7 +31,8 @@ def spell(text: str, speaker: Speaker) -> str:
     text = _SPAN.sub(lambda found: f"{found[1]}{to}", text)
     text = _HOURS.sub(lambda found: f"{speaker.cardinal(int(found[1]))}{to}", text)
     text = replaced(_TIMES, text, lambda found: speaker.clock(_moment(*found.groups())), glued=glued)
-    return replaced(_HOUR, text, lambda found: speaker.clock(_moment(found[1], None, None, found[2])), glued=glued)
+    text = replaced(_HOUR, text, lambda found: speaker.clock(_moment(found[1], None, None, found[2])), glued=glued)
+    return _TO_MOMENT.sub(to, text)
 
 
 def _moment(hour: str, minute: str | None, second: str | None, half: str | None) -> Moment:

@@ -8,7 +8,7 @@ from functools import cache
 
 from mlx_cosyvoice.text import clean
 from mlx_cosyvoice.text.control import KNOWN
-from mlx_cosyvoice.text.spoken import addresses, amounts, characters, compounds, maths, moments, phones
+from mlx_cosyvoice.text.spoken import addresses, amounts, compounds, maths, moments, phones
 from mlx_cosyvoice.text.spoken.speaker import Speaker
 
 #: Imported when there is something to say in that language.
@@ -46,7 +46,6 @@ def speaker_of(language: str) -> Speaker | None:
 
 
 def _part(text: str, speaker: Speaker | None) -> str:
-    text = characters.plain(text)
     if speaker is not None:
         text = addresses.spell(text, speaker)
         text = speaker.prepare(text)

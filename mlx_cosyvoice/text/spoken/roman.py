@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlx_cosyvoice.text.spoken.english import English
 
-_NUMERAL = r"(?=[IVXL])(?:XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
+#: The pattern of a numeral from 1 to 89, without groups of its own.
+NUMERAL = r"(?=[IVXL])(?:XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
 _NAMES = (
     "Louis|Henry|George|Charles|Elizabeth|Edward|James|William|Richard|Napoleon|Paul|Pius|Benedict|Philip|"
     "Frederick|Alexander|"
@@ -26,8 +27,8 @@ _NOUNS = (
     "Division|Schedule|"
     "Amendment|Group|Stadium|Tier|Track|Olympiad|Quest|Wars|Factor"
 )
-_KING = re.compile(rf"\b({_NAMES}) ({_NUMERAL})(?!\w|\.\w|[-'\u2019][A-Za-z]{{3}})")
-_NUMBERED = re.compile(rf"\b((?i:{_NOUNS})) ({_NUMERAL})(?!\w|\.\w|['\u2019][a-z])")
+_KING = re.compile(rf"\b({_NAMES}) ({NUMERAL})(?!\w|\.\w|[-'\u2019][A-Za-z]{{3}})")
+_NUMBERED = re.compile(rf"\b((?i:{_NOUNS})) ({NUMERAL})(?!\w|\.\w|['\u2019][a-z])")
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50}
 
 

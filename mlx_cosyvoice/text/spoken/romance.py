@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from mlx_cosyvoice.text.spoken import initials
+from mlx_cosyvoice.text.spoken import roman
 from mlx_cosyvoice.text.spoken import romance_words as table
 from mlx_cosyvoice.text.spoken.number import NUMBER, Number
 from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker, replaced
@@ -25,22 +25,25 @@ class Romance(Speaker):
     feminine: ClassVar[re.Pattern[str]]
     ordinals: ClassVar[re.Pattern[str]]
     abbreviations: ClassVar[dict[str, str]]
+    #: A Roman numeral that surely is one, in a group of its own, such as that of a century.
+    century: ClassVar[re.Pattern[str]]
     of: ClassVar[str] = "de"
 
     def prepare(self, text: str) -> str:
         for short, full in self.abbreviations.items():
             if short in text:
                 text = re.sub(rf"(?<!\w){re.escape(short)}(?!\w)", full, text)
+        text = self.century.sub(self._century, text)
         return replaced(self.ordinals, text, lambda found: self.inflected(int(found[1]), found[2]), glued=False)
-
-    def after_times(self, text: str) -> str:
-        return text
 
     def finish(self, text: str) -> str:
         return replaced(_NUMBER, text, lambda found: self._counted_as_written(found[1], found[2] or ""), glued=False)
 
     def tidy(self, text: str) -> str:
-        return re.sub(r"\s?&\s?", f" {self.signs['and']} ", initials.without_dots(text))
+        return re.sub(r"\s?&\s?", f" {self.signs['and']} ", text)
+
+    def _century(self, found: re.Match[str]) -> str:
+        return found[0].replace(found[1], self.cardinal(roman.value(found[1])))
 
     def inflected(self, value: int, ending: str) -> str:
         """An ordinal whose written ending shows its gender."""
@@ -127,6 +130,10 @@ class French(Romance):
         """
     )
     of = ""
+    century = re.compile(rf"(?<!\w)(?!L)({roman.NUMERAL})(?:e|ème)(?!\w)")
+
+    def _century(self, found: re.Match[str]) -> str:
+        return self.ordinal(roman.value(found[1]))
 
     def prepare(self, text: str) -> str:
         return super().prepare(_H.sub(lambda found: self.clock(Moment(int(found[1]), int(found[2] or 0))), text))
@@ -169,6 +176,8 @@ class Spanish(Romance):
         """
     )
 
+    century = re.compile(rf"(?i:siglos?) ({roman.NUMERAL})(?!\w)")
+
     def counted(self, value: int, noun: str) -> str:
         words = super().counted(value, noun)
         return re.sub("veintiun$", "veintiún", words)
@@ -204,6 +213,11 @@ class Italian(Romance):
     )
     of = ""
 
+    century = re.compile(rf"(?<!\w)({roman.NUMERAL})(?= secolo)")
+
+    def _century(self, found: re.Match[str]) -> str:
+        return self.ordinal(roman.value(found[1]))
+
     def counted(self, value: int, noun: str) -> str:
         return super().counted(value, noun) if value == 1 else self.cardinal(value)
 
@@ -238,6 +252,8 @@ class Portuguese(Romance):
         nº=número
         """
     )
+
+    century = re.compile(rf"(?i:séculos?) ({roman.NUMERAL})(?!\w)")
 
     def prepare(self, text: str) -> str:
         return super().prepare(_H.sub(lambda found: self._hours(found), text))

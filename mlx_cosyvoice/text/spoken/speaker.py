@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
+from mlx_cosyvoice.text.spoken.initials import without_dots
 from mlx_cosyvoice.text.spoken.number import Number, read
 
 #: A particle follows its word without a blank.
@@ -50,8 +51,8 @@ class Speaker:
         return text
 
     def after_times(self, text: str) -> str:
-        """What must not come before the times of day are read."""
-        return text
+        """What must not come before the times of day are read: initials, since p.m. looks like some."""
+        return without_dots(text)
 
     def finish(self, text: str) -> str:
         """The numbers that nothing else has read."""
