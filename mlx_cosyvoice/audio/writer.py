@@ -277,5 +277,5 @@ class AudioWriter:
 
     def __del__(self) -> None:
         # Where a `with` block could not begin or end. Not by a thread: a finalizer may run while one is being started.
-        if hasattr(self, "_closed"):
+        if not getattr(self, "_closed", True):
             self._abandon()
