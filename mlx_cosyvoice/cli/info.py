@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
 import platform
@@ -53,6 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _system() -> dict[str, Any]:
+    import importlib.metadata  # which is slow to import
+
     import mlx.core as mx
 
     from mlx_cosyvoice.voices import VoiceLibrary
