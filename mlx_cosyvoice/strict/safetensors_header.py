@@ -29,8 +29,8 @@ DTYPES = {
 }
 
 _MAX_AXES = 8
-#: MLX has 32 bits for the length of an axis.
-_MAX_LENGTH = 2**31 - 1
+#: Of a tensor. MLX has 32 bits for the length of an axis.
+_MAX_NUMBERS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ def _entry(name: str, entry: Any, begin: int) -> Entry:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise BadFileError(f"{what} has the dtype {quoted(dtype)}, which is not one of {', '.join(DTYPES)}")
-    if not _are_counts(shape) or len(shape) > _MAX_AXES or any(length > _MAX_LENGTH for length in shape):
+    # One axis of no length makes a tensor empty, but libraries multiply the others too.
+    if not _are_counts(shape) or len(shape) > _MAX_AXES or math.prod(filter(None, shape)) > _MAX_NUMBERS:
         raise BadFileError(f"{what} has the shape {quoted(shape)}")
     if not _are_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise BadFileError(f"{what} has the data_offsets {quoted(offsets)}")

@@ -128,6 +128,9 @@ class Voice:
         for name in TENSORS:
             if name not in tensors:
                 raise VoiceError(f"{path}: lacks {name}, so this is not a whole voice")
+        more = sorted(tensors.keys() - set(TENSORS))
+        if more:
+            raise VoiceError(f"{path}: has tensors that are no part of a voice: {plain(', '.join(more))}")
         ids = read_json(path, metadata, "prompt_text", [])
         try:
             return cls(
@@ -190,7 +193,7 @@ def _text(name: str, value: Any, most: int) -> str:
 def _ids(value: Any) -> tuple[int, ...]:
     try:
         count = len(value)
-        ids = tuple(operator.index(number) for number in value) if count <= MAX_TRANSCRIPT else ()
+        ids = tuple(map(_index, value)) if count <= MAX_TRANSCRIPT else ()
     except TypeError as error:
         raise VoiceError(f"prompt_text: must be token ids ({error})") from error
     if count > MAX_TRANSCRIPT:
@@ -200,6 +203,12 @@ def _ids(value: Any) -> tuple[int, ...]:
     if not 0 <= min(ids) <= max(ids) < 2**31:
         raise VoiceError(f"prompt_text: token ids must lie in 0..2^31-1, not in {quoted(min(ids))}..{quoted(max(ids))}")
     return ids
+
+
+def _index(number: Any) -> int:
+    if isinstance(number, bool):
+        raise TypeError("true and false are none")
+    return operator.index(number)
 
 
 def _string_map(value: Any) -> dict[str, str]:
