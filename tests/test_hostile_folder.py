@@ -54,6 +54,9 @@ def write(hostile: Hostile, folder: Path) -> Path:
     if path.name == folder_inputs.WEIGHTS and path.exists():
         path.unlink()
         path.write_bytes(b"")
+    if path.name in (_TOKENIZER, _SPEAKERS) and hostile.name != "added-more-than-rows":
+        # They are read after the networks are built, which takes the longer, the more there are.
+        folder_inputs.set_fields(folder / folder_inputs.CONFIG, {"components": ["hift"]})
     hostile.write(path)
     return path
 

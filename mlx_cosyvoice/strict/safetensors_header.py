@@ -20,6 +20,9 @@ from mlx_cosyvoice.strict.regular import open_regular
 #: Bytes. The header of the full model has 0.4 MB.
 MAX_HEADER = 8 << 20
 
+#: The full model has 2,500.
+MAX_TENSORS = 20_000
+
 #: Name of a dtype -> bytes of a number.
 DTYPES = {
     **dict.fromkeys(("BOOL", "U8", "I8"), 1),
@@ -102,6 +105,8 @@ def _parsed(text: bytes) -> dict[str, Any]:
 
 
 def _checked(content: dict[str, Any], begin: int, size: int) -> Header:
+    if len(content) > MAX_TENSORS:
+        raise BadFileError(f"its header lists {len(content)} tensors, more than {MAX_TENSORS}")
     metadata = content.pop("__metadata__", None) or {}  # MLX writes null
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise BadFileError("damaged, its header: __metadata__ must map names to strings")

@@ -29,6 +29,7 @@ BROKEN: dict[str, bytes] = {
     "binary": bytes(range(256)),
     "nul": b'{"a": "\x00"}',
     "nuls": bytes(100_000),
+    "millions-of-quotes": b'"' * (23 << 20),
     "too-large": b'{"a": "' + b"x" * (40 << 20) + b'"}',
     "many-lists": b"[" + b"[]," * 1_500_000 + b"[]]",
     "many-keys": b'{"a": {' + b",".join(b'"%d":0' % n for n in range(600_000)) + b"}}",
