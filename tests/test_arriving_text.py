@@ -27,20 +27,19 @@ def segments(pieces: object, transcript: int = 0) -> list[str]:
 
 
 @pytest.mark.parametrize("text", [
-    "Hello there.| How are you?| Fine!",
-    "It is 3.5 m, e.g. here, vs. Dr. Smith, approx. 4 or No. 5.| No.| I don't.",
-    "J. K. Rowling wrote it.| So do I.| Good.",
-    'He said "Really?!" and left.| "Yes."| (She stayed.)| **Bold.**| Then <strong>all.</strong>| Next.',
-    "At 5 p.m. we eat.| Wait... what?| Well...| I know.| See www.example.com/?a=b.c today.",
+    "Hello there. |How are you? |Fine!",
+    "It is 3.5 m, e.g. here, vs. Dr. Smith, approx. 4 or No. 5 here. |But I don't.",
+    "J. K. Rowling wrote it. |Good.",
+    'He said "Really?!" and left. |"Yes." |(She stayed.) |Next.',
+    "At 5 p.m. we eat. |Wait... what? |Well... |I know. |See www.example.com/?a=b.c today.",
     "1. First\n|2. Second\n|Title\n|\n|Text.\n|",
-    "It was a bright cold day in April, and the clocks were striking\nthirteen.| Winston",
+    "It was a bright cold day in April, and the clocks were striking\nthirteen. |Winston",
+    "Then. |It was a bright cold day in April, and\nthe clocks were striking thirteen. |Winston",
     "It was a bright cold day in April, and the clocks were striking\n|\n|Winston",
     "It was a bright cold day in April, and the clocks were striking\n|- thirteen",
-    "\u4f60\u597d\u3002|\u201c\u518d\u89c1\uff01\u201d|\u4ed6\u8bf4\u3002|\u4f60\u597d!|\u6211\u662f Tom\u3002",
-    "\u6587\u4ef6 a.txt \u57283.5\u91cc\uff1f|\u597d.|\u6211\u4eec",
-    "\u201eHallo.\u201c| Er kommt z. B. am Montag.| \u00bbGut.\u00ab| Ja.",
-    f"Great!{WAVE}| Hi!| {FAMILY} there.{FLAG}| Yes.",
-    "\u0906\u0907\u090f\u0964| \u0939\u093e\u0901\u0964| \u0645\u0631\u062d\u0628\u0627\u061f| \u0646\u0639\u0645",
+    "It was a bright cold day in April, and it cost two pounds, said Dr.\nSmith then.\n|",
+    "你好。|“再见！”|他说。|文件 a.txt 在3.5里？|好",
+    f"Hi! |{FAMILY} there. |Yes.",
     "Yahoo!Answers?x=1 and a.b!c",
 ])  # fmt: skip
 def test_where_sentences_end(text: str) -> None:

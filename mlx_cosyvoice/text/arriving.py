@@ -77,8 +77,10 @@ def arriving_segments(pieces: Iterable[str], normalizer: TextNormalizer, transcr
             of texts that are much shorter).
     """
     least = min(FULL, max(FIRST, _BYTES_AN_ID * transcript))
+    language = None
     for group in _groups(pieces, least):
-        yield from normalizer.segments(group)
+        yield from normalizer.segments(group, language)
+        language = normalizer.language(group, language)
 
 
 def _groups(pieces: Iterable[str], least: int) -> Iterator[str]:

@@ -56,8 +56,12 @@ class TextNormalizer:
         """The segments of `text`; see `segments`."""
         return list(self.segments(text))
 
-    def segments(self, text: str) -> Iterator[str]:
+    def segments(self, text: str, language: str | None = None) -> Iterator[str]:
         """The segments of `text`, each when it is asked for: the first of a long text is ready at once.
+
+        Args:
+            text: what to say.
+            language: where `text` is a part of a longer one, what `language` says of the text before.
 
         Raises (at once):
             ValueError: there is nothing to say in `text`, or it is no Unicode text.
@@ -67,10 +71,10 @@ class TextNormalizer:
             what = "the text has no letter or digit" if text.strip() else "the text is empty"
             raise ValueError(f"nothing to say: {what}")
         self._warn(text)
-        language = self._split_language(text)
+        cut_as = self._split_language(text)
         if self._passes(text):
-            return split.bounded(text, self._length(language))
-        return split.segments(self._normalized(text), language, self._length(language))
+            return split.bounded(text, self._length(cut_as))
+        return split.segments(self._normalized(text, language), cut_as, self._length(cut_as))
 
     def whole(self, text: str) -> str:
         """`text` normalised but not cut, for the transcript of a prompt; "" where there is nothing in it.
@@ -114,10 +118,10 @@ class TextNormalizer:
         """How many characters at the beginning of an arriving text are whole sentences or lines."""
         return spoken.ready(text)
 
-    def _normalized(self, text: str) -> Iterator[str]:
+    def _normalized(self, text: str, language: str | None = None) -> Iterator[str]:
         if self.mode == "upstream":
             return upstream.normalized(text)
-        return _without_last_blanks(spoken.speak(clean.without_invisible(text).strip()))
+        return _without_last_blanks(spoken.speak(clean.without_invisible(text).strip(), language))
 
     def _passes(self, text: str) -> bool:
         return self.mode == "off" or ("<|" in text and "|>" in text)

@@ -111,8 +111,12 @@ def _ends(line: Line, after: Line | None, spoken: str) -> bool:
         return not (after.kind == "text" and after.indented)
     if line.kind != "text" or after.kind != "text":
         return True
-    short = SHORT // 2 if _WIDE.search(spoken) else SHORT
-    return len(spoken) < short and not after.text[:1].islower()
+    return len(spoken) < shortest_wrapped(spoken) and not after.text[:1].islower()
+
+
+def shortest_wrapped(line: str) -> int:
+    """How many characters a line must have at least to be one of a wrapped paragraph in the script of `line`."""
+    return SHORT // 2 if _WIDE.search(line) else SHORT
 
 
 def with_end(text: str) -> str:

@@ -11,6 +11,7 @@ from mlx_cosyvoice.text.split import parts
 LONGEST = 400
 
 _CLOSING = "\"'\u201d\u2019)\\]\u300d\u300f\uff09"
+#: A run of marks is looked at once, from its beginning.
 _END = re.compile(f"[\u3002\uff01\uff1f\uff1b]+[{_CLOSING}]*\\s*|(?<![.!?\u2026])[.!?\u2026]+[{_CLOSING}]*\\s+")
 
 #: What has a full stop that ends no sentence: an initial, a short number, an abbreviation.
