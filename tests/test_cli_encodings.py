@@ -113,6 +113,7 @@ def test_no_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr(sys, "stdin", None)
     assert main(["speak", "-", "--speaker", "bo", "--out", str(tmp_path / "a.wav")]) == 1
     assert "standard input is closed" in capsys.readouterr().err
+    assert StandIn.calls == []  # where it is closed, the model's file would take its place
 
 
 @pytest.mark.parametrize("content", [b"\0" * 100, "Hello".encode("utf-16-le")])
@@ -148,6 +149,14 @@ def test_what_is_no_chinese_is_not_taken_for_it(encoding: str) -> None:
 def test_a_few_chinese_characters_are_enough(text: str) -> None:
     with pytest.warns(UserWarning, match=r"a\.txt is not UTF-8 text and was read as Chinese"):
         assert decode_file(text.encode("gbk"), "a.txt") == text
+
+
+def test_a_recording_on_standard_input_is_no_text(speaks: Callable[..., tuple]) -> None:
+    sample = Path(__file__).parent.parent / "parity" / "data" / "sample.wav"
+    status, spoken, errors = speaks(sample.read_bytes(), by_file=False)
+    assert (status, spoken) == (1, "")
+    assert "standard input is not UTF-8 text (byte" in errors
+    assert errors.count("\n") == 1
 
 
 @given(

@@ -100,7 +100,7 @@ class StreamDecoder:
         """The text of the bytes so far that was not given before.
 
         Raises:
-            ValueError: the bytes cannot be decoded from the first letter on.
+            ValueError: the first bytes cannot be decoded at all, or most of them cannot.
         """
         self._read += len(data)
         data, self._waiting = self._waiting + data, b""
@@ -145,7 +145,7 @@ class StreamDecoder:
 
     def _complain(self, error: UnicodeDecodeError, good: bytes) -> None:
         wrong = _what_is_wrong(self._encoding, error, self._read - len(error.object))
-        if not self._has_spoken and not _says_something(good.decode(self._encoding, "ignore")):
+        if not self._has_spoken and (not _says_something(good.decode(self._encoding, "ignore")) or _is_binary(error)):
             raise ValueError(f"{self._name} is {wrong}") from error
         warnings.warn(f"{self._name} is {wrong}; what cannot be read is left out", stacklevel=2)
 
@@ -161,6 +161,13 @@ def _with_line_feeds() -> io.IncrementalNewlineDecoder:
 
 def _says_something(text: str) -> bool:
     return any(map(str.isalnum, text))
+
+
+def _is_binary(error: UnicodeDecodeError) -> bool:
+    """Whether so much of what was to be decoded is no text that the rest is none either."""
+    text = error.object.decode(error.encoding, "replace")
+    strange = sum(text.count(sign) for sign in ("\ufffd", "\0"))
+    return len(text) >= _SAMPLE and strange > len(text) // 4
 
 
 def _what_is_wrong(encoding: str, error: UnicodeError, offset: int = 0) -> str:

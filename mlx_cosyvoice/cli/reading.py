@@ -33,10 +33,12 @@ class StandardInput(Iterable[str]):
         encoding: as for `decoding.StreamDecoder`.
 
     Raises:
-        ValueError: (while iterating) it cannot be decoded, is closed, or ends without anything to say.
+        ValueError: it is closed; or (while iterating) it cannot be decoded, or ends without anything to say.
     """
 
     def __init__(self, encoding: str | None = None) -> None:
+        if sys.stdin is None:
+            raise ValueError("standard input is closed: pipe the text into it")
         self._closed = threading.Event()
         self._encoding = encoding
 
@@ -59,8 +61,6 @@ class StandardInput(Iterable[str]):
 
     def _read(self) -> bytes:
         """At least a byte; none at the end. Not through Python's buffer: its lock must be free when Python ends."""
-        if sys.stdin is None:
-            raise ValueError("standard input is closed: pipe the text into it")
         try:
             descriptor = sys.stdin.fileno()
         except (io.UnsupportedOperation, ValueError):
