@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,18 @@ def load_components(
         "campplus": lambda: CAMPPlus(config.campplus),
         "speech_tokenizer": lambda: S3TokenizerV2(config.speech_tokenizer),
     }
-    components = {name: stored.fill(builders[name](), name, dtype=computing) for name in names}
+    components = {name: stored.fill(_built(stored, builders[name]), name, dtype=computing) for name in names}
     components |= _read_beside(folder, config, names)
     dtypes: dict[str, str] = dict(stored.meta["dtypes"])
     return config, components, {name: computing or dtypes[name] for name in dtypes}, dtypes
+
+
+def _built(stored: StoredModel, build: Callable[[], Any]) -> Any:
+    """A network without weights. It refuses sizes that it cannot have."""
+    try:
+        return build()
+    except ValueError as error:
+        raise ModelFolderError(f"{stored.folder / CONFIG}: {error}. Convert or download the model again.") from error
 
 
 def _check_config(stored: StoredModel) -> None:

@@ -170,7 +170,8 @@ def _weight_map(folder: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise ModelFolderError(f"{index}: weight_map must be an object that maps keys to file names")
     for name in set(weight_map.values()):
-        if Path(name).name != name or not name.endswith(".safetensors") or not name.isprintable():
+        usual = name.isprintable() and name.endswith(".safetensors") and len(name.encode()) <= 255
+        if Path(name).name != name or not usual:
             raise ModelFolderError(
                 f"{index}: {quoted(name)} is not the name of a file in the folder that ends in .safetensors"
             )

@@ -95,6 +95,7 @@ INPUTS.add_each(CONFIG, "field", {
     "resblocks-many": {"hift.resblock_kernel_sizes": [3] * 16, "hift.resblock_dilation_sizes": [[1] * 16] * 16},
     "transform-odd": {"hift.istft_params": {"n_fft": 15, "hop_len": 4}},
     "transform-long": {"hift.istft_params": {"n_fft": 65536, "hop_len": 4}},
+    "transform-of-15": {"hift.istft_params": {"n_fft": 15, "hop_len": 5}, "hift.upsample_rates": [8, 4, 3]},
     "hop": {"hift.istft_params": {"n_fft": 16, "hop_len": 16}},
     "rate": {"sample_rate": 48000},
     "rates": {"sample_rate": 22050, "hift.sampling_rate": 22050},
