@@ -121,6 +121,14 @@ def test_every_option_reaches_the_model(out: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(("option", "mode"), [
+    ([], "spoken"), (["--normalize", "upstream"], "upstream"), (["--normalize", "off"], "off"), (["--no-normalize"], "off"),
+])  # fmt: skip
+def test_ways_of_normalising(out: Path, option: list[str], mode: str) -> None:
+    assert main(["speak", "one", *option, "--out", str(out)]) == 0
+    assert called("stream")["normalize"] == mode
+
+
 def test_a_voice_of_the_library_or_of_a_file(out: Path, tmp_path: Path) -> None:
     VoiceLibrary().add("anna", voice(transcript="I am Anna."))
     VoiceLibrary(tmp_path / "others").add("bea", voice(transcript="I am Bea."))

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlx_cosyvoice.text import COSYVOICE2_SPECIAL_TOKENS, TextNormalizer
@@ -22,7 +22,8 @@ TABLE = [
     for line in (Path(__file__).parent / "data" / "spoken_texts.tsv").read_text(encoding="utf-8").splitlines()[1:]
 ]
 
-_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
+#: Scripts in which blanks between words make no difference to what is heard.
+_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,7 @@ def arriving(normalizer: TextNormalizer, text: str, step: int) -> str:
 
 
 @given(texts=st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=4), step=st.integers(1, 30))
+@example(texts=["\u00bfQu\u00e9 tal? Tengo 3 a\u00f1os. "], step=1)
 @settings(max_examples=60, deadline=None)
 def test_arriving_text_is_read_as_the_whole(normalizer: TextNormalizer, texts: list[str], step: int) -> None:
     text = "The beginning is English.\n\n" + "\n\n".join(texts)
@@ -213,7 +215,7 @@ def test_any_text(normalizer: TextNormalizer, text: str) -> None:
 def test_time_is_linear(normalizer: TextNormalizer, unit: str) -> None:
     """Some 15 microseconds a character; anything quadratic takes minutes."""
     normalizer.whole("warm up: 12 \uc0b412")
-    text = unit * (20_000 // len(unit)) + " a"
+    text = unit * (10_000 // len(unit)) + " a"
     start = time.process_time()
     normalizer.whole(text)
     assert time.process_time() - start < 5

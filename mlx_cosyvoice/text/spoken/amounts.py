@@ -37,7 +37,7 @@ def _patterns(speaker: Speaker) -> tuple[re.Pattern[str], re.Pattern[str], re.Pa
         rf"[ \u00a0\u202f]?({_SIGN})(?![A-Za-z0-9])"
     )
     unit = re.compile(
-        rf"(?a)(?<![A-Za-z0-9_.,])({_MINUS})({NUMBER})(?:{_TO}({NUMBER}))?"
+        rf"(?a)(?<![A-Za-z0-9_.,])({_MINUS})({NUMBER})(?:[ \u00a0]?(?:{names(speaker.units)})?{_TO}({NUMBER}))?"
         rf"[ \u00a0\u2009\u202f-]?({names(speaker.units)})"
         r"(?![A-Za-z0-9_\u00c0-\u024f\u00b2\u00b3/]|-[A-Za-z]|'[a-z])(?:\.(?=\s+[a-z]))?"
     )
@@ -76,7 +76,5 @@ def _comma(written: str, speaker: Speaker) -> bool:
 
 def _measure(speaker: Speaker, minus: str, first: str, last: str | None, unit: str) -> str:
     numbers = [read(one, decimal_comma=speaker.decimal_comma) for one in (first, last) if one is not None]
-    spoken = speaker.measure(numbers[-1], unit)
-    if len(numbers) > 1:
-        spoken = speaker.span(speaker.number(numbers[0].shortened()), spoken)
+    spoken = speaker.measure(numbers[0], unit) if last is None else speaker.measures(numbers[0], numbers[1], unit)
     return speaker.minus(spoken) if minus else spoken

@@ -15,7 +15,9 @@ from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker, replaced
 _DIGITS = "零一二三四五六七八九"
 _HAN = "\u4e00-\u9fff"
 _NUMBER = re.compile(f"(?a)(第?)({NUMBER})([{_HAN}]{{0,3}})")
-_YEARS = re.compile(r"(?a)(?<![\d.,A-Za-z])((?:1\d|20)\d\d)\s?[-\u2013\u2014~\uff5e至到]\s?((?:1\d|20)\d\d)(?=年)")
+_YEARS = re.compile(
+    r"(?a)(?<![\d.,A-Za-z])((?:1\d|20)\d\d)\s?[-\u2013\u2014~\uff5e至到]\s?((?:1\d|20)\d\d)(?=年|学年|赛季|财年)"
+)
 _YUAN = re.compile(rf"(?a)[¥￥]\s?({NUMBER})(?=\s?(?:元|块|万|亿))")
 _DOLLARS = re.compile(rf"(?a)\$\s?({NUMBER})(?=\s?(?:美元|美金))")
 _HOURS = re.compile(r"(?a)(?<!\d)7[×xX*]24(?=小时|不)|(?<![\d/])24/7小时")
@@ -36,6 +38,7 @@ class Chinese(Speaker):
         text = _HOURS.sub("二十四小时", text) if "24" in text else text
         text = _YUAN.sub(r"\1", text)
         text = _DOLLARS.sub(r"\1", text)
+        text = table.before_numbers(text)
         text = _ROOM.sub("号", text)
         return _YEARS.sub(lambda found: f"{self.year(int(found[1]))}到{self.year(int(found[2]))}", text)
 
@@ -82,6 +85,12 @@ class Chinese(Speaker):
         if before:
             return before.replace("N", self.number(number.shortened()))
         return super().measure(number, unit)
+
+    def measures(self, first: Number, last: Number, unit: str) -> str:
+        before = table.BEFORE.get(unit)
+        if before:
+            return before.replace("N", self.span(self.number(first.shortened()), self.number(last.shortened())))
+        return super().measures(first, last, unit)
 
     def money(self, number: Number, currency: str, scale: str) -> str:
         words = self.number(number if number.fraction.strip("0") else Number(number.whole), "元")

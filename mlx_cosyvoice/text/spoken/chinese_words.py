@@ -48,6 +48,21 @@ _POWER = re.compile("(?<=的)([零一二三四五六七八九十百负]+)(?![方
 _TAG = re.compile(r"#(?=[\w\u4e00-\u9fff])|(?<=[\w\u4e00-\u9fff])#(?=\s|$|[，。！？])")
 
 
+_MORE = re.compile("(?<=\\d)\\+(?=[个項项家名人位种種次款年天座门門万])")
+_NAMES = (
+    (re.compile(r"(?a)(?<![A-Za-z])([CFJ])#(?!\w)"), r"\1 sharp"),
+    (re.compile(r"(?a)(?<![A-Za-z])C\+\+"), "C加加"),
+)
+_MENTION = re.compile("(?<![A-Za-z0-9_.])@(?=[\\w])")
+
+
+def before_numbers(text: str) -> str:
+    """Signs that stand by digits and letters."""
+    for pattern, name in _NAMES:
+        text = pattern.sub(name, text)
+    return _MENTION.sub("艾特", _MORE.sub("多", text))
+
+
 def tidy(text: str) -> str:
     """Signs between words."""
     return _TAG.sub("", _AND.sub("和", text))

@@ -15,6 +15,7 @@ _PARTS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
 _ORDINAL = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d{1,12})(?:st|nd|rd|th)\b", re.IGNORECASE)
 _NUMBER = re.compile(NUMBER)
 _FEET = re.compile(r"(?<![\w.,])(\d{1,2})['\u2032\u2019] ?(\d{1,2})(?:[\"\u2033\u201d]|'')(?!\w)")
+_INCHES = re.compile(r"(?<![\w.,])(\d{1,3}(?:\.\d{1,2})?)(?:\u2033|\"(?!\w))")
 _COMMA_LIST = re.compile(r"(?<![\w.,])\d+(?:,\d+){2,20}(?![\w,])")
 _TWO_OF_A_LIST = re.compile(r"(?<=s )(\d{1,3}),(\d{1,2})(?= (?:and|or|&) \d)")
 
@@ -30,6 +31,7 @@ class English(Speaker):
     def prepare(self, text: str) -> str:
         text = expand(text, self)
         text = _FEET.sub(lambda found: self._feet(found), text)
+        text = _INCHES.sub(_inches, text)
         text = _COMMA_LIST.sub(_apart, text)
         return _TWO_OF_A_LIST.sub(r"\1, \2", text)
 
@@ -99,6 +101,13 @@ class English(Speaker):
     def _feet(self, found: re.Match[str]) -> str:
         inches = int(found[2])
         return f"{self.cardinal(int(found[1]))} foot {self.cardinal(inches) if inches else ''}".rstrip()
+
+
+def _inches(found: re.Match[str]) -> str:
+    """A double quote after a number, unless one is open that it closes."""
+    if found[0].endswith('"') and found.string.count('"', 0, found.start()) % 2:
+        return found[0]
+    return f"{found[1]} inch" + ("" if found.string[found.end() : found.end() + 1] == " " else "es")
 
 
 def _apart(found: re.Match[str]) -> str:

@@ -31,6 +31,9 @@ _ORDINAL = re.compile(
     r" (\d{1,3})\.(?=\s+[A-Za-zÄÖÜäöü])"
 )
 _CLOCK = re.compile(r"(?a)(?<![\d:.,])([01]?\d|2[0-4])[:.]([0-5]\d)(?=\s?(Uhr|h)(?!\w))\s?(?:Uhr|h)")
+_HOUR_SPAN = re.compile(
+    r"(?a)(?<![\d:.,])(\d{1,2}(?:[:.]\d\d)?)(?: ?Uhr)?\s?[-\u2013]\s?(?=\d{1,2}(?:[:.]\d\d)?\s?Uhr)"
+)
 _HOUR = re.compile(r"(?a)(?<![\d:.,])([01]?\d|2[0-4])(?=\s?Uhr\b)")
 _DECADE = re.compile(r"(?a)(?<![\w.,])((?:1[1-9]|20)\d0|[1-9]0)er(?!\w)(?:\s?-?Jahre(n?))?")
 _YEAR = re.compile(
@@ -95,6 +98,7 @@ class German(Speaker):
 
     def prepare(self, text: str) -> str:
         text = _ABBREVIATION.sub(lambda found: _ABBREVIATIONS[found[0]] + _stop(found), text)
+        text = _HOUR_SPAN.sub(r"\1 bis ", text)
         text = _PAGE.sub("Seite ", _STREET.sub("straße", text))
         text = _CLOCK.sub(lambda found: self.clock(Moment(int(found[1]), int(found[2]))), text)
         text = _HOUR.sub(lambda found: "ein" if int(found[1]) == 1 else self.cardinal(int(found[1])), text)

@@ -20,27 +20,14 @@ _NATIVE = (
 )
 #: These begin with a native counter but are counted the other way, or are counters of their own.
 _NOT_NATIVE = (
-    "개월",
-    "대의",
-    "번지",
-    "번길",
-    "번 버스",
-    "시즌",
-    "장조",
-    "번가",
-    "배럴",
-    "채널",
-    "달러",
-    "판교",
-    "대한",
-    "통계",
-    "대통령",
-    "번호",
+    *("개월", "대의", "번지", "번길", "번 버스", "시즌", "장조", "번가", "배럴", "채널", "달러", "판교"),
+    *("대한", "통계", "대통령", "번호", "번 출구", "번출구", "번 문제"),
+    *("번 게이트", "번 홈", "번 방", "번 타자", "번 선수", "번 국도", "번 노선"),
 )
 _COUNTED = re.compile(rf"(?a)(?<![\d.,])(\d{{1,2}})(\s?)(?=({_NATIVE}))")
 _NUMBER = re.compile(rf"(?a)({NUMBER})(\s?)([가-힣]?)")
 _MONTH = re.compile(r"(?a)(?<![\d.,])(6|10)월")
-_HOUR_SPAN = re.compile(r"(?a)(?<!\d)(\d{1,2})\s?[-~\u2013\uff5e]\s?(\d{1,2})(?=(시|명|개|살|번|시간)(?![가-힣]))")
+_HOUR_SPAN = re.compile(r"(?a)(?<!\d)(\d{1,2})\s?[-~\u2013\uff5e]\s?(\d{1,2})(?=(시간|시|명|개|살|번|마리|잔|권|사람))")
 _SINO_UNITS = frozenset("년월일원분초도층호번회위세주점억만천백차학쪽세급과기")
 
 
@@ -70,7 +57,7 @@ class Korean(Speaker):
 
     def prepare(self, text: str) -> str:
         text = _MONTH.sub(lambda found: {"6": "유월", "10": "시월"}[found[1]], text)
-        return _HOUR_SPAN.sub(lambda found: f"{native(int(found[1]))}{found[3]}에서 {found[2]}", text)
+        return _HOUR_SPAN.sub(lambda found: f"{native(int(found[1]))} {found[3]}에서 {found[2]}", text)
 
     def after_times(self, text: str) -> str:
         return _COUNTED.sub(self._counted, text)
@@ -125,7 +112,8 @@ class Korean(Speaker):
     def _counted(self, found: re.Match[str]) -> str:
         after = found.string[found.end() : found.end() + 4]
         value = int(found[1])
-        if value == 0 or after.startswith(_NOT_NATIVE) or (found[3] == "시" and value > 12):
+        decade = found[3] == "대" and value % 10 == 0
+        if value == 0 or decade or after.startswith(_NOT_NATIVE) or (found[3] == "시" and value > 12):
             return found[0]
         return f"{native(value)} "
 

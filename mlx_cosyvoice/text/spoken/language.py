@@ -126,7 +126,8 @@ def _by_words(text: str) -> str | None:
     """The language in Latin script of which most signs are found; English where it has as many as any other."""
     scores: dict[str, float] = {}
     for word in _WORD.findall(text):
-        known = _LANGUAGES_OF.get(word.lower(), ())
+        # A capital alone is a name: E = mc.
+        known = _LANGUAGES_OF.get(word if len(word) == 1 else word.lower(), ())
         for language in known:
             # A word that several languages share says less.
             scores[language] = scores.get(language, 0) + 1 / (1 + (len(known) > 2))

@@ -57,6 +57,8 @@ def read(text: str, following: str = "") -> Iterator[str]:
         yield from _spoken(line, after)
         line = after
     yield from _spoken(line, classify(following.split("\n", 1)[0]) if whole else None)
+    if text[-1:] in (" ", "\t"):
+        yield " "
 
 
 def classify(line: str) -> Line:

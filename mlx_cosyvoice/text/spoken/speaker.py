@@ -139,6 +139,10 @@ class Speaker:
         one, many = self.units[unit]
         return self.joined((self.number(number.shortened(), one), one if number.is_one else many))
 
+    def measures(self, first: Number, last: Number, unit: str) -> str:
+        """From one number of a unit to another."""
+        return self.span(self.number(first.shortened()), self.measure(last, unit))
+
     def phone(self, groups: Sequence[str]) -> str:
         return ", ".join(map(self.digits, groups))
 
