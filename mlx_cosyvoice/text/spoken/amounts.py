@@ -19,7 +19,7 @@ CODES = {
 }  # fmt: skip
 _SIGN = "|".join(re.escape(sign) for sign in sorted(CODES, key=len, reverse=True))
 _TO = r"\s?[-\u2013\u2014~\uff5e]\s?"
-_MINUS = r"(?:(?<![\w)\].%])[-\u2212](?=[\d$\u20ac\u00a3\u00a5]))?"
+_MINUS = r"(?:(?<![\w)\].%])[-\u2212+](?=[\d$\u20ac\u00a3\u00a5]))?"
 
 
 @functools.cache
@@ -57,7 +57,9 @@ def spell(text: str, speaker: Speaker) -> str:
     return replaced(unit, text, lambda found: _measure(speaker, *found.groups()), glued=glued)
 
 
-def _money(speaker: Speaker, minus: str, first: str, last: str | None, scale: str | None, sign: str) -> str | None:
+def _money(
+    speaker: Speaker, sign_before: str, first: str, last: str | None, scale: str | None, sign: str
+) -> str | None:
     code = CODES[sign]
     if code not in speaker.currencies:
         return None
@@ -65,7 +67,13 @@ def _money(speaker: Speaker, minus: str, first: str, last: str | None, scale: st
     spoken = speaker.money(numbers[-1], code, scale or "")
     if len(numbers) > 1:
         spoken = speaker.span(speaker.number(numbers[0]), spoken)
-    return speaker.minus(spoken) if minus else spoken
+    return _signed(speaker, sign_before, spoken)
+
+
+def _signed(speaker: Speaker, sign: str, spoken: str) -> str:
+    if sign == "+":
+        return speaker.joined((speaker.signs["plus"], spoken))
+    return speaker.minus(spoken) if sign else spoken
 
 
 def _comma(written: str, speaker: Speaker) -> bool:
@@ -74,7 +82,7 @@ def _comma(written: str, speaker: Speaker) -> bool:
     return alone[1] == "." if alone else speaker.decimal_comma
 
 
-def _measure(speaker: Speaker, minus: str, first: str, last: str | None, unit: str) -> str:
+def _measure(speaker: Speaker, sign_before: str, first: str, last: str | None, unit: str) -> str:
     numbers = [read(one, decimal_comma=speaker.decimal_comma) for one in (first, last) if one is not None]
     spoken = speaker.measure(numbers[0], unit) if last is None else speaker.measures(numbers[0], numbers[1], unit)
-    return speaker.minus(spoken) if minus else spoken
+    return _signed(speaker, sign_before, spoken)

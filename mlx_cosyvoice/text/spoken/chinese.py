@@ -22,6 +22,9 @@ _YUAN = re.compile(rf"(?a)[¥￥]\s?({NUMBER})(?=\s?(?:元|块|万|亿))")
 _DOLLARS = re.compile(rf"(?a)\$\s?({NUMBER})(?=\s?(?:美元|美金))")
 _HOURS = re.compile(r"(?a)(?<!\d)7[×xX*]24(?=小时|不)|(?<![\d/])24/7小时")
 _MONTHS = re.compile(r"(?a)(?<!\d)(\d{1,2})[月号日]?\s?[-\u2013~\uff5e]\s?(\d{1,2})(?=月|号|日)")
+_UNTIL = re.compile("(?a)(?<=[年月日号点分元周])\\s?[-\u2013~\uff5e]\\s?(?=\\d)")
+_UNITS = "|".join(re.escape(unit) for unit in sorted(table.UNITS, key=len, reverse=True) if unit not in "%‰")
+_BIG_UNIT = re.compile(f"(?<=[万亿])({_UNITS})(?![A-Za-z])")
 _ROOM = re.compile(r"(?a)(?<=[A-Za-z\d])#(?=楼|[\u4e00-\u9fff])")
 
 
@@ -38,7 +41,8 @@ class Chinese(Speaker):
         text = _HOURS.sub("二十四小时", text) if "24" in text else text
         text = _YUAN.sub(r"\1", text)
         text = _DOLLARS.sub(r"\1", text)
-        text = table.before_numbers(text)
+        text = table.before_numbers(_UNTIL.sub("到", text))
+        text = _BIG_UNIT.sub(lambda found: table.UNITS[found[1]][0], text)
         text = _ROOM.sub("号", text)
         return _YEARS.sub(lambda found: f"{self.year(int(found[1]))}到{self.year(int(found[2]))}", text)
 
@@ -104,13 +108,18 @@ class Chinese(Speaker):
         number = read(found[2], decimal_comma=False)
         if number.fraction:
             return f"{found[1]}{self.number(number)}{found[3]}"
-        if len(number.whole) > 8 and not found[3][:1]:
+        counts = found[3][:1] in table.MEASURES
+        if found.string[found.start() - 1 : found.start()].isascii() and found.start() and len(number.whole) < 3:
+            before = found.string[found.start() - 1]
+            if before.isalpha():
+                return f"{self.whole(number.whole)}{found[3]}"
+        if found[2].isdecimal() and len(number.whole) >= 7 and not counts:
             return f"{found[1]}{self.digits(number.whole)}"
         alone = f"{found[1]}{number.whole}{found[3]}"
         spelled = _wetext(alone)
         if spelled == alone or not spelled.endswith(found[3]):
             return f"{found[1]}{self.whole(number.whole)}{found[3]}"
-        if "幺" in spelled and found[3]:
+        if "幺" in spelled and counts:
             return f"{found[1]}{cardinal(number.value)}{found[3]}"
         return spelled
 

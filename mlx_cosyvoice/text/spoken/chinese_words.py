@@ -40,9 +40,15 @@ CURRENCIES = names(
     """
 )
 SCALES = words("万=万; 亿=亿; 千=千; 百万=百万; 千万=千万; k=千; K=千; M=百万; million=百万; B=十亿; billion=十亿")
+#: What follows a count.
+MEASURES = frozenset(
+    "个個人元块天年月日号岁次名位米分秒件条張张只本页层楼间台辆万萬亿億千百倍套家种項项吨克升度小多余平公里厘毫斤头棵片座栋句字集章节届班级"
+)
 #: Two of these is 二, not 两.
 NOT_LIANG = frozenset(("摄氏度", "华氏度", "度", "%", "‰", "点", "月"))
 
+_BRACKET = re.compile("(?<=[\\w”》])[（【]|[）】](?=[\\w“《])")
+_TOO_MANY = re.compile("，(?=[，。！？；：、])|(?<=[。！？；：、，])，")
 _AND = re.compile(r"\s?&\s?")
 _POWER = re.compile("(?<=的)([零一二三四五六七八九十百负]+)(?![方平立])(?=$|[^\u4e00-\u9fff]|等于|加|减|乘)")
 _TAG = re.compile(r"#(?=[\w\u4e00-\u9fff])|(?<=[\w\u4e00-\u9fff])#(?=\s|$|[，。！？])")
@@ -65,4 +71,6 @@ def before_numbers(text: str) -> str:
 
 def tidy(text: str) -> str:
     """Signs between words."""
+    text = _BRACKET.sub("，", text)
+    text = _TOO_MANY.sub("", text)
     return _TAG.sub("", _AND.sub("和", text))

@@ -6,7 +6,9 @@ import re
 
 from mlx_cosyvoice.text.spoken.speaker import Speaker, replaced
 
-_VERSION = re.compile(r"(?a)(?<![A-Za-z0-9_.])[vV]\.?(\d{1,4}(?:\.\d{1,6}){1,4}|\d{1,3})(?![A-Za-z0-9_]|\.\d)")
+_VERSION = re.compile(
+    r"(?a)(?<![A-Za-z0-9_.])(?:v\.?|V\.?(?=\d+\.\d))(\d{1,4}(?:\.\d{1,6}){1,4}|\d{1,3})(?![A-Za-z0-9_]|\.\d)"
+)
 _ADDRESS = re.compile(r"(?a)(?<![A-Za-z0-9_.])\d{1,3}(?:\.\d{1,3}){3}(?![A-Za-z0-9_]|\.\d)")
 _DOTTED = re.compile(r"(?a)(?<![0-9_.])\d{1,4}(?:\.\d{1,6}){2,5}(?![0-9_]|\.\d)")
 _RELEASE = re.compile(
@@ -18,6 +20,7 @@ _RELEASE = re.compile(
 )
 _BY = re.compile(r"(?a)(?<=\d)(\s?)([xX\u00d7*])\s?(?=\d)")
 _IN_NAME = re.compile(r"(?a)(?<=[A-Za-z])(-?\d{1,4}(?:\.\d{1,4}){0,3})-(?=\d)")
+_UNDERSCORE = re.compile(r"(?a)(?<=[A-Za-z0-9])_+(?=[A-Za-z0-9])")
 #: A hyphen that only joins.
 _HYPHEN_BEFORE = re.compile("(?<=[A-Za-z])[-\u2010\u2011](?=\\d)")
 _HYPHEN_AFTER = re.compile("(?<=\\d)[-\u2010\u2011](?=[A-Za-z])")
@@ -41,6 +44,7 @@ def spell(text: str, speaker: Speaker) -> str:
         glued=glued,
     )
     text = _IN_NAME.sub(r"\1-" if glued else r"\1 ", text)
+    text = _UNDERSCORE.sub(speaker.signs["underscore"] if glued else " ", text)
     # Where words are not separated by blanks, the hyphen between two numbers keeps them apart.
     text = _HYPHEN_BEFORE.sub("" if glued else " ", text)
     if not glued:

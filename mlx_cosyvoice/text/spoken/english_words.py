@@ -76,6 +76,11 @@ _LONG = words(
     kWh=kilowatt hour
     """
 )
+GREEK = words(
+    "\u03b1=alpha; \u03b2=beta; \u03b3=gamma; \u03b4=delta; \u0394=delta; \u03b5=epsilon; \u03b8=theta; \u03bb=lambda; "
+    "\u03c0=pi; \u03c3=sigma; \u03a3=sigma; \u03c6=phi; \u03c9=omega; \u221e=infinity"
+)
+_GREEK = re.compile(f"(?<!\\w)[{''.join(GREEK)}](?!\\w)")
 _AND = re.compile(r"\s?&\s?(?=\w)|(?<=\w)\s?&")
 _SLASH = re.compile(r"(?<=[A-Za-z])/(?=[A-Za-z])")
 _LANGUAGE_NAMES = (
@@ -92,6 +97,7 @@ def before_numbers(text: str) -> str:
     """Signs that stand by digits."""
     for pattern, name in _LANGUAGE_NAMES:
         text = pattern.sub(name, text)
+    text = _GREEK.sub(lambda found: GREEK[found[0]], text)
     return _TAGGED.sub("hashtag ", _NUMBERED.sub("number ", text))
 
 

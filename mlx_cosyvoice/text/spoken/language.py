@@ -14,7 +14,7 @@ _HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]")
 _KANA = re.compile("[\u3041-\u30fa\u30fc-\u30ff\uff66-\uff9f]")
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _LATIN = re.compile("[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
-_OTHER_SCRIPTS = re.compile("[\u0370-\u10ff\u1200-\u1cff\u1f00-\u1fff\u2c00-\u2dff\ua640-\uabff]")
+_OTHER_SCRIPTS = re.compile("[\u0370-\u10ff\u1200-\u1cff\u1f00-\u1fff\u2c00-\u2dff\ua640-\uabff]{2,}")
 _LETTER = "A-Za-z\u00c0-\u024f\u1e00-\u1eff"
 #: Not what is part of an address, of a name with digits, or of an abbreviation.
 _WORD = re.compile(f"(?<![\\w.@/&+-])[{_LETTER}]+(?:['\u2019-][{_LETTER}]+)*(?![\\w@/&+]|\\.\\w)")
@@ -107,9 +107,9 @@ def detect(text: str, before: str | None = None) -> str | None:
     if hangul and hangul >= han + kana and 4 * hangul >= latin:
         return "ko"
     if han + kana:
-        by_words = _by_words(text) if latin > 4 * (han + kana) else None
+        by_words = _by_words(text) if latin > 3 * (han + kana) else None
         return by_words or _of_east_asia(text, kana, han, before)
-    if len(_OTHER_SCRIPTS.findall(text)) > latin:
+    if sum(map(len, _OTHER_SCRIPTS.findall(text))) > latin:
         return OTHER
     found = _by_words(text) if latin else None
     return found or before

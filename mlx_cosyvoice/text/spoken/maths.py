@@ -9,7 +9,7 @@ from mlx_cosyvoice.text.spoken.speaker import Speaker, replaced
 
 _MIXED = re.compile(r"(?a)(?<![\w.,/])(\d{1,4}) (\d{1,2})/(\d{1,3})(?![\w/]|[.,]\d)")
 _PART = re.compile(r"(?a)(?<![A-Za-z0-9_.,/])(\d{1,3})/(\d{1,3})(?![0-9_/%]|[.,]\d)")
-_SCORE = re.compile(r"(?a)(?<![\d:.,])(\d{1,4}):(\d{1,4})(?![\d:]|[.,]\d)")
+_SCORE = re.compile(r"(?a)(?<![\d:.,])(\d{1,4}):(\d{1,7}(?:\.\d{1,4})?)(?![\d:]|[.,]\d)")
 _DASH = "[-\u2010\u2011\u2012\u2013\u2014\u2212~\uff5e\u301c]"
 _RANGE = re.compile(rf"(?a)(?<![A-Za-z0-9_.,\u2212-])({NUMBER})\s?{_DASH}\s?({NUMBER})(?!\s?{_DASH}?\d)(?![.,]\d)")
 _SUM = re.compile(r"(?a)\d[^\n=]{0,60}=|=")
@@ -44,11 +44,17 @@ def spell(text: str, speaker: Speaker) -> str:
     text = replaced(_MIXED, text, lambda found: speaker.mixed(*map(int, found.groups())), glued=glued)
     text = replaced(_PART, text, lambda found: _part(speaker, found[1], found[2]), glued=glued)
     text = replaced(
-        _SCORE, text, lambda found: speaker.score(speaker.whole(found[1]), speaker.whole(found[2])), glued=glued
+        _SCORE, text, lambda found: speaker.score(speaker.whole(found[1]), speaker.plain(found[2])), glued=glued
     )
     text = _operators(text, speaker)
     text = replaced(_MINUS, text, lambda found: speaker.minus(_number(speaker, found[1])), glued=glued)
     return text
+
+
+def about(text: str, speaker: Speaker) -> str:
+    """`text` with ~ before an amount in words: before the amounts are."""
+    word = speaker.signs["about"]
+    return _ABOUT.sub(word if speaker.glued else f"{word} ", text)
 
 
 def _operators(text: str, speaker: Speaker) -> str:
@@ -58,7 +64,7 @@ def _operators(text: str, speaker: Speaker) -> str:
             return text
         return pattern.sub(word if speaker.glued else f" {word} ", text)
 
-    text = between(_ROOT, "root", between(_ABOUT, "about", text))
+    text = between(_ROOT, "root", text)
     text = replaced(
         _RAISED, text, lambda found: _power(speaker, found[1].translate(_RAISED_DIGITS)), glued=speaker.glued
     )

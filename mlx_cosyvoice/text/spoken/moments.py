@@ -8,7 +8,7 @@ from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker, replaced
 
 _CLOCK = r"(?<![\d:.,/])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:]|[.,]\d)"
 _HALF = r"(?:[ \u00a0\u202f]?([AaPp])\.?[Mm](?:\.(?!\s+[A-Z]|$)|(?![A-Za-z]))(?:(?<=[Mm])\.(?=[^\s]))?)"
-_TIMES = re.compile(rf"(?a){_CLOCK}{_HALF}?")
+_TIMES = re.compile(rf"(?a){_CLOCK}(?:{_HALF}|\s?h(?![A-Za-z0-9]))?")
 _SPAN = re.compile(rf"(?a)({_CLOCK})\s?[-\u2013\u2014~\uff5e]\s?(?=\d{{1,2}}:\d\d)")
 _HOUR = re.compile(rf"(?a)(?<![\w:.,])(1[0-2]|0?[1-9]){_HALF}")
 _TO_MOMENT = re.compile("(?<=[AP]M)\\s?[-\u2013\u2014]\\s?(?=[a-z])")

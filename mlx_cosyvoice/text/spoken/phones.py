@@ -14,6 +14,7 @@ _PATTERNS = tuple(
         r"(?<![\w.-])(?:1[-. ])?\d{3}([-. ])\d{3}\1\d{4}(?![\w-])",
         r"(?<![A-Za-z0-9_.-])(?:0\d{1,3}-\d{3,4}-\d{4}|0\d{2,4}[-/ ]\d{6,8}|[48]00-\d{3,4}-\d{3,4})(?![A-Za-z0-9_-])",
         r"(?<![A-Za-z0-9_.-])1[3-9]\d(?:-\d{4}-\d{4}| \d{4} \d{4})(?![A-Za-z0-9_-])",
+        r"(?<![\w.-])\d{1,6}(?:-\d{1,8}){2,6}(?![\w-])",
         r"(?<![\w.-])0\d(?:[ .]\d\d){4}(?!\w)",
         r"(?<![\w.$\u20ac\u00a3-])\d{3}-\d{4}(?![\w-])",
     )
@@ -21,6 +22,7 @@ _PATTERNS = tuple(
 _AFTER_WORD = re.compile(
     r"(?ai)\b((?:call|dial|tel|phone|telephone|fax|text)[.:]? )(\d{3}|\d{5,8})(?![\w:/%\u00b0$]|[.,-]\d| [a-z]+s\b)"
 )
+_DATE = re.compile(r"(?:1\d|20)\d\d-(?:(?:1\d|20)\d\d|\d{1,2}-\d{1,2})|\d{1,2}-\d{1,2}-(?:1\d|20)\d\d")
 _DIGITS = re.compile(r"(?a)\d+")
 
 
@@ -33,7 +35,7 @@ def spell(text: str, speaker: Speaker) -> str:
 
 def _words(written: str, speaker: Speaker) -> str | None:
     groups = _DIGITS.findall(written)
-    if sum(map(len, groups)) < 7 or re.fullmatch(r"(?:19|20)\d\d-(?:19|20)\d\d", written):
+    if sum(map(len, groups)) < 7 or _DATE.fullmatch(written):
         return None
     words = speaker.phone(groups)
     return speaker.joined((speaker.signs["plus"], words)) if written.startswith("+") else words

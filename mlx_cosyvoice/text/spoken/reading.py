@@ -52,6 +52,7 @@ def _part(text: str, speaker: Speaker | None) -> str:
         text = phones.spell(text, speaker)
         text = moments.spell(text, speaker)
         text = speaker.after_times(text)
+        text = maths.about(text, speaker)
         text = amounts.spell(text, speaker)
         text = compounds.spell(text, speaker)
         text = maths.spell(text, speaker)

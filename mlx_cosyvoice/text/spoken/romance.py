@@ -56,6 +56,8 @@ class Romance(Speaker):
     def counted(self, value: int, noun: str) -> str:
         words = self.cardinal(value)
         feminine = bool(self.feminine.search(noun)) if noun else False
+        if feminine:
+            words = re.sub("(cient|quinient|quinhent|zent|cent)os\\b", r"\1as", words)
         for last, forms in ((1, self.one), (2, self.two)):
             if forms and value % 10 == last and value % 100 != 10 + last:
                 base = self.cardinal(last)

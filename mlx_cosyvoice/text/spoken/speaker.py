@@ -95,7 +95,9 @@ class Speaker:
         return self.span(self.plain(first), self.plain(last))
 
     def plain(self, written: str) -> str:
-        """A number as written, in words."""
+        """A number as written, in words; a long one without separators is no count, and said digit by digit."""
+        if written.isdecimal() and len(written) >= 8 and not written.endswith("000"):
+            return self.digits(written)
         return self.number(read(written, decimal_comma=self.decimal_comma))
 
     def fraction_digits(self, digits: str) -> str:
