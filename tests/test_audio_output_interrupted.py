@@ -158,6 +158,20 @@ def test_an_interruption_before_every_line(tmp_path: Path, name: str, force: boo
         check(told, path, force=force)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3"])
+def test_an_interruption_before_every_instruction(tmp_path: Path, name: str) -> None:
+    for place in itertools.count():
+        path = tmp_path / str(place) / name
+        path.parent.mkdir()
+        path.write_bytes(BEFORE)
+        told = run(path, place, force=True, instructions=True)
+        check(told, path, force=True)
+        if not told.lines.raised:
+            break
+    assert place > 500
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, UnforeseenError])
 @pytest.mark.parametrize("force", [False, True], ids=["new", "replacing"])
 @pytest.mark.parametrize("name", ["a.wav", "b.wav", "a.raw"])

@@ -16,7 +16,7 @@ from mlx_cosyvoice.synthesis.arriving import ArrivingText
 from mlx_cosyvoice.text import TextTokenizer
 
 
-def wait_for(condition: object, seconds: float = 5.0) -> bool:
+def wait_for(condition: object, seconds: float = 60.0) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():  # type: ignore[operator]

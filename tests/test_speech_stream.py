@@ -40,7 +40,7 @@ def threads() -> int:
 
 
 def wait_for_threads(count: int) -> bool:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while threads() > count and time.monotonic() < end:
         time.sleep(0.01)
     return threads() <= count
@@ -88,13 +88,13 @@ def test_audio_comes_before_the_language_model_has_ended(
         for index, token in enumerate(generate(*args, **options)):  # type: ignore[arg-type]
             if index == 80:
                 reached.set()
-                assert go_on.wait(30)
+                assert go_on.wait(300)
             yield token
 
     monkeypatch.setattr(tts.llm, "generate", held_back)
     with tts.stream(TEXT, voice, max_token_text_ratio=20, min_token_text_ratio=10, n_timesteps=STEPS) as stream:
         assert len(next(stream)) > 0
-        assert reached.wait(30)
+        assert reached.wait(300)
         go_on.set()
         rest = list(stream)
     assert rest
@@ -107,7 +107,7 @@ def test_a_text_that_arrives_is_spoken_before_it_ends(tts: CosyVoice2, voice: Vo
         for character in SLOW_TEXT:
             time.sleep(0.05)
             yield character
-        assert heard.wait(60), "no audio came while the text was still open"
+        assert heard.wait(300), "no audio came while the text was still open"
         yield " The end."
 
     with tts.stream(slowly(), voice, n_timesteps=STEPS, max_token_text_ratio=4) as stream:
@@ -207,7 +207,17 @@ def test_the_cached_prompt_changes_no_token(tiny_model: Path, voice: Voice) -> N
     assert first == second
 
 
-def test_times_agree_with_what_the_caller_measures(tts: CosyVoice2, voice: Voice) -> None:
+def test_times_agree_with_what_the_caller_measures(
+    tts: CosyVoice2, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tts.llm is not None
+    generate = tts.llm.generate
+
+    def late(*args: object, **options: object) -> Iterator[int]:
+        time.sleep(0.3)
+        yield from generate(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tts.llm, "generate", late)
     began = time.perf_counter()
     stream = tts.stream(TEXT, voice, max_token_text_ratio=10, n_timesteps=STEPS)
     samples = len(next(stream))
@@ -216,7 +226,7 @@ def test_times_agree_with_what_the_caller_measures(tts: CosyVoice2, voice: Voice
     total = time.perf_counter() - began
     metrics = stream.metrics
     assert metrics.first_chunk_seconds is not None
-    assert 0.5 * first - 0.1 <= metrics.first_chunk_seconds <= first
+    assert 0.3 <= metrics.first_chunk_seconds <= first
     assert metrics.first_chunk_seconds <= metrics.seconds <= total
     assert metrics.audio_seconds == samples / 24000
     assert metrics.real_time_factor == metrics.seconds / metrics.audio_seconds

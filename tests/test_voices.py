@@ -225,7 +225,7 @@ def test_of_two_who_write_at_once_one_fails(tmp_path: Path, monkeypatch: pytest.
 
     def wait(number: int) -> None:
         sync(number)
-        both.wait(timeout=30)
+        both.wait(timeout=120)
 
     def no_link(*_: Any) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")

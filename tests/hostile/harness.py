@@ -72,7 +72,7 @@ class Inputs(list[Hostile]):
 
 @dataclass
 class Cost:
-    """What a block of code took."""
+    """What a block of code took: seconds of the processor, which others who are at work do not lengthen, and bytes."""
 
     #: Of this process alone, so that a busy machine does not count.
     seconds: float = 0.0
@@ -88,7 +88,7 @@ def _status(field: str) -> int:
 
 @contextmanager
 def measured() -> Iterator[Cost]:
-    """Seconds, and bytes by which the process' memory grew at its highest (Linux only, 0 elsewhere)."""
+    """Seconds of the processor, and bytes by which the memory grew at its highest (Linux only, 0 elsewhere)."""
     cost, has_peak = Cost(), Path("/proc/self/clear_refs").exists()
     if has_peak:
         Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from now on
@@ -143,7 +143,6 @@ class Finished:
 def run_command(arguments: Sequence[str], cwd: Path = ROOT) -> Finished:
     """`python -m ARGUMENTS` to its end. `cwd` is where it runs."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],
         cwd=cwd,
@@ -158,7 +157,7 @@ def run_command(arguments: Sequence[str], cwd: Path = ROOT) -> Finished:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     unit = 1 if sys.platform == "darwin" else 1024
-    return Finished(process.returncode, errors, time.perf_counter() - start, usage.ru_maxrss * unit)
+    return Finished(process.returncode, errors, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
 
 
 def command_refusal(arguments: Sequence[str], start: Finished, kept: Path, *words: str) -> str:

@@ -44,6 +44,7 @@ def interrupted(
     error: Callable[[], BaseException] = KeyboardInterrupt,
     *,
     elsewhere: bool = False,
+    instructions: bool = False,
 ) -> Iterator[Lines]:
     """Within the block `error` is raised before the line of that place is executed; None to count lines only.
 
@@ -51,13 +52,15 @@ def interrupted(
         modules: whose lines count.
         place: which of the executed lines, from 0.
         error: makes the exception.
+        instructions: count each instruction of Python's virtual machine instead of each line.
         elsewhere: count and raise in threads that are started within the block, not in this one.
     """
     lines, names = Lines(), {str(module.__file__) for module in modules}
     lock = threading.Lock()
 
     def at_line(frame: FrameType, event: str, argument: Any) -> Any:
-        if event != "line":
+        frame.f_trace_opcodes = instructions
+        if event != ("opcode" if instructions else "line"):
             return at_line
         with lock:
             here = len(lines.at)
