@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+import re
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -102,6 +105,20 @@ def test_text_in_pieces_is_normalised_as_the_whole(text: str) -> None:
     whole = TextNormalizer()(text)
     assert " ".join("".join(whole).split()).replace(" ", "") == "".join(segments(text)).replace(" ", "")
     assert not any(character.isdigit() for segment in segments(text) for character in segment)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_mixture_is_normalised_as_the_whole(seed: int) -> None:
+    """Of the texts that the normaliser is tried on, in several languages; also what says nothing about its own."""
+    table = (Path(__file__).parent / "data" / "spoken_texts.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    texts = [line.split("\t")[1].replace("\\n", "\n") for line in table] + ["7 + 8.", "12:30!"] * 10
+    draw = random.Random(seed)
+    text = draw.choice([" ", "\n", "\n\n"]).join(draw.choice(texts) for _ in range(draw.randint(2, 8)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what looks like control tokens
+        whole, pieces = "".join(TextNormalizer()(text)), "".join(segments(text))
+    # A segment ends with a full stop, also where a line ends without one.
+    assert re.sub(r"[\s.。]", "", pieces) == re.sub(r"[\s.。]", "", whole)
 
 
 def test_a_text_shorter_than_the_transcript_is_one_segment_like_the_whole() -> None:
