@@ -54,6 +54,13 @@ def test_a_short_text_that_arrives_is_spoken_as_the_whole(
     assert tokens(tts, iter(TEXT), voice, normalize=normalize) == whole
 
 
+def test_a_text_that_ends_where_speech_could_begin_is_spoken_as_the_whole(tts: CosyVoice2) -> None:
+    """Its last word is known to be whole only when the text has ended."""
+    assert tts.text_tokenizer is not None
+    voice = with_prompt(6, 50 - len(tts.text_tokenizer.encode(TEXT)))
+    assert tokens(tts, iter(TEXT), voice, normalize="off") == tokens(tts, TEXT, voice, normalize="off")
+
+
 def first_input(tts: CosyVoice2, text: Any, voice: Voice, **options: Any) -> tuple[np.ndarray, int]:
     """What the language model was given when the first token was asked for [positions, H], and how many positions it
     had been given before."""
