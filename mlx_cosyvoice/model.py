@@ -12,7 +12,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.cloning import load_speech, speech_token, take_voice
+from mlx_cosyvoice.audio import recording_pieces
+from mlx_cosyvoice.audio.source import Source
+from mlx_cosyvoice.cloning import take_voice, utterance_tokens
 from mlx_cosyvoice.config import CosyVoice2Config
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.hub import find_model
@@ -25,6 +27,7 @@ from mlx_cosyvoice.streaming import Decoder, FlowPrompt
 from mlx_cosyvoice.synthesis import Metrics, ModelInput, SpeechStream, TokenSource, choose_mode, flow_input, model_input
 from mlx_cosyvoice.synthesis.prefixes import PrefixCache
 from mlx_cosyvoice.synthesis.schedules import SCHEDULES, Decoders
+from mlx_cosyvoice.synthesis.short_text import checked_length
 from mlx_cosyvoice.synthesis.sources import AsyncPieces, Text, text_source
 from mlx_cosyvoice.synthesis.utterances import TokenOptions, Utterances
 from mlx_cosyvoice.text import TextNormalizer, TextTokenizer
@@ -89,13 +92,28 @@ class CosyVoice2:
         computing_dtype(dtype)  # a wrong one is told before anything is downloaded
         return cls(*load_components(find_model(path_or_repo), dtype))
 
-    def clone(self, recording: str | Path, transcript: str = "") -> Voice:
-        """Take a voice from a recording of at most 30 s.
+    def clone(
+        self,
+        recording: Source,
+        transcript: str = "",
+        *,
+        sample_rate: int | None = None,
+        start: float = 0.0,
+        end: float | None = None,
+    ) -> Voice:
+        """Take a voice from a recording, or a part of it, of at most 30 s. Silence at its ends is left out.
 
         Args:
-            recording: an audio file of any sample rate and channel count that libsndfile reads.
+            recording: an audio file: its path, its bytes, or a file object; or an array of samples. See
+                `audio.read_recording`.
             transcript: what is said in it, in its language. Without it the voice can speak in the modes cross_lingual
                 and instruct2 only.
+            sample_rate: of an array, in Hz.
+            start: where in the recording to begin, in seconds.
+            end: where to end, in seconds; None for its end.
+
+        Warns:
+            AudioWarning: the file has a flaw, silence was left out, or the transcript can hardly be what is said.
 
         Raises:
             AudioError: the file is not audio, empty, silent, too short or too long.
@@ -104,7 +122,8 @@ class CosyVoice2:
         self._need("campplus", "speech_tokenizer")
         assert self.campplus is not None
         assert self.speech_tokenizer is not None
-        return take_voice(recording, transcript, self.config, self.speech_tokenizer, self.campplus)
+        part = {"sample_rate": sample_rate, "start": start, "end": end}
+        return take_voice(recording, transcript, self.config, self.speech_tokenizer, self.campplus, **part)
 
     def voice(self, name: str) -> Voice:
         """The voice of that name: one of `speakers`, or of the user's library.
@@ -211,9 +230,12 @@ class CosyVoice2:
 
     def convert_voice(
         self,
-        recording: str | Path,
+        recording: Source,
         voice: Voice | str,
         *,
+        sample_rate: int | None = None,
+        start: float = 0.0,
+        end: float | None = None,
         schedule: str | Decoder = "offline",
         speed: float = 1.0,
         n_timesteps: int = 10,
@@ -221,16 +243,21 @@ class CosyVoice2:
     ) -> SpeechStream:
         """Say what is said in a recording with another voice; the language model has no part in it.
 
+        A long recording is said in pieces of at most 30 s, cut where it is quiet, in memory that does not grow.
+
         Args:
-            recording: an audio file of at most 30 s.
+            recording: of any length; as for `clone`, and so are `sample_rate`, `start` and `end`.
             voice: from `clone`, or a name that `voice` knows.
+            sample_rate: of an array, in Hz.
+            start: where in the recording to begin, in seconds.
+            end: where to end, in seconds; None for its end.
             schedule: as for `stream`, and so the rest.
             speed: 1.25 is a quarter faster; with the schedule "offline" only.
             n_timesteps: Euler steps of the flow.
             seed: of the vocoder's noise.
 
         Raises:
-            AudioError: the file is not audio, empty, silent, too short or too long.
+            AudioError: the file is not audio, empty, silent or too short. Damage farther on is found while it is said.
             ValueError: an argument is out of range, or the model lacks a component.
             UnknownVoiceError: no voice of that name.
         """
@@ -238,8 +265,11 @@ class CosyVoice2:
         assert self.speech_tokenizer is not None
         decoder = self._decoders.get(schedule, speed=speed, n_timesteps=n_timesteps)
         given = flow_input(self._as_voice(voice))
-        tokens = speech_token(load_speech(recording), self.speech_tokenizer)[0].tolist()
-        return self._speech(lambda _: [tokens], given, decoder, seed)
+        pieces = recording_pieces(recording, sample_rate=sample_rate, start=start, end=end)
+        first = next(pieces)  # what is wrong with the recording is told at the call
+        mx.eval(self.speech_tokenizer.parameters())  # as for the language model: it runs on another thread
+        tokens = utterance_tokens(chain([first], pieces), self.speech_tokenizer)
+        return self._speech(lambda _: tokens, given, decoder, seed)
 
     def _need(self, *names: str) -> None:
         missing = [name for name in names if getattr(self, name) is None]
@@ -277,7 +307,7 @@ class CosyVoice2:
     def _source(self, utterances: Utterances, text: str | Iterable[object], normalize: bool | str) -> TokenSource:
         normalizer = TextNormalizer(self.text_tokenizer, enabled=normalize)
         if isinstance(text, str):
-            segments = normalizer.segments(text)
+            segments = checked_length(normalizer.segments(text), utterances.given, utterances.tokenizer.encode)
             return lambda metrics: utterances.of_segments(segments, metrics)
         pieces = whole_pieces(text)
         if normalizer.mode == "off" and utterances.interleaves:

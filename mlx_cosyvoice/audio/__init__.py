@@ -1,10 +1,11 @@
 """Audio in and out, and the three features that the networks take."""
 
-from mlx_cosyvoice.audio.errors import AudioError
+from mlx_cosyvoice.audio.errors import AudioError, AudioWarning
 from mlx_cosyvoice.audio.fbank import kaldi_fbank, mean_normalise
 from mlx_cosyvoice.audio.load import MAX_PROMPT_SECONDS, Recording, load_audio, read_recording
 from mlx_cosyvoice.audio.log_mel import log_mel_spectrogram
 from mlx_cosyvoice.audio.mel import mel_spectrogram
+from mlx_cosyvoice.audio.pieces import recording_pieces
 from mlx_cosyvoice.audio.player import PlaybackError, Player
 from mlx_cosyvoice.audio.write import write_wav
 from mlx_cosyvoice.audio.writer import AudioWriter, check_audio_target, open_audio
@@ -12,6 +13,7 @@ from mlx_cosyvoice.audio.writer import AudioWriter, check_audio_target, open_aud
 __all__ = [
     "MAX_PROMPT_SECONDS",
     "AudioError",
+    "AudioWarning",
     "AudioWriter",
     "PlaybackError",
     "Player",
@@ -24,5 +26,6 @@ __all__ = [
     "mel_spectrogram",
     "open_audio",
     "read_recording",
+    "recording_pieces",
     "write_wav",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
+from mlx_cosyvoice.cli.recordings import add_part
+
 MODEL_VARIABLE = "MLX_COSYVOICE_MODEL"
 
 #: What --dtype takes: "stored" is None of `CosyVoice2.load`, the rest are its names. (MLX, which tells them, is slow.)
@@ -51,6 +53,7 @@ def add_voice(parser: argparse.ArgumentParser, *, speaker: bool) -> None:
         "--voice", metavar="NAME", help="a voice of the library (`mlx-cosyvoice voices list`), or its file"
     )
     one.add_argument("--prompt", metavar="WAV", help="a recording of 3 to 30 s whose voice to take")
+    add_part(group, "the prompt", prompt=True, short=speaker)
     if speaker:
         one.add_argument("--speaker", metavar="NAME", help="a speaker that the model brings (`mlx-cosyvoice info`)")
         group.add_argument(

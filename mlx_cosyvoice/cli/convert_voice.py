@@ -7,19 +7,22 @@ import argparse
 from mlx_cosyvoice.cli import arguments as common
 from mlx_cosyvoice.cli.deliver import deliver
 from mlx_cosyvoice.cli.prepare import check, prepare
+from mlx_cosyvoice.cli.recordings import add_part, check_recording, part_of
 
 NAME = "convert-voice"
 HELP = "Say what a recording says, as it says it, in another voice."
 
 _EXAMPLES = """examples:
   mlx-cosyvoice convert-voice me.wav --voice anna --model DIR --out anna-says-it.wav
-  mlx-cosyvoice convert-voice me.wav --prompt anna.wav --out anna-says-it.flac"""
+  mlx-cosyvoice convert-voice me.wav --prompt anna.wav --out anna-says-it.flac
+  mlx-cosyvoice convert-voice lecture.mp3 --start 1:30 --end 42:00 --voice anna --out lecture.flac"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EXAMPLES
-    parser.add_argument("source", metavar="SOURCE", help="the recording to say again, of at most 30 s")
+    parser.add_argument("source", metavar="SOURCE", help="the recording to say again, of any length")
+    add_part(parser, "SOURCE")
     common.add_model(parser)
     common.add_voice(parser, speaker=False)
     common.add_output(parser)
@@ -27,10 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from mlx_cosyvoice import audio
-
     check(arguments)
-    audio.load_audio(arguments.source, 16000, max_seconds=audio.MAX_PROMPT_SECONDS)
+    part = part_of(arguments)
+    check_recording(arguments.source, part, of_any_length=True)
     prepared = prepare(arguments)
     return deliver(
         arguments,
@@ -42,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             speed=arguments.speed,
             seed=arguments.seed,
             n_timesteps=arguments.steps,
+            **part,
         ),
         prepared.facts,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_cosyvoice.cli.arguments import dtype_of, model_of
 from mlx_cosyvoice.cli.outputs import check_outputs
+from mlx_cosyvoice.cli.recordings import check_recording, part_of
 from mlx_cosyvoice.quoting import plain
 
 if TYPE_CHECKING:
@@ -40,14 +41,15 @@ def check(arguments: argparse.Namespace) -> None:
         ValueError: unknown voice or format, a recording that cannot be used, or arguments that do not go together.
         OSError: the output cannot or must not be written, a file cannot be read.
     """
-    from mlx_cosyvoice import audio
-
     model_of(arguments)
     check_outputs(arguments)
     if getattr(arguments, "transcript", None) is not None and arguments.prompt is None:
         raise ValueError("--transcript belongs to --prompt: it says what the recording says")
+    part = part_of(arguments, prompt=True)
     if arguments.prompt is not None:
-        audio.load_audio(arguments.prompt, 16000, max_seconds=audio.MAX_PROMPT_SECONDS)
+        check_recording(arguments.prompt, part)
+    elif part:
+        raise ValueError("a start and an end of the prompt belong to --prompt: they choose a part of it")
     elif arguments.voice is not None:
         _saved_voice(arguments)
 
@@ -86,7 +88,8 @@ def _fitting_schedule(arguments: argparse.Namespace, arriving: bool) -> str:
 
 def _voice(arguments: argparse.Namespace, model: CosyVoice2) -> Voice:
     if arguments.prompt is not None:
-        return model.clone(arguments.prompt, getattr(arguments, "transcript", None) or "")
+        transcript = getattr(arguments, "transcript", None) or ""
+        return model.clone(arguments.prompt, transcript, **part_of(arguments, prompt=True))
     if arguments.voice is not None:
         return _saved_voice(arguments)
     if arguments.speaker not in model.speakers:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_cosyvoice.cli import interrupts
 from mlx_cosyvoice.cli.arguments import add_model, dtype_of, model_of
+from mlx_cosyvoice.cli.recordings import add_part, check_recording, part_of
 from mlx_cosyvoice.cli.table import columns, shorten, size
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ _EXAMPLES = """examples:
 
 _ADD_EXAMPLES = """examples:
   mlx-cosyvoice voices add anna anna.wav --transcript "What Anna says in it." --model DIR
-  mlx-cosyvoice voices add anna anna.wav --transcript "$(cat anna.txt)" --model DIR --force"""
+  mlx-cosyvoice voices add anna anna.wav --transcript "$(cat anna.txt)" --model DIR --force
+  mlx-cosyvoice voices add anna talk.mp3 --start 1:02 --end 1:14.5 --transcript "What Anna says there." --model DIR"""
 
 _IMPORT_EXAMPLES = """examples:
   mlx-cosyvoice voices import anna.safetensors
@@ -71,7 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add = action("add", "take a voice from a recording", _ADD_EXAMPLES)
     add.add_argument("name", metavar="NAME", help="what to call the voice; letters of any script")
-    add.add_argument("prompt", metavar="PROMPT.wav", type=Path, help="a recording of at most 30 s; wav, flac, ogg, mp3")
+    add.add_argument("prompt", metavar="PROMPT.wav", type=Path, help="a recording of 3 to 30 s; wav, flac, ogg, mp3")
+    add_part(add, "the recording")
     add.add_argument("--transcript", metavar="TEXT", default="", help="what is said in it, word for word")
     add_model(add)
     add.add_argument("--force", **force)  # type: ignore[arg-type]
@@ -113,22 +116,21 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _add(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
-    from mlx_cosyvoice import audio
-
     model = model_of(arguments)
     # What can go wrong quickly goes first: a model takes seconds to load.
     if arguments.force:
         library.path(arguments.name)
     else:
         library.ensure_free(arguments.name)
-    audio.load_audio(arguments.prompt, 16000, max_seconds=audio.MAX_PROMPT_SECONDS)
+    part = part_of(arguments)
+    check_recording(arguments.prompt, part)
     if not arguments.transcript.strip():
         print(_NO_TRANSCRIPT, file=sys.stderr)
 
     from mlx_cosyvoice import CosyVoice2
 
     loaded = CosyVoice2.load(model, dtype=dtype_of(arguments))
-    voice = loaded.clone(arguments.prompt, arguments.transcript)
+    voice = loaded.clone(arguments.prompt, arguments.transcript, **part)
     interrupts.hold()
     name = library.add(arguments.name, voice, force=arguments.force).stem
     if arguments.json:
