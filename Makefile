@@ -12,7 +12,7 @@ PIP_NOISE := $(PIP_NOISE)|^ +(Using cached|Preparing|Installing build|Checking i
 PIP_NOISE := $(PIP_NOISE)|^ +(Created wheel|Stored in|Attempting|Found existing|Uninstalling|Successfully|Downloading .* kB)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo convert parity bench test test-slow lint format clean distclean rebuild
+.PHONY: help setup demo convert parity bench test test-slow fuzz lint format clean distclean rebuild
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,11 @@ test: $(STAMP) ## run the tests (a few minutes), one process a core
 
 test-slow: $(STAMP) ## run the full-size checks
 	@$(RUN) -m pytest -m slow $(ARGS)
+
+# atheris finds more, because it sees which lines a file reaches; it is not there for every Python and system.
+fuzz: $(STAMP) ## fuzz every reader of files, ten minutes in all [SECONDS=600]
+	@$(RUN) -c 'import atheris' 2>/dev/null || $(RUN) -m pip install --no-input -q --only-binary :all: atheris || true
+	@$(RUN) -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
 lint: $(STAMP) ## check formatting, style and types
 	@$(RUN) -m ruff format --check .

@@ -149,7 +149,8 @@ def config_of(files: Files, sources: dict[str, Source]) -> CosyVoice2Config:
         where=path,
     )
     for name, source in sources.items():
-        check_claims(name, config, source.tensors, path, source.file)
+        where = f"{path} with {QWEN_CONFIG}" if name == "llm" else str(path)
+        check_claims(name, config, source.tensors, where, source.file)
     return config
 
 

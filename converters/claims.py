@@ -81,7 +81,7 @@ SHAPES: dict[str, Callable[[CosyVoice2Config], dict[str, tuple[int, ...]]]] = {
 
 
 def check_claims(
-    component: str, config: CosyVoice2Config, tensors: Mapping[str, Any], where: Path, weights: Path
+    component: str, config: CosyVoice2Config, tensors: Mapping[str, Any], where: str, weights: Path
 ) -> None:
     """Refuse a configuration that does not fit the weights; what the weights lack is left to the check of their keys.
 
@@ -89,7 +89,7 @@ def check_claims(
         component: which one.
         config: of the whole network.
         tensors: official key -> anything with a `shape`.
-        where: the configuration's file, for messages.
+        where: the configuration's files, for messages.
         weights: the weights' file, for messages.
 
     Raises:
@@ -100,7 +100,7 @@ def check_claims(
         claimed, found = _claimed(config, field), _numbers(tensors, prefix)
         if claimed != found and (found or claimed > MAX_UNCHECKED):
             raise ConfigError(
-                f"{where}: {field} makes {claimed} layers {prefix}N, but {weights} has {found}. "
+                f"{where}: {field} makes {claimed} layers {prefix}N, but {weights.name} has {found}. "
                 "Do the files belong together?"
             )
     shapes = SHAPES[component](config) if component in SHAPES else {}
@@ -108,8 +108,8 @@ def check_claims(
         # What claims less costs nothing; it is found when the tensors are made.
         if key in tensors and any(a > b for a, b in zip_longest(shape, tensors[key].shape, fillvalue=0)):
             raise ConfigError(
-                f"{weights}: wrong shape: {key} {quoted(list(tensors[key].shape))} instead of {list(shape)}, which is "
-                f"what {where} says. Do the files belong together?"
+                f"{weights}: wrong shape: {key} {quoted(list(tensors[key].shape))} instead of {list(shape)}, "
+                f"which is what {where} says. Do the files belong together?"
             )
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from mlx_cosyvoice.strict import BadFileError, parse_json, read_bytes
 
-#: Of all that are read here; the published ones have less than 5 kB.
+#: Of configurations and recipes; the published ones have less than 5 kB.
 MAX_BYTES = 1 << 20
 
 
-def read_json_object(path: Path, error: type[ValueError] = ValueError) -> dict[str, Any]:
+def read_json_object(path: Path, error: type[ValueError] = ValueError, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """The object that a JSON file holds.
 
     Raises:
@@ -20,7 +20,7 @@ def read_json_object(path: Path, error: type[ValueError] = ValueError) -> dict[s
         OSError: the file cannot be read.
     """
     try:
-        content = parse_json(read_bytes(path, MAX_BYTES))
+        content = parse_json(read_bytes(path, max_bytes))
     except FileNotFoundError as missing:
         raise error(f"{path}: no such file") from missing
     except BadFileError as bad:

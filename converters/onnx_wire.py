@@ -18,8 +18,8 @@ import numpy as np
 from mlx_cosyvoice.quoting import quoted
 from mlx_cosyvoice.strict import BadFileError, open_regular
 
-#: Fields of messages. The published files have 60,000.
-MAX_FIELDS = 400_000
+#: Fields of messages. That of the speaker encoder has 17,000.
+MAX_FIELDS = 150_000
 MAX_AXES = 8
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5

@@ -70,7 +70,7 @@ def load(path: Path, *, verify: bool = True) -> Any:
         return _Reader(archive).read()
     except ForeignObjectError as error:
         raise CheckpointError(
-            f"{path}: {error}: holds Python objects or code besides tensors, and was not loaded. "
+            f"{path}: {error}. A file of more than tensors can carry code, so it was not loaded. "
             "Get the file from the official repository, or save the state dict alone where it was trained."
         ) from error
     except BadFileError as error:

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from converters.json_file import read_json_object
 from converters.write import FORMATS
 from mlx_cosyvoice.quantize import Quantization
+from mlx_cosyvoice.quoting import quoted
 
 KEYS = ("dtype", "quantize", "group_size", "keep")
 
@@ -34,20 +35,15 @@ def read_recipe(path: str | Path) -> Recipe:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: must hold a JSON object, not {type(content).__name__}")
+    content = read_json_object(path)
     for key in content:
         if key not in KEYS:
-            raise ValueError(f"{path}: {key!r} is not known; there are: {', '.join(KEYS)}")
+            raise ValueError(f"{path}: {quoted(key)} is not known; there are: {', '.join(KEYS)}")
     keep, dtype = content.get("keep", []), content.get("dtype")
     if not isinstance(keep, list) or not all(isinstance(layer, str) for layer in keep):
-        raise ValueError(f"{path}: keep must be a list of paths of layers, not {keep!r}")
-    if dtype is not None and dtype not in FORMATS:
-        raise ValueError(f"{path}: dtype must be one of {', '.join(FORMATS)}, not {dtype!r}")
+        raise ValueError(f"{path}: keep must be a list of paths of layers, not {quoted(keep)}")
+    if dtype is not None and dtype not in tuple(FORMATS):
+        raise ValueError(f"{path}: dtype must be one of {', '.join(FORMATS)}, not {quoted(dtype)}")
     quantize, group_size = content.get("quantize"), content.get("group_size")
     try:
         Quantization(4 if quantize is None else quantize, 64 if group_size is None else group_size)

@@ -15,6 +15,7 @@ from converters.write import PACKED, Entry
 from mlx_cosyvoice.mixed import outermost
 from mlx_cosyvoice.nn.official import rules_of
 from mlx_cosyvoice.quantize import SCALE_DTYPES, Quantization, is_candidate
+from mlx_cosyvoice.quoting import quoted
 from mlx_cosyvoice.weights import ALWAYS_FLOAT32, COMPONENTS, DTYPES
 
 #: The components that may be packed, and why the others may not.
@@ -67,9 +68,9 @@ def check_kept(kept: Iterable[str], modules: Mapping[str, nn.Module]) -> list[st
             raise ValueError(f"layer {path!r} is a whole component: use --keep-float32 {path}")
         component = path.split(".")[0]
         if component in COMPONENTS and component not in modules:
-            raise ValueError(f"layer {path!r}: {component} is not among the components that are converted")
-        near = difflib.get_close_matches(path, sorted(known), n=3)
-        raise ValueError(f"there is no layer {path!r}" + (f"; there is {', '.join(near)}" if near else ""))
+            raise ValueError(f"layer {quoted(path)}: {component} is not among the components that are converted")
+        near = difflib.get_close_matches(path[:200], sorted(known), n=3)
+        raise ValueError(f"there is no layer {quoted(path)}" + (f"; there is {', '.join(near)}" if near else ""))
     return sorted(set(kept))
 
 

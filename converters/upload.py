@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from converters.json_file import read_json_object
 from converters.model_card import CARD, with_parity
 from mlx_cosyvoice.config import FORMAT_VERSION
 from mlx_cosyvoice.weights import ModelFolderError, read_config, weight_files
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 PARITY = "parity.json"
 RECORD = "conversion.json"
 MAIN = "main"
+#: Bytes of what `parity run --json` wrote; a whole run has 1 MB.
+MAX_PARITY = 32 << 20
 
 #: What is published of a folder; anything else that lies there stays private.
 FILES = (
@@ -59,12 +62,12 @@ def check_request(repo: str, parity: Path | None = None) -> None:
 
 def _read_parity(path: Path) -> dict[str, Any]:
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = read_json_object(path, max_bytes=MAX_PARITY)
     except (OSError, ValueError) as error:
         raise UploadError(
             f"{path}: cannot be read ({error}); python -m parity run --json writes such a file"
         ) from error
-    if not isinstance(result, dict) or not {"verdict", "stages", "settings"} <= result.keys():
+    if not {"verdict", "stages", "settings"} <= result.keys():
         raise UploadError(f"{path}: is not what python -m parity run --json writes")
     return result
 

@@ -26,8 +26,10 @@ def load_pt(module: torch.nn.Module, path: Path, prefix: str = "") -> torch.nn.M
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+            raise ValueError(f"{path}: not a state dict")
         tensors = {key.removeprefix(prefix): value for key, value in state.items() if key not in COUNTERS}
-    except (RuntimeError, pickle.UnpicklingError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError) as error:
         raise _error(path, error) from error
     return load_tensors(module, tensors, path)
 

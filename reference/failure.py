@@ -16,4 +16,6 @@ def one_line(error: Exception, out: object) -> str:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = "; free some space, or choose a folder on another disk. Nothing was left behind."
         return f"{where}{error.strerror}{hint}"
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    # What a file holds, or is called, shall not command the terminal.
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

@@ -51,16 +51,25 @@ def byte_symbols() -> list[str]:
 
 
 class TextTokenizer:
-    """Reads vocab.json, merges.txt and tokenizer_config.json of the folder `CosyVoice-BlankEN`."""
+    """Reads vocab.json, merges.txt and tokenizer_config.json of the folder `CosyVoice-BlankEN`.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a file is not what it should be.
+    """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         folder = Path(folder)
-        self.ids: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-        lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
-        pairs = [line.split() for line in lines if line.strip() and not line.startswith("#version")]
-        self.ranks = {(left, right): rank for rank, (left, right) in enumerate(pairs)}
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        self.special = {entry["content"]: int(key) for key, entry in config["added_tokens_decoder"].items()}
+        try:
+            self.ids: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+            lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+            pairs = [line.split() for line in lines if line.strip() and not line.startswith("#version")]
+            self.ranks = {(left, right): rank for rank, (left, right) in enumerate(pairs)}
+            config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+            self.special = {entry["content"]: int(key) for key, entry in config["added_tokens_decoder"].items()}
+            self._tokens = {number: token for token, number in self.ids.items()}
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{folder}: not the files of a Qwen2 tokenizer ({error!r:.200})") from error
         for token in COSYVOICE2_TOKENS:
             self.special.setdefault(token, len(self.ids) + len(self.special))
         # Of two special tokens that start at one place, the longer wins.
@@ -68,7 +77,6 @@ class TextTokenizer:
         self._special_pattern = regex.compile("(" + "|".join(map(regex.escape, longest_first)) + ")")
         self._symbols = byte_symbols()
         self._bytes = {symbol: byte for byte, symbol in enumerate(self._symbols)}
-        self._tokens = {number: token for token, number in self.ids.items()}
         self._special_tokens = {number: token for token, number in self.special.items()}
         self._merge_cached = lru_cache(100_000)(self._merge)
 

@@ -81,7 +81,9 @@ def test_what_a_target_runs(checkout: Path, arguments: list[str], expected: str)
     assert "pip install" not in commands
 
 
-@pytest.mark.parametrize("target", ["setup", "demo", "convert", "parity", "test", "test-slow", "lint", "format"])
+@pytest.mark.parametrize(
+    "target", ["setup", "demo", "convert", "parity", "test", "test-slow", "fuzz", "lint", "format"]
+)
 def test_every_target_makes_a_missing_environment(checkout: Path, target: str) -> None:
     shutil.rmtree(checkout / ".venv")
     commands = plan(checkout, target)
@@ -105,7 +107,19 @@ def test_an_environment_without_its_interpreter_is_renewed(checkout: Path) -> No
 def test_help_is_the_default_and_lists_every_target(checkout: Path) -> None:
     shutil.rmtree(checkout / ".venv")
     text = make(checkout).stdout
-    for target in ("setup", "demo", "convert", "parity", "test", "test-slow", "lint", "format", "clean", "help"):
+    for target in (
+        "setup",
+        "demo",
+        "convert",
+        "parity",
+        "test",
+        "test-slow",
+        "fuzz",
+        "lint",
+        "format",
+        "clean",
+        "help",
+    ):
         assert f"make {target} " in text
     assert not (checkout / ".venv").exists()
 

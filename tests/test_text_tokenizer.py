@@ -237,7 +237,7 @@ def replace(path: Path, old: str, new: str) -> None:
     ("merges.txt", "\u0120 t\n", "\u0120 t h\n", r"merges\.txt, line \d+: .* is not a pair"),
     ("merges.txt", "\u0120 t\n", "\u0120 zzzz\n", r"merges\.txt, line \d+: 'zzzz' of the pair .* is not in the voc"),
     ("tokenizer_config.json", "{", "[{", r"tokenizer_config\.json: not a JSON file"),
-    ("tokenizer_config.json", '"900"', '"901"', r"should have the id 901, but .*vocab\.json has 900 tokens"),
+    ("tokenizer_config.json", '"902"', '"903"', r"should have the id 903, but .*vocab\.json has 900 tokens"),
     ("tokenizer_config.json", '"900"', '"x"', r"added_tokens_decoder\['x'\] is .* not an id"),
 ])  # fmt: skip
 def test_build_errors(tmp_path: Path, name: str, old: str, new: str, message: str) -> None:

@@ -16,8 +16,11 @@ from mlx_cosyvoice.strict.regular import open_regular
 #: Members. A checkpoint with its optimizer has 5,000; the list of each is read into some 600 bytes.
 MAX_MEMBERS = 50_000
 
+#: Bytes, so that no file of holes keeps the checksums busy. The language model has 2 GB, with its optimizer 8 GB.
+MAX_FILE = 16 << 30
+
 _END, _END_SIZE = b"PK\x05\x06", 22
-_END64, _LOCATOR_SIZE = b"PK\x06\x06", 20
+_END64, _END64_SIZE, _LOCATOR_SIZE = b"PK\x06\x06", 56, 20
 _ENTRY_SIZE = 46
 _LOCAL = struct.Struct("<4s22xHH")
 _BLOCK = 4 << 20
@@ -45,6 +48,8 @@ class StoredZip:
         self.path = path
         with open_regular(path) as file:
             self.size = file.seek(0, 2)
+            if self.size > MAX_FILE:
+                raise BadFileError(f"is larger than {MAX_FILE} bytes")
             _check_count(file, self.size)
             try:
                 with zipfile.ZipFile(file) as archive:
@@ -115,7 +120,7 @@ def _damaged(member: Member) -> BadFileError:
 
 def _check_count(file, size: int) -> None:
     """Refuse a directory of too many members before it is read: it stands just before the end."""
-    start = max(0, size - _END_SIZE - _LOCATOR_SIZE - 56 - 65535)
+    start = max(0, size - _END_SIZE - _LOCATOR_SIZE - _END64_SIZE - 65535)
     file.seek(start)
     tail = file.read()
     end = tail.rfind(_END)
@@ -124,8 +129,8 @@ def _check_count(file, size: int) -> None:
     if len(tail) - end < _END_SIZE:
         raise BadFileError("damaged or cut off")
     (directory,) = struct.unpack_from("<L", tail, end + 12)
-    if directory == 0xFFFFFFFF:
-        end64 = tail.rfind(_END64, 0, end)
-        directory = struct.unpack_from("<Q", tail, end64 + 40)[0] if 0 <= end64 <= len(tail) - 56 else size
+    end64 = end - _LOCATOR_SIZE - _END64_SIZE
+    if end64 >= 0 and tail[end64:].startswith(_END64):  # what it says is taken instead
+        (directory,) = struct.unpack_from("<Q", tail, end64 + 40)
     if directory > MAX_MEMBERS * 2 * _ENTRY_SIZE:
         raise BadFileError(f"has more than {MAX_MEMBERS} members")

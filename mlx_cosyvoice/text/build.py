@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +9,15 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from mlx_cosyvoice.quoting import quoted
+from mlx_cosyvoice.strict import BadFileError, parse_json, read_bytes
 from mlx_cosyvoice.text.special_tokens import COSYVOICE2_SPECIAL_TOKENS
-from mlx_cosyvoice.text.tokenizer_file import QWEN2_WORDS
+from mlx_cosyvoice.text.tokenizer_file import MAX_ADDED, MAX_CHARACTERS, QWEN2_WORDS
+
+#: Bytes of each file. The largest of Qwen2 has 2.8 MB.
+MAX_BYTES = 16 << 20
+#: Digits of a token's id.
+MAX_DIGITS = 9
 
 PathLike = str | os.PathLike[str]
 
@@ -53,8 +59,8 @@ def build_tokenizer(
         given = tokenizer.token_to_id(token.content)
         if given != token_id:
             raise ValueError(
-                f"{config}: {token.content!r} should have the id {token_id}, but {vocab} has {len(ids)} tokens, which "
-                f"makes it {given}; the two files do not belong together"
+                f"{config}: {quoted(token.content)} should have the id {token_id}, but {vocab} has {len(ids)} tokens, "
+                f"which makes it {given}; the two files do not belong together"
             )
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special_tokens])
     return tokenizer
@@ -62,16 +68,19 @@ def build_tokenizer(
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")  # an editor on Windows puts a byte order mark
+        # an editor on Windows puts a byte order mark
+        return read_bytes(path, MAX_BYTES).decode("utf-8-sig")
+    except BadFileError as error:
+        raise ValueError(f"{path}: {error}") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a UTF-8 text file ({error})") from error
+        raise ValueError(f"{path}: not a UTF-8 text file ({error.reason} at {error.start})") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     text = _read_text(path)
     try:
-        content = json.loads(text)
-    except ValueError as error:
+        content = parse_json(text)
+    except BadFileError as error:
         raise ValueError(f"{path}: not a JSON file ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must hold a JSON object, not {type(content).__name__}")
@@ -82,7 +91,9 @@ def _read_vocab(path: Path) -> dict[str, int]:
     ids = _read_json(path)
     for token, token_id in ids.items():
         if type(token_id) is not int or token_id < 0:
-            raise ValueError(f"{path}: the id of {token!r} is {token_id!r}, not a whole number from 0 on")
+            raise ValueError(f"{path}: the id of {quoted(token)} is {quoted(token_id)}, not a whole number from 0 on")
+        if not 0 < len(token) <= MAX_CHARACTERS:
+            raise ValueError(f"{path}: the token {quoted(token)} does not have 1 to {MAX_CHARACTERS} characters")
     if sorted(ids.values()) != list(range(len(ids))):
         raise ValueError(f"{path}: the ids of its {len(ids)} tokens are not 0 to {len(ids) - 1}, each once")
     missing = [symbol for symbol in pre_tokenizers.ByteLevel.alphabet() if symbol not in ids]
@@ -92,30 +103,44 @@ def _read_vocab(path: Path) -> dict[str, int]:
 
 
 def _read_merges(path: Path, ids: dict[str, int]) -> list[tuple[str, str]]:
-    pairs = []
+    pairs: dict[tuple[str, str], int] = {}
     # Not splitlines(): it would also cut at characters that stand for bytes.
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
         line = line.strip()
         if not line or (number == 1 and line.startswith("#version")):
             continue
-        parts = line.split()
+        parts = line.split(maxsplit=2)
         if len(parts) != 2:
-            raise ValueError(f"{path}, line {number}: {line!r} is not a pair of tokens")
+            raise ValueError(f"{path}, line {number}: {quoted(line)} is not a pair of tokens")
         for token in (*parts, "".join(parts)):
             if token not in ids:
-                raise ValueError(f"{path}, line {number}: {token!r} of the pair {line!r} is not in the vocabulary")
-        pairs.append((parts[0], parts[1]))
-    return pairs
+                raise ValueError(
+                    f"{path}, line {number}: {quoted(token)} of the pair {quoted(line)} is not in the vocabulary"
+                )
+        pair = parts[0], parts[1]
+        if pair in pairs:
+            raise ValueError(f"{path}, line {number}: the pair {quoted(line)} stands in line {pairs[pair]} already")
+        pairs[pair] = number
+    return list(pairs)
 
 
 def _read_added_tokens(path: Path) -> list[tuple[int, AddedToken]]:
     """The tokens of `added_tokens_decoder` in the order of their ids."""
     entries = _read_json(path).get("added_tokens_decoder", {})
+    if not isinstance(entries, dict) or len(entries) > MAX_ADDED:
+        raise ValueError(
+            f"{path}: added_tokens_decoder must map at most {MAX_ADDED} ids to tokens, not {quoted(entries)}"
+        )
     flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
     tokens = []
     for key, entry in entries.items():
-        if not key.isdecimal() or not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
-            raise ValueError(f"{path}: added_tokens_decoder[{key!r}] is {entry!r}, not an id with a token's content")
+        content = entry.get("content") if isinstance(entry, dict) else None
+        if not (key.isdecimal() and key.isascii() and len(key) <= MAX_DIGITS and isinstance(content, str)):
+            raise ValueError(
+                f"{path}: added_tokens_decoder[{quoted(key)}] is {quoted(entry)}, not an id with a token's content"
+            )
+        if not 0 < len(content) <= MAX_CHARACTERS:
+            raise ValueError(f"{path}: the token {quoted(content)} does not have 1 to {MAX_CHARACTERS} characters")
         given = {flag: bool(entry.get(flag, False)) for flag in flags}
-        tokens.append((int(key), AddedToken(entry["content"], **given)))
+        tokens.append((int(key), AddedToken(content, **given)))
     return sorted(tokens, key=lambda item: item[0])
