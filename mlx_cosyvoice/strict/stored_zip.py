@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from mlx_cosyvoice.quoting import quoted
 from mlx_cosyvoice.strict.errors import BadFileError
@@ -68,14 +69,14 @@ class StoredZip:
         if sum(member.nbytes for member in self.members.values()) > self.size:
             raise BadFileError("its members overlap")
 
-    def _member(self, file, info: zipfile.ZipInfo) -> Member:
+    def _member(self, file: BinaryIO, info: zipfile.ZipInfo) -> Member:
         what = f"its member {quoted(info.filename)}"
         if info.compress_type != zipfile.ZIP_STORED:
             raise BadFileError(f"{what} is compressed, which torch.save does not do")
         if info.flag_bits & 1:
             raise BadFileError(f"{what} is encrypted")
-        file.seek(info.header_offset)
-        header = file.read(_LOCAL.size)
+        file.seek(max(info.header_offset, 0))
+        header = file.read(_LOCAL.size) if info.header_offset >= 0 else b""
         if len(header) < _LOCAL.size or header[:4] != b"PK\x03\x04":
             raise BadFileError(f"damaged or cut off: {what} is not where it should be")
         _, name, extra = _LOCAL.unpack(header)
@@ -118,7 +119,7 @@ def _damaged(member: Member) -> BadFileError:
     return BadFileError(f"damaged: the bytes of its member {quoted(member.name)} do not have the checksum that it says")
 
 
-def _check_count(file, size: int) -> None:
+def _check_count(file: BinaryIO, size: int) -> None:
     """Refuse a directory of too many members before it is read: it stands just before the end."""
     start = max(0, size - _END_SIZE - _LOCATOR_SIZE - _END64_SIZE - 65535)
     file.seek(start)
