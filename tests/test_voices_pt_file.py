@@ -347,3 +347,15 @@ def test_a_storage_of_the_wrong_size_is_refused(tmp_path: Path) -> None:
 def test_another_reference_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VoiceError, match="refers to something outside of it"):
         read_pt(with_pickle(tmp_path / "a.pt", b"\x80\x02X\x01\x00\x00\x00xQ."))
+
+
+def test_a_pickle_cannot_change_what_a_storage_holds(tmp_path: Path) -> None:
+    """A matrix put into a storage, whose rows would be taken for its elements: read beyond its end."""
+    storage = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
+    rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n"
+    matrix = rebuild + b"(h\x01K\x00(K\x02K\x02t(K\x02K\x01tN}}tR"
+    beyond = rebuild + b"(h\x01K\x01(K\x03t(K\x01tN}}tR"
+    for state in (b"}X\x08\x00\x00\x00elements" + matrix + b"s", b"N}X\x08\x00\x00\x00elements" + matrix + b"s\x86"):
+        content = b"\x80\x02" + storage + b"q\x01" + state + b"b0" + beyond + b"."
+        with pytest.raises(VoiceError, match=r"a\.pt: damaged, or not written by torch\.save \(AttributeError"):
+            read_pt(with_pickle(tmp_path / "a.pt", content))

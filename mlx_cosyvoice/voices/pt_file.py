@@ -109,11 +109,17 @@ class _StorageType:
     name: str
 
 
-@dataclass(frozen=True)
 class _Storage:
+    """Stands for a storage in a pickle, which may set whatever attributes an object has; so this one has none."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class _Elements:
     """The elements of a storage, still as bits where they are bfloat16."""
 
-    elements: np.ndarray
+    array: np.ndarray
     bfloat16: bool
 
 
@@ -123,6 +129,7 @@ class _Storages:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._read: dict[tuple[str, str], _Storage] = {}
+        self._elements: dict[_Storage, _Elements] = {}
         order = bytes(archive.read("byteorder")).strip() if "byteorder" in archive else b"little"
         if order not in (b"little", b"big"):
             raise BadFileError(f"its byteorder is {quoted(order)}")
@@ -136,12 +143,18 @@ class _Storages:
             content = self._archive.read(f"data/{key}")
             if len(content) != count * dtype.itemsize:
                 raise BadFileError(f"data/{key} has {len(content)} bytes for {quoted(count)} elements of a {name}")
-            self._read[name, key] = _Storage(np.frombuffer(content, dtype), name == "BFloat16Storage")
+            storage = self._read[name, key] = _Storage()
+            self._elements[storage] = _Elements(np.frombuffer(content, dtype), name == "BFloat16Storage")
             self.left += 2 * len(content)
         storage = self._read[name, key]
-        if storage.elements.size != count:
-            raise BadFileError(f"data/{key} has {storage.elements.size} elements, not {quoted(count)}")
+        size = self.elements(storage).array.size
+        if size != count:
+            raise BadFileError(f"data/{key} has {size} elements, not {quoted(count)}")
         return storage
+
+    def elements(self, storage: _Storage) -> _Elements:
+        """What a storage holds."""
+        return self._elements[storage]
 
     def take(self, nbytes: int) -> None:
         """Count what a tensor takes.
@@ -192,20 +205,21 @@ def _rebuild(storages: _Storages, *given: Any) -> np.ndarray:
         raise BadFileError("a tensor's storage, offset, shape or strides are not what torch.save writes")
     if len(shape) > _MAX_AXES:
         raise BadFileError(f"a tensor of {len(shape)} axes, at most {_MAX_AXES} are read")
-    elements, count = storage.elements, math.prod(shape)
+    held, count = storages.elements(storage), math.prod(shape)
+    elements = held.array
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if count > _MAX_ELEMENTS or (count and last >= elements.size):
         raise BadFileError(
             f"a tensor of shape {quoted(list(shape))} does not fit its storage of {elements.size} elements"
         )
-    storages.take(count * (4 if storage.bfloat16 else elements.itemsize))
+    storages.take(count * (4 if held.bfloat16 else elements.itemsize))
     if not count:
         array = np.empty(shape, elements.dtype)
     else:
         array = np.lib.stride_tricks.as_strided(
             elements[offset:], shape, [stride * elements.itemsize for stride in strides], writeable=False
         )
-    if storage.bfloat16:
+    if held.bfloat16:
         # bfloat16 is the upper half of float32
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array.astype(array.dtype.newbyteorder("="))

@@ -169,6 +169,20 @@ PICKLES: dict[str, Callable[[], bytes]] = {
     "storage-of-two-kinds": lambda: b"\x80\x02](" + tensor() + tensor(of=storage(96, "DoubleStorage")) + b"e.",
     "reference-to-a-text": lambda: speaker(_text("x") + b"Q"),
     "reference-in-text": lambda: speaker(b"Pnobody\n"),
+    "made-anew": lambda: b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)\x81.",
+    "called-again": lambda: b"\x80\x02ccollections\nOrderedDict\n)R(K\x01t)R.",
+    "pairs-of-itself": lambda: b"\x80\x02ccollections\nOrderedDict\n]q\x00(h\x00h\x00e\x85R.",
+    "set": lambda: b"\x80\x04\x8f(K\x01K\x02\x90.",
+    "nan-in-a-list": lambda: speaker(b"](" + (b"G\x7f\xf8" + bytes(6)) * 192 + b"e"),
+    "reference-in-bytes": lambda: speaker(b"C\x01xQ"),
+    "attribute-of-a-class": lambda: b"\x80\x04\x8c\x05torch\x8c\x16FloatStorage.__class__\x93.",
+    "shape-set": lambda: speaker(tensor() + b"}" + _text("shape") + _tuple((1, 2**40)) + b"sb"),
+    "strides-set": lambda: speaker(tensor() + b"N}" + _text("strides") + _tuple((2**40, 2**40)) + b"s\x86b"),
+    "array-set-anew": lambda: speaker(tensor() + b"(K\x01(K\x01K\x02tNNNtb"),
+    "array-appended": lambda: speaker(tensor() + b"K\x01a"),
+    "storage-changed": lambda: speaker(storage() + b"}" + _text("elements") + b"Nsb"),
+    "kind-changed": lambda: speaker(b"ctorch\nFloatStorage\n}" + _text("name") + b"Nsb"),
+    "marks-popped": lambda: b"\x80\x02(((1110.",
 }
 
 
