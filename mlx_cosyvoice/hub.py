@@ -36,7 +36,7 @@ def find_model(path_or_repo: str | Path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        _check(name, Path(snapshot_download(name, allow_patterns=[CONFIG])))
+        _check(name)
         return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -47,14 +47,19 @@ def find_model(path_or_repo: str | Path) -> Path:
         ) from error
 
 
-def _check(name: str, folder: Path) -> None:
+def _check(name: str) -> None:
     """Refuse a repository of another kind before gigabytes of it are downloaded."""
-    if not (folder / CONFIG).is_file():
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        read_config(Path(hf_hub_download(name, CONFIG)).parent)
+    except ModelFolderError as error:
+        raise ModelFolderError(f"{name}: {error}") from error
+    except EntryNotFoundError as error:
+        if isinstance(error, LocalEntryNotFoundError):  # the hub cannot be reached
+            raise
         raise ModelFolderError(
             f"{name}: the repository has no {CONFIG}, so it is not a converted model. If it is an official checkpoint, "
             f"convert it: python -m converters {name} --out DIR"
-        )
-    try:
-        read_config(folder)
-    except ModelFolderError as error:
-        raise ModelFolderError(f"{name}: {error}") from error
+        ) from error

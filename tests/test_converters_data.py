@@ -16,6 +16,7 @@ import pytest
 from converters import __main__ as cli
 from converters import convert as conversion
 from mlx_cosyvoice.weights import StoredModel
+from reference.claim import claim_path
 from tests.support.checkpoints import snapshot
 from tests.support.process import ROOT
 
@@ -42,21 +43,47 @@ def components(folder: Path) -> list[str]:
     return names
 
 
+def written(claim: Path) -> int:
+    """Bytes on the disk of what is under way."""
+    try:
+        return sum(512 * path.stat().st_blocks for path in (claim / "new").iterdir())
+    except OSError:
+        return 0
+
+
+def wait_for(process: subprocess.Popen[str], out: Path, total: int, draw: random.Random) -> None:
+    """Until a random point of a conversion; half of them are at its end, where folders get their names."""
+    claim = claim_path(out)
+    if draw.random() < 0.5:
+        bound = draw.uniform(0, 1) * total
+        while process.poll() is None and written(claim) < bound and not (claim / "new" / conversion.RECORD).exists():
+            time.sleep(0.001)
+        return
+    while process.poll() is None and not (claim / "new" / conversion.RECORD).exists():
+        time.sleep(0.001)
+    time.sleep(draw.choice((0, draw.uniform(0, 0.02), draw.uniform(0, 0.3))))
+
+
+@pytest.fixture(scope="module")
+def total(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """Bytes of the new model."""
+    out = tmp_path_factory.mktemp("measured") / "out"
+    assert cli.main([str(tiny_checkpoint), "--out", str(out), *NEW]) == 0
+    return sum(512 * path.stat().st_blocks for path in out.iterdir())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("force", [False, True])
-def test_killed_at_random_points(tiny_checkpoint: Path, tmp_path: Path, force: bool) -> None:
-    """40 of them, most of them late, where folders get their names."""
+def test_killed_at_random_points(tiny_checkpoint: Path, tmp_path: Path, total: int, force: bool) -> None:
+    """40 of them."""
     out, draw = tmp_path / "results" / "out", random.Random(int(force))
     replace = ["--force"] if force else []
-    began = time.perf_counter()
-    start(tiny_checkpoint, tmp_path / "timed", *NEW).communicate(timeout=120)
-    took = time.perf_counter() - began
     killed = 0
     for number in range(40):
         if force and not out.exists():
             assert cli.main([str(tiny_checkpoint), "--out", str(out), *OLD]) == 0
         process = start(tiny_checkpoint, out, *NEW, *replace)
-        time.sleep(took * (draw.uniform(0.4, 1.0) if number % 3 == 0 else draw.uniform(0.85, 1.1)))
+        wait_for(process, out, total, draw)
         process.kill()
         process.communicate(timeout=120)
         killed += process.returncode == -signal.SIGKILL
@@ -106,25 +133,23 @@ def _folder(path: Path) -> None:
 
 
 def _file(path: Path) -> None:
-    path.write_text("theirs")
+    with path.open("x") as file:
+        file.write("theirs")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [_folder, _file])
 @pytest.mark.parametrize("force", [False, True])
 def test_something_of_others_at_a_random_moment(
-    tiny_checkpoint: Path, tmp_path: Path, make: Callable[[Path], None], force: bool
+    tiny_checkpoint: Path, tmp_path: Path, total: int, make: Callable[[Path], None], force: bool
 ) -> None:
     """20 times each."""
-    draw, met = random.Random(0), 0
-    began = time.perf_counter()
-    start(tiny_checkpoint, tmp_path / "timed", *NEW).communicate(timeout=120)
-    took = time.perf_counter() - began
+    draw, met = random.Random(f"{make.__name__} {force}"), 0
     for number in range(20):
         out = tmp_path / str(number) / "out"
         out.parent.mkdir()
         process = start(tiny_checkpoint, out, *NEW, *["--force"] * force)
-        time.sleep(took * draw.uniform(0.5, 1.02))
+        wait_for(process, out, total, draw)
         try:
             make(out)
         except FileExistsError:

@@ -336,30 +336,43 @@ class TestKills:
                 assert names(out.parent) == ["out"]
                 shutil.rmtree(out)
 
-    @EVERY
-    def test_while_the_old_one_is_removed(self, places: Iterator[Path], every: int) -> None:
-        """A folder that is half removed is nothing to put back."""
+    @pytest.fixture
+    def swapping(self, places: Iterator[Path]) -> Path:
+        """An output whose writer was killed when two names were about to change places, or had just done so."""
         place = next(places)
         write(place / "out", "old")
         count = lines_of(MODULES, lambda: write(place / "out", "new", force=True))
-        for first in range(count // 2, count):
+        for number in range(count // 2, count):
             out = next(places) / "out"
             write(out, "old")
-            killed_at_line(first, MODULES, partial(write, out, "new", force=True))
+            killed_at_line(number, MODULES, partial(write, out, "new", force=True))
             if (claim_path(out) / "swap").exists():
-                break
-        removing = (*MODULES, shutil)
-        shutil.copytree(out.parent, place / "copy")
-        count = lines_of(removing, lambda: check_free(place / "copy" / "out", force=True, replaceable=is_ours))
+                return out
+        raise AssertionError("it was never about to")
+
+    @EVERY
+    def test_while_the_old_one_is_removed(self, places: Iterator[Path], swapping: Path, every: int) -> None:
+        """A folder that is half removed is nothing to put back."""
+        removing, copy = (*MODULES, shutil), next(places) / "copy"
+        shutil.copytree(swapping.parent, copy)
+        count = lines_of(removing, lambda: check_free(copy / "out", force=True, replaceable=is_ours))
         for second in range(count // 4, count + 1, every):
             copy = next(places) / "copy"
-            shutil.copytree(out.parent, copy)
+            shutil.copytree(swapping.parent, copy)
             clean = partial(check_free, copy / "out", force=True, replaceable=is_ours)
             assert killed_at_line(second, removing, clean)
             assert content_of(copy / "out") in ("old", "new")
             clean()
             assert content_of(copy / "out") in ("old", "new")
             assert names(copy) == ["out"]
+
+    def test_the_output_was_removed_before_the_next_run(self, swapping: Path) -> None:
+        """What is left of it is the only one there is."""
+        shutil.rmtree(swapping)
+        with pytest.raises(FileExistsError, match="give --force"):
+            write(swapping, "newer")
+        assert content_of(swapping) in ("old", "new")
+        assert names(swapping.parent) == ["out"]
 
     @pytest.mark.usefixtures("system")
     @pytest.mark.parametrize("force", [False, True])

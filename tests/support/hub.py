@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -38,6 +39,12 @@ class Hub:
     large: dict[str, bytes] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     refusals: dict[str, int] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=1000)
+def _digest(data: bytes) -> str:
+    """Asked for at every request, so that it must not take long for files of many megabytes."""
+    return hashlib.sha256(data).hexdigest()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -134,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _oid(self, name: str, revision: str) -> str:
         files = self.hub.repositories[name].branches[revision]
-        return hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
+        return hashlib.sha1(repr(sorted((path, _digest(data)) for path, data in files.items())).encode()).hexdigest()
 
     def _revision(self, name: str, revision: str) -> str | None:
         branches = self.hub.repositories[name].branches if name in self.hub.repositories else {}
@@ -160,9 +167,10 @@ class _Handler(BaseHTTPRequestHandler):
         branch = self._revision(name, revision)
         files = self.hub.repositories[name].branches[branch] if branch else {}
         if branch is None or path not in files:
-            return self._answer(404, {}, {"X-Error-Code": "EntryNotFound"})
+            code = "RepoNotFound" if branch is None else "EntryNotFound"
+            return self._answer(404, {}, {"X-Error-Code": code})
         data = files[path]
-        headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": self._oid(name, branch)}
+        headers = {"ETag": f'"{_digest(data)}"', "X-Repo-Commit": self._oid(name, branch)}
         return self._answer(200, data, headers)
 
     ROUTES = (
