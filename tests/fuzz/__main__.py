@@ -18,6 +18,7 @@ OUT = Path("build/fuzz")
 NAMES = (
     *("yaml", "qwen", "vocab", "merges", "added", "recipe", "pt", "pt-pickle", "speakers", "speakers-pickle"),
     *("campplus", "speech-tokenizer", "model-config", "safetensors", "voice", "tokenizer"),
+    *("voice-header", "speakers-header", "speakers-texts", "weights-header", "index"),
 )
 
 

@@ -28,6 +28,7 @@ from reference.sizes import TINY
 from reference.synthetic_onnx import write_campplus, write_speech_tokenizer
 from reference.synthetic_text import write_blank_en
 from reference.synthetic_yaml import yaml_text
+from tests.fuzz.folder_targets import FOLDER_TARGETS
 
 #: What a reader may raise, besides nothing.
 ALLOWED = (ValueError, OSError)
@@ -157,6 +158,7 @@ TARGETS = {
     "safetensors": Target("model.safetensors", _made(_voice), read_header),
     "voice": Target("anna.safetensors", _made(_voice), Voice.load),
     "tokenizer": Target("tokenizer.json", _text("tokenizer.json"), TextTokenizer.from_file),
+    **{name: Target(*given) for name, given in FOLDER_TARGETS.items()},
 }
 
 
