@@ -68,6 +68,8 @@ def _decade(found: re.Match[str], speaker: English) -> str | None:
     before = found.string[max(0, found.start() - 12) : found.start()]
     if len(found[1]) == 2 and found[0][:1].isdigit() and not _OF_DECADE.search(before):
         return None
+    if re.search("['\u2019]s$", found[0]) and not _OF_DECADE.search(before):
+        return f"{speaker.year(int(found[1]))}'s" if len(found[1]) == 4 else None
     return speaker.decade(int(found[1]))
 
 

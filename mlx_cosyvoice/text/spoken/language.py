@@ -17,7 +17,7 @@ _LATIN = re.compile("[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
 _OTHER_SCRIPTS = re.compile("[\u0370-\u10ff\u1200-\u1cff\u1f00-\u1fff\u2c00-\u2dff\ua640-\uabff]{2,}")
 _LETTER = "A-Za-z\u00c0-\u024f\u1e00-\u1eff"
 #: Not what is part of an address, of a name with digits, or of an abbreviation.
-_WORD = re.compile(f"(?<![\\w.@/&+-])[{_LETTER}]+(?:['\u2019-][{_LETTER}]+)*(?![\\w@/&+]|\\.\\w)")
+_WORD = re.compile(f"(?<![\\w.@/&+-])[{_LETTER}]+(?:['\u2019-][{_LETTER}]+)*(?![\\w@/&+]|\\.\\w|\\.\\s+[a-z(])")
 
 #: Characters that Chinese, Cantonese too, is full of and Japanese does without.
 _CHINESE_ONLY = re.compile(
@@ -34,7 +34,7 @@ _WORDS = {
     "it's don't we're that's million billion percent years hours minutes days miles release released version "
     "page pages chapter visit thanks hello part run runs number weeks many much any every each other another "
     "over under off mail email between against during through where why my mine",
-    "de": "der die das den dem des ein eine einen einem einer und ist sind war waren nicht mit von zu zum zur bei "
+    "de": "in der die das den dem des ein eine einen einem einer und ist sind war waren nicht mit von zu zum zur bei "
     "beim auf für im ins am um aus nach wir ich du er sie es ihr uns euch sich auch noch nur wird werden "
     "wurde hat haben hatte kann können muss als wie wenn aber oder dass uhr euro grad jahre jahren tage "
     "kostet heute morgen gibt über unter vor durch bis etwa circa ca seit seite kapitel stunden minuten "

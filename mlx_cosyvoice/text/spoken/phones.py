@@ -22,6 +22,10 @@ _PATTERNS = tuple(
 _AFTER_WORD = re.compile(
     r"(?ai)\b((?:call|dial|tel|phone|telephone|fax|text)[.:]? )(\d{3}|\d{5,8})(?![\w:/%\u00b0$]|[.,-]\d| [a-z]+s\b)"
 )
+_AFTER_FOREIGN_WORD = re.compile(
+    r"(?i)\b((?:t[e\u00e9]l|telefon\w?|t[e\u00e9]l[e\u00e9]phone|tel[e\u00e9]fono|telefone|m[o\u00f3]vil|"
+    r"ll[a\u00e1]m\w* al|appel\w* le|rufnummer|phone|call|dial)[.:]{0,2} )(\d{2,4}(?: \d{2,4}){2,5})(?![\w,.]\d)"
+)
 _DATE = re.compile(r"(?:1\d|20)\d\d-(?:(?:1\d|20)\d\d|\d{1,2}-\d{1,2})|\d{1,2}-\d{1,2}-(?:1\d|20)\d\d")
 _DIGITS = re.compile(r"(?a)\d+")
 
@@ -30,6 +34,9 @@ def spell(text: str, speaker: Speaker) -> str:
     """`text` with telephone numbers in words."""
     for pattern in _PATTERNS:
         text = replaced(pattern, text, lambda found: _words(found[0], speaker), glued=speaker.glued)
+    text = replaced(
+        _AFTER_FOREIGN_WORD, text, lambda found: found[1] + speaker.phone(found[2].split()), glued=speaker.glued
+    )
     return replaced(_AFTER_WORD, text, lambda found: found[1] + speaker.phone([found[2]]), glued=speaker.glued)
 
 
