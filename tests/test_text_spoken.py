@@ -106,10 +106,15 @@ def test_a_digit_elsewhere_changes_nothing(normalizer: TextNormalizer, text: str
 @pytest.mark.parametrize(
     "text", ["Bei uns ist es kalt. ", "Mr. Jones & Co. left at noon. ", "\u4ed6\u5f88\u9ad8\u3002"]
 )
-@pytest.mark.parametrize("after", ["It has 3 cats.", "Er hat 10 Katzen.", "\u4ed6\u67093\u53ea\u732b\u3002"])
-def test_a_digit_in_the_next_sentence_changes_nothing(normalizer: TextNormalizer, text: str, after: str) -> None:
-    assert normalizer.whole(text + after).startswith(normalizer.whole(text))
-    assert not re.search(r"\d", normalizer.whole(text + after))
+@pytest.mark.parametrize(("after", "word"), [
+    ("It has 3 cats.", "three"), ("Er hat 10 Katzen.", "zehn"), ("\u4ed6\u67093\u53ea\u732b\u3002", "\u4e09"),
+])  # fmt: skip
+def test_a_digit_in_the_next_sentence_changes_nothing(
+    normalizer: TextNormalizer, text: str, after: str, word: str
+) -> None:
+    spoken = normalizer.whole(text + after)
+    assert spoken.startswith(normalizer.whole(text))
+    assert word in spoken
 
 
 TEMPLATES = {
