@@ -56,9 +56,10 @@ def read(text: str, following: str = "") -> Iterator[str]:
     for after in lines:
         yield from _spoken(line, after)
         line = after
-    yield from _spoken(line, classify(following.split("\n", 1)[0]) if whole else None)
-    if text[-1:] in (" ", "\t"):
-        yield " "
+    *first, last = [*_spoken(line, classify(following.split("\n", 1)[0]) if whole else None)] or [""]
+    yield from first
+    # The blank between two sentences of a line belongs to the first.
+    yield last + " " if text[-1:] in (" ", "\t") else last
 
 
 def classify(line: str) -> Line:

@@ -16,12 +16,12 @@ _END = re.compile(f"[\u3002\uff01\uff1f\uff1b]+[{_CLOSING}]*\\s*|(?<![.!?\u2026]
 
 #: What has a full stop that ends no sentence: an initial, a short number, an abbreviation.
 _NO_END = re.compile(
-    r"(?:^|[^\w'])(?:[^\W\d_]|\d{1,3}|[^\W\d_](?:\.[^\W\d_])+|Mr|Mrs|Ms|Dr|Prof|St|Mt|No|Nos|Nr|Fig|Figs|Eq|Sec|"
+    r"(?:(?<=[a-z])str|(?:^|[^\w'])(?:[^\W\d_]|\d{1,3}|[^\W\d_](?:\.[^\W\d_])+|Mr|Mrs|Ms|Dr|Prof|St|Mt|No|Nos|Nr|Fig|Figs|Eq|Sec|"
     r"Ch|Vol|pp|vs|cf|"
     r"approx|ca|bzw|usw|Mio|Mrd|Tsd|evtl|ggf|inkl|zzgl|Abb|Kap|bspw|vgl|Chr|Min|Std|Uds?|n\u00fam|p\u00e1g|Dott|"
     r"pag|incl|excl|avg|misc|Co|Inc|Ltd|Jr|Sr|Gen|Col|Capt|Lt|Sgt|Rev|Hon|Gov|Sen|Rep|Pres|Dept|Est|Ave|Blvd|Rd|"
     r"art|min|max|"
-    r"Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec|al|etc|Str|Hr|Fr|M|Mme|Mlle|Sig|Sr|Sra|Exmo)\.$",
+    r"Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec|al|etc|Str|Hr|Fr|M|Mme|Mlle|Sig|Sr|Sra|Exmo))\.$",
     re.IGNORECASE,
 )
 
