@@ -142,11 +142,6 @@ def _chain(graph: onnx.GraphProto) -> None:
 
 
 INPUTS.add_each(CAMPPLUS, "graph", {
-    "outside": lambda graph: _outside(_weight(graph, _TDNN), "weights.bin"),
-    "outside-absolute": lambda graph: _outside(_weight(graph, _TDNN), "/etc/passwd"),
-    "outside-above": lambda graph: _outside(_weight(graph, _TDNN), "../../secret\x1b[2J"),
-    "outside-without-flag": lambda graph: _outside(_weight(graph, _TDNN), "weights.bin", flag=False),
-    "outside-unused": lambda graph: _outside(graph.initializer.add(name="unused"), "weights.bin"),
     "short-data": lambda graph: _weight(graph, _TDNN).__setattr__("raw_data", b"1234"),
     "long-data": lambda graph: _weight(graph, _TDNN).__setattr__("raw_data", _weight(graph, _TDNN).raw_data + b"1234"),
     "no-data": lambda graph: _weight(graph, _TDNN).ClearField("raw_data"),
@@ -173,6 +168,14 @@ INPUTS.add_each(CAMPPLUS, "graph", {
     "no-initializers": lambda graph: graph.ClearField("initializer"),
     "no-inputs": lambda graph: _node(graph, _TDNN).ClearField("input"),
 }, _edited, "campplus.onnx")  # fmt: skip
+
+INPUTS.add_each(CAMPPLUS, "graph", {
+    "outside": lambda graph: _outside(_weight(graph, _TDNN), "weights.bin"),
+    "outside-absolute": lambda graph: _outside(_weight(graph, _TDNN), "/etc/passwd"),
+    "outside-above": lambda graph: _outside(_weight(graph, _TDNN), "../../secret\x1b[2J"),
+    "outside-without-flag": lambda graph: _outside(_weight(graph, _TDNN), "weights.bin", flag=False),
+    "outside-unused": lambda graph: _outside(graph.initializer.add(name="unused"), "weights.bin"),
+}, _edited, "campplus.onnx", "lie in another file")  # fmt: skip
 
 
 def _heads(value: Any) -> Callable[[onnx.GraphProto], Any]:
