@@ -10,6 +10,8 @@ _STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 _STREAMINFO = 34
 #: How far into a file a tag may push the start; a picture is smaller.
 _FARTHEST = 64 << 20
+#: How far another file is looked for. One that is joined farther on, the decoder takes for damage.
+_LONGEST = 256 << 20
 
 
 def flac_start(view: FileView) -> int | None:
@@ -26,7 +28,8 @@ def flac_layout(view: FileView) -> Layout:
     assert start is not None
     parts = []
     while start < view.size:
-        found = [place for magic in _STARTS if (place := view.find(magic, start + 8, view.size)) >= 0]
+        stop = min(view.size, start + _LONGEST)
+        found = [place for magic in _STARTS if (place := view.find(magic, start + 8, stop)) >= 0]
         end = min(found, default=view.size)
         parts.append(_part(view, start, end))
         start = end
