@@ -18,12 +18,14 @@ from mlx_cosyvoice.config import CosyVoice2Config
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.text.pace import mismatch
+from mlx_cosyvoice.turns import turn
 from mlx_cosyvoice.voices import Voice
 
 
 def speech_token(speech: np.ndarray, speech_tokenizer: S3TokenizerV2) -> np.ndarray:
     """Samples at 16 kHz to speech tokens, int32 [1, N]."""
-    return np.array(speech_tokenizer(audio.log_mel_spectrogram(speech))).astype(np.int32)
+    with turn():
+        return np.array(speech_tokenizer(audio.log_mel_spectrogram(speech))).astype(np.int32)
 
 
 def utterance_tokens(pieces: Iterable[audio.Recording], speech_tokenizer: S3TokenizerV2) -> Iterator[list[int]]:
@@ -64,8 +66,10 @@ def take_voice(
         warnings.warn(f"{read.name}: {doubt}", audio.AudioWarning, stacklevel=3)
     speech = read.at(16000)
     token = speech_token(speech, speech_tokenizer)
-    feat = np.array(audio.mel_spectrogram(read.at(config.sample_rate)))
-    embedding = np.array(campplus(audio.mean_normalise(audio.kaldi_fbank(speech))))
+    wave = read.at(config.sample_rate)
+    with turn():
+        feat = np.array(audio.mel_spectrogram(wave))
+        embedding = np.array(campplus(audio.mean_normalise(audio.kaldi_fbank(speech))))
     # as the official frontend: exactly two mel frames for every token
     length = min(feat.shape[1] // config.token_mel_ratio, token.shape[1])
     return Voice(

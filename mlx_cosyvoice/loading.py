@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import accumulate, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
 
 from mlx_cosyvoice.config import CosyVoice2Config, FieldError
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
@@ -15,11 +20,16 @@ from mlx_cosyvoice.plausible import check_agreement, check_counts
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.text import TextTokenizer
+from mlx_cosyvoice.turns import turn
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voices import read_spk2info_safetensors
 from mlx_cosyvoice.weights import CONFIG, DTYPES, ModelFolderError, StoredModel
 
 AUTO = "auto"
+#: Weights are read and cast so many bytes at a time: what they are cast from takes no more memory than that.
+TOGETHER = 1 << 27
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def computing_dtype(dtype: str | None = AUTO) -> str | None:
@@ -45,18 +55,19 @@ def load_components(
 
     Args:
         folder: of the model.
-        dtype: as for `computing_dtype`. Weights are cast and unpacked one by one, when they are first used.
+        dtype: as for `computing_dtype`.
 
     Returns:
-        The config; name -> network, and "text_tokenizer" and "speakers" where the folder has them; name -> dtype that
-        it computes in; name -> dtype that the folder holds.
+        The config; name -> network, its weights to be read in a turn (see `Component`), and "text_tokenizer" and
+        "speakers" where the folder has them; name -> dtype that it computes in; name -> dtype that the folder holds.
 
     Raises:
         ModelFolderError: the folder is not a complete converted model; the file or key is named.
         ValueError: `dtype` is not known.
     """
     computing = computing_dtype(dtype)
-    stored = StoredModel.open(folder)
+    with turn():
+        stored = StoredModel.open(folder)
     config, names = stored.config, stored.meta["components"]
     _check_config(stored)
     builders: dict[str, Any] = {
@@ -66,7 +77,9 @@ def load_components(
         "campplus": lambda: CAMPPlus(config.campplus),
         "speech_tokenizer": lambda: S3TokenizerV2(config.speech_tokenizer),
     }
-    components = {name: stored.fill(_built(stored, builders[name]), name, dtype=computing) for name in names}
+    with turn():
+        components = {name: stored.fill(_built(stored, builders[name]), name, dtype=computing) for name in names}
+        mx.eval(mx.random.state)  # layers are made with draws, which the weights replace
     components |= _read_beside(folder, config, names)
     dtypes: dict[str, str] = dict(stored.meta["dtypes"])
     return config, components, {name: computing or dtypes[name] for name in dtypes}, dtypes
@@ -78,6 +91,37 @@ def _built(stored: StoredModel, build: Callable[[], Any]) -> Any:
         return build()
     except ValueError as error:
         raise ModelFolderError(f"{stored.folder / CONFIG}: {error}. Convert or download the model again.") from error
+
+
+class Component(Generic[M]):
+    """An attribute: a network, whose weights are read when it is first asked for, by whichever thread.
+
+    Nobody gets weights that are still to be read: two threads must not begin with that at once.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, model: Any, owner: type) -> M | None:
+        networks, unread = model.__dict__["_networks"], model.__dict__["_unread"]
+        if self._name in unread:
+            with turn():
+                if self._name in unread:
+                    _read(networks[self._name])
+                    unread.discard(self._name)
+        network: M | None = networks.get(self._name)
+        return network
+
+    def __set__(self, model: Any, network: M | None) -> None:
+        model.__dict__["_unread"].discard(self._name)
+        model.__dict__["_networks"][self._name] = network
+
+
+def _read(network: nn.Module) -> None:
+    weights: list[tuple[str, mx.array]] = tree_flatten(network.parameters())  # type: ignore[assignment]
+    ends = accumulate(weight.nbytes for _, weight in weights)
+    for _, together in groupby(zip(ends, weights, strict=True), lambda each: each[0] // TOGETHER):
+        mx.eval([weight for _, (_, weight) in together])
 
 
 def _check_config(stored: StoredModel) -> None:

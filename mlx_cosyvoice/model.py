@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop
 from collections.abc import Iterable, Iterator
-from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,12 @@ from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.llm import Qwen2LM
 from mlx_cosyvoice.llm.lm import Sampler
-from mlx_cosyvoice.loading import computing_dtype, load_components
+from mlx_cosyvoice.loading import Component, computing_dtype, load_components
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.streaming import Decoder, FlowPrompt
 from mlx_cosyvoice.synthesis import Metrics, ModelInput, SpeechStream, TokenSource, choose_mode, flow_input, model_input
+from mlx_cosyvoice.synthesis.ahead import outside, run_ahead
 from mlx_cosyvoice.synthesis.prefixes import PrefixCache
 from mlx_cosyvoice.synthesis.schedules import SCHEDULES, Decoders
 from mlx_cosyvoice.synthesis.short_text import checked_length
@@ -32,14 +31,19 @@ from mlx_cosyvoice.synthesis.sources import AsyncPieces, Text, text_source
 from mlx_cosyvoice.synthesis.utterances import TokenOptions, Utterances
 from mlx_cosyvoice.text import TextNormalizer, TextTokenizer
 from mlx_cosyvoice.text.arriving import arriving_segments, whole_pieces
+from mlx_cosyvoice.turns import check_not_forked
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voices import Voice, VoiceLibrary
+from mlx_cosyvoice.weights import COMPONENTS
 
 __all__ = ["SCHEDULES", "CosyVoice2"]
 
 
 class CosyVoice2:
     """A loaded model. Components bear their official names; one that was not converted is None.
+
+    Any thread may use it, and several at once: chunks of audio are then computed in turns, in the order in which they
+    are asked for. A process that was forked from one that had loaded a model may not (`ForkedError`).
 
     Attributes:
         config: sizes and constants.
@@ -49,11 +53,11 @@ class CosyVoice2:
         speakers: name -> voice of the speakers that came with the model (`spk2info.pt`), often none.
     """
 
-    llm: Qwen2LM | None
-    flow: CausalMaskedDiffWithXvec | None
-    hift: HiFTGenerator | None
-    campplus: CAMPPlus | None
-    speech_tokenizer: S3TokenizerV2 | None
+    llm = Component[Qwen2LM]()
+    flow = Component[CausalMaskedDiffWithXvec]()
+    hift = Component[HiFTGenerator]()
+    campplus = Component[CAMPPlus]()
+    speech_tokenizer = Component[S3TokenizerV2]()
 
     def __init__(
         self,
@@ -67,12 +71,12 @@ class CosyVoice2:
         self.stored_dtypes = dict(dtypes if stored_dtypes is None else stored_dtypes)
         self.sample_rate = config.sample_rate
         self.text_tokenizer: TextTokenizer | None = components.get("text_tokenizer")
-        self.llm = components.get("llm")
-        self.flow = components.get("flow")
-        self.hift = components.get("hift")
-        self.campplus = components.get("campplus")
-        self.speech_tokenizer = components.get("speech_tokenizer")
+        self._networks = {name: components[name] for name in COMPONENTS if name in components}
+        self._unread = set(self._networks)
         self.speakers: dict[str, Voice] = components.get("speakers", {})
+        llm, flow, hift = (components.get(name) for name in ("llm", "flow", "hift"))
+        self._prefixes = None if llm is None else PrefixCache(llm)
+        self._decoders = None if flow is None or hift is None else Decoders(flow, hift)
 
     @classmethod
     def load(cls, path_or_repo: str | Path, *, dtype: str | None = "auto") -> CosyVoice2:
@@ -184,6 +188,7 @@ class CosyVoice2:
         """
         source = text_source(text)
         self._need("text_tokenizer", "llm", "flow", "hift")
+        assert self._decoders is not None
         decoder = self._decoders.get(schedule, speed=speed, n_timesteps=n_timesteps)
         options = TokenOptions(seed, min_token_text_ratio, max_token_text_ratio, sampler)
         utterances = self._utterances(voice, mode, instruction, normalize, options)
@@ -226,7 +231,8 @@ class CosyVoice2:
         self._need("text_tokenizer", "llm")
         options = TokenOptions(seed, min_token_text_ratio, max_token_text_ratio, sampler)
         utterances = self._utterances(voice, mode, instruction, normalize, options)
-        return chain.from_iterable(self._source(utterances, source, normalize)(Metrics()))
+        tokens = self._source(utterances, source, normalize)
+        return run_ahead(lambda: tokens(Metrics()), source.loop if isinstance(source, AsyncPieces) else None)
 
     def convert_voice(
         self,
@@ -263,6 +269,7 @@ class CosyVoice2:
         """
         self._need("speech_tokenizer", "flow", "hift")
         assert self.speech_tokenizer is not None
+        assert self._decoders is not None
         decoder = self._decoders.get(schedule, speed=speed, n_timesteps=n_timesteps)
         given = flow_input(self._as_voice(voice))
         pieces = recording_pieces(recording, sample_rate=sample_rate, start=start, end=end)
@@ -272,6 +279,7 @@ class CosyVoice2:
         return self._speech(lambda _: tokens, given, decoder, seed)
 
     def _need(self, *names: str) -> None:
+        check_not_forked()
         missing = [name for name in names if getattr(self, name) is None]
         if missing:
             raise ValueError(
@@ -300,8 +308,7 @@ class CosyVoice2:
             normalize=TextNormalizer(self.text_tokenizer, enabled=normalize).whole,
             instruction=instruction,
         )
-        # The thread that runs the language model must find its weights evaluated.
-        mx.eval(self.llm.parameters())
+        assert self._prefixes is not None
         return Utterances(self.llm, self.text_tokenizer, given, self._prefixes, options)
 
     def _source(self, utterances: Utterances, text: str | Iterable[object], normalize: bool | str) -> TokenSource:
@@ -309,22 +316,11 @@ class CosyVoice2:
         if isinstance(text, str):
             segments = checked_length(normalizer.segments(text), utterances.given, utterances.tokenizer.encode)
             return lambda metrics: utterances.of_segments(segments, metrics)
-        pieces = whole_pieces(text)
+        pieces = whole_pieces(outside(text))
         if normalizer.mode == "off" and utterances.interleaves:
             return lambda metrics: utterances.of_arriving(pieces, metrics)
         arriving = arriving_segments(pieces, normalizer, len(utterances.given.prompt_text))
         return lambda metrics: utterances.of_segments(arriving, metrics)
-
-    @cached_property
-    def _prefixes(self) -> PrefixCache:
-        assert self.llm is not None
-        return PrefixCache(self.llm)
-
-    @cached_property
-    def _decoders(self) -> Decoders:
-        assert self.flow is not None
-        assert self.hift is not None
-        return Decoders(self.flow, self.hift)
 
     def _speech(
         self,

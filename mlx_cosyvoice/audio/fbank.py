@@ -9,6 +9,7 @@ import numpy as np
 
 from mlx_cosyvoice.audio.filters import kaldi_filters
 from mlx_cosyvoice.audio.framing import as_samples, frames
+from mlx_cosyvoice.nn.blas_threads import one_blas_thread
 
 SAMPLE_RATE = 16000
 WINDOW = 400  # 25 ms
@@ -39,22 +40,20 @@ def kaldi_fbank(wave: np.ndarray | mx.array) -> mx.array:
     that do not fit whole are dropped (`snip_edges`), each frame loses its mean and is pre-emphasised. Kaldi itself
     takes 16-bit integers; the official code passes [-1, 1], and the floor (float32 epsilon) is relative to that.
 
-    Works in float64, so always on the CPU: nothing floors a quiet band beside a loud one, and there float32 is off by
-    1e-3 and more. MLX has no float64 Fourier transform, so a matrix product stands for it.
+    Works in float64 and so with NumPy, as MLX has no float64 on every device: nothing floors a quiet band beside a loud
+    one, and there float32 is off by 1e-3 and more.
 
     Raises:
         ValueError: `wave` is not [samples] or is shorter than one window of 400 samples.
     """
-    with mx.stream(mx.cpu):
-        windows = frames(as_samples(wave, WINDOW), WINDOW, SHIFT).astype(mx.float64)
-        windows = windows - windows.mean(axis=1, keepdims=True)
-        previous = mx.concatenate([windows[:, :1], windows[:, :-1]], axis=1)  # a frame's first sample is its own past
-        windows = windows - mx.array(PREEMPHASIS, mx.float64) * previous
-        cosine, sine = (mx.array(part, mx.float64) for part in _transform())
-        power = mx.square(windows @ cosine) + mx.square(windows @ sine)
-        filters = mx.array(kaldi_filters(SAMPLE_RATE, N_FFT, N_MELS, FMIN))
-        mel = mx.maximum(power @ filters.T.astype(mx.float64), mx.array(FLOOR, mx.float64))
-        return mx.log(mel).astype(mx.float32)[None]
+    windows = np.array(frames(as_samples(wave, WINDOW), WINDOW, SHIFT)).astype(np.float64)
+    windows -= windows.mean(axis=1, keepdims=True)
+    previous = np.concatenate([windows[:, :1], windows[:, :-1]], axis=1)  # a frame's first sample is its own past
+    windows -= PREEMPHASIS * previous
+    with one_blas_thread():
+        power = sum(np.square(windows @ part) for part in _transform())
+        mel = power @ kaldi_filters(SAMPLE_RATE, N_FFT, N_MELS, FMIN).T.astype(np.float64)
+    return mx.array(np.log(np.maximum(mel, FLOOR)).astype(np.float32)[None])
 
 
 def mean_normalise(features: mx.array) -> mx.array:

@@ -29,6 +29,7 @@ class UniformTape(Iterator[float]):
 
     def __init__(self, key: mx.array) -> None:
         self.position = 0
+        mx.eval(key)
         self._key = key
         self._blocks: list[mx.array] = []
         self._read: tuple[int, list[float]] = (-1, [])
@@ -36,7 +37,9 @@ class UniformTape(Iterator[float]):
     def _block_at(self, index: int) -> mx.array:
         while index >= len(self._blocks):
             self._key, key = mx.random.split(self._key)
-            self._blocks.append(mx.random.uniform(shape=(self._block,), key=key))
+            block = mx.random.uniform(shape=(self._block,), key=key)
+            mx.eval(self._key, block)  # another thread may read on
+            self._blocks.append(block)
         return self._blocks[index]
 
     def __next__(self) -> float:

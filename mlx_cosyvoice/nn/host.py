@@ -19,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import mlx.core as mx
 import numpy as np
 
+from mlx_cosyvoice.nn.blas_threads import one_blas_thread
+
 #: Elements that one call of a kernel works on: a few buffers of this size fit into a core's cache, and the threads
 #: do not meet at the interpreter's lock too often.
 TILE = 1 << 16
@@ -26,6 +28,8 @@ TILE = 1 << 16
 FEW = 1 << 12
 #: A smaller weight is not worth it either.
 SMALL_WEIGHT = 1 << 15
+#: Numbers of a weight that one matrix product with a vector works on.
+PIECE = 1 << 18
 
 #: (rows of the input [n, C], rows of the output to fill). The input must stay as it is.
 Kernel = Callable[[np.ndarray, np.ndarray], None]
@@ -42,19 +46,20 @@ def _thread_count() -> int:
 
 THREADS = _thread_count()
 _pool: ThreadPoolExecutor | None = None
+_pool_lock = threading.Lock()
 
 
 def _forget_pool() -> None:
     """A forked process does not inherit the threads."""
-    global _pool
-    _pool = None
+    global _pool, _pool_lock
+    _pool, _pool_lock = None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-def in_threads(work: Callable[[int, int], None], count: int, size: int, threads: int | None = None) -> None:
+def in_threads(work: Callable[[int, int], object], count: int, size: int, threads: int | None = None) -> None:
     """Call work(start, end) on consecutive pieces of range(count), `size` long, in several threads: this one too.
 
     `threads`: at most so many; None for `THREADS`.
@@ -79,8 +84,9 @@ def in_threads(work: Callable[[int, int], None], count: int, size: int, threads:
     if helpers <= 0:
         worker()
         return
-    if _pool is None:
-        _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="mlx-cosyvoice")
+    with _pool_lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="mlx-cosyvoice")
     others = [_pool.submit(worker) for _ in range(helpers)]
     try:
         worker()
@@ -202,8 +208,12 @@ def snake(alpha: mx.array) -> Kernel:
 def matrix_vector(weight: mx.array, x: mx.array) -> mx.array:
     """weight [out, in] times the single row of x [..., in], float32: [..., out].
 
-    MLX hands such a product to the BLAS as one of two matrices, which copies the weight before it reads it.
+    MLX hands such a product to the BLAS as one of two matrices, which copies the weight before it reads it. The pieces
+    are the same however many threads there are: how a BLAS shares out the rows decides about the last bit of some.
     """
     mx.eval(weight, x)
-    product = np.dot(view(weight), view(x).reshape(-1))
+    rows, vector = view(weight), view(x).reshape(-1)
+    product = np.empty(len(rows), np.float32)
+    with one_blas_thread():
+        in_threads(lambda a, b: np.dot(rows[a:b], vector, out=product[a:b]), len(rows), max(1, PIECE // rows.shape[1]))
     return mx.array(product.reshape(*x.shape[:-1], -1))

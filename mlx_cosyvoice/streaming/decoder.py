@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import mlx.core as mx
 
+from mlx_cosyvoice.turns import turn
+
 #: Draws for one run of the vocoder: samples -> (rand_ini [1, 9] in [0, 1), sine_noise [1, samples, 9] standard normal).
 #: It is called once a run. A state that shall be continued twice with the same result needs one that gives the same
 #: draws again.
@@ -25,7 +27,7 @@ class FlowPrompt:
     Attributes:
         prompt_token: [1, N] integer speech tokens; N may be 0.
         prompt_feat: [1, 2N, 80] their mel.
-        embedding: [1, 192] of the speaker.
+        embedding: [1, 192] of the speaker. All are evaluated.
 
     Raises:
         ValueError: an array of another shape.
@@ -46,6 +48,7 @@ class FlowPrompt:
             )
         if self.embedding.ndim != 2 or self.embedding.shape[0] != 1:
             raise ValueError(f"embedding must be [1, 192], not {list(self.embedding.shape)}")
+        mx.eval(self.prompt_token, self.prompt_feat, self.embedding)
 
     @property
     def tokens(self) -> int:
@@ -115,7 +118,7 @@ def check_open(ended: bool) -> None:
 
 
 def decode(decoder: Decoder, prompt: FlowPrompt, noise: SourceNoise, token: Iterable[int]) -> Iterator[mx.array]:
-    """Say one utterance while its tokens come.
+    """Say one utterance while its tokens come; each piece is computed in a turn of its own, on any thread.
 
     Args:
         decoder: says when how much is said.
@@ -126,11 +129,14 @@ def decode(decoder: Decoder, prompt: FlowPrompt, noise: SourceNoise, token: Iter
     Yields:
         float32 samples [n], n > 0.
     """
-    state, tokens, ended = decoder.start(prompt, noise), iter(token), False
+    with turn():
+        state = decoder.start(prompt, noise)
+    tokens, ended = iter(token), False
     while not ended:
         due = decoder.due(state)
         new = list(islice(tokens, due))
         ended = due is None or len(new) < due
-        wav, state = decoder.step(state, new, final=ended)
+        with turn():
+            wav, state = decoder.step(state, new, final=ended)
         if wav.size:
             yield wav

@@ -12,6 +12,7 @@ from mlx_cosyvoice.flow.incremental import FlowState, IncrementalFlow
 from mlx_cosyvoice.flow.incremental.flow import Final
 from mlx_cosyvoice.streaming.decoder import FlowPrompt, SourceNoise, check_step
 from mlx_cosyvoice.streaming.prefill import DEFAULT_BUDGET, PrefilledVoices
+from mlx_cosyvoice.turns import turn
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.vocoder.incremental import IncrementalVocoder, VocoderState
 
@@ -104,7 +105,8 @@ class IncrementalDecoder:
 
         The chunks of the prompt are computed here, unless this voice has spoken before.
         """
-        return IncrementalState(noise, self.voices.state(prompt), self.vocoder.start())
+        with turn():  # tables and memory for keys are shared by all utterances
+            return IncrementalState(noise, self.voices.state(prompt), self.vocoder.start())
 
     def due(self, state: IncrementalState) -> int:
         """The new tokens of the next hop; those of the first one include the lookahead, which stays ahead."""
@@ -131,6 +133,7 @@ class IncrementalDecoder:
         new = check_step(token, self.flow.flow.vocab_size, due=self.due(state), final=final, ended=state.ended)
         if final and not new and len(state.flow.tokens) == state.flow.prompt_tokens:
             return mx.zeros((0,)), replace(state, flow=state.flow.ended())
-        mel, flow = self.flow.step(state.flow, new, final=self.final if final else None)
-        wav, vocoder = self.vocoder.step(state.vocoder, mel, state.noise, final=final)
+        with turn():
+            mel, flow = self.flow.step(state.flow, new, final=self.final if final else None)
+            wav, vocoder = self.vocoder.step(state.vocoder, mel, state.noise, final=final)
         return wav, IncrementalState(state.noise, flow, vocoder, state.hops + 1)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import queue
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import mlx.core as mx
 
+from mlx_cosyvoice.synthesis.sources import refuse_to_block
+from mlx_cosyvoice.turns import PATIENCE, is_forked, lent_stream
+
+T = TypeVar("T")
+
 _BEGIN, _END = object(), object()
+
+#: How long the end of the process waits for a thread that waits for text, in seconds: another model may be writing it.
+_BRIEFLY = 0.2
 
 
 class ClosedError(Exception):
     """Nothing more comes, because `RunAhead.close` was called."""
-
-
-#: How long the end of the process waits for threads at most, in seconds.
-_PATIENCE = 5.0
 
 
 class RunAhead:
@@ -35,11 +41,13 @@ class RunAhead:
     def __init__(self, utterances: Callable[[], Iterable[Iterable[int]]], *, ahead: int = 1) -> None:
         self._permits = threading.Semaphore(ahead + 1)
         self._stopped = threading.Event()
+        self._outside = False
         self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._thread = threading.Thread(
             target=self._run, args=(utterances,), name="mlx-cosyvoice language model", daemon=True
         )
-        _RUNNING.add(self)
+        with _running_lock:
+            _running.add(self)
         self._thread.start()
 
     def utterances(self) -> Iterator[Iterator[int]]:
@@ -56,14 +64,46 @@ class RunAhead:
                 pass
             self._permits.release()
 
+    @property
+    def closed(self) -> bool:
+        return self._stopped.is_set()
+
     def close(self) -> None:
         """End the thread after its present token, and a wait for tokens at once. May be called in any thread.
 
         A thread that waits for text is left to wait: it is a daemon.
         """
+        if is_forked():  # there is no such thread here, and a lock may be taken for ever
+            return
         self._stopped.set()
         self._permits.release()
         self._queue.put(_END)
+
+    def join(self, end: float) -> None:
+        """Wait until the thread has ended, or the time `end`; if it waits for text, not much longer than that takes."""
+        brief_end = min(end, time.monotonic() + _BRIEFLY)
+        while self._thread.is_alive() and time.monotonic() < (brief_end if self._outside else end):
+            self._thread.join(0.01)
+
+    def outside(self, pieces: Iterable[T]) -> Iterator[T]:
+        """`pieces`, read on the thread while it counts as waiting.
+
+        Raises:
+            ClosedError: the tokens are not wanted any more.
+        """
+        iterator: Iterator[T] | None = None
+        while True:
+            self._outside = True
+            try:
+                iterator = iter(pieces) if iterator is None else iterator
+                piece = next(iterator, _END)
+            finally:
+                self._outside = False
+            if self._stopped.is_set():
+                raise ClosedError
+            if piece is _END:
+                return
+            yield piece  # type: ignore[misc]
 
     def _tokens(self) -> Iterator[int]:
         while (item := self._get()) is not _END:
@@ -79,32 +119,77 @@ class RunAhead:
         return item
 
     def _run(self, utterances: Callable[[], Iterable[Iterable[int]]]) -> None:
+        _here.ahead = self
         try:
-            for tokens in utterances():
-                self._permits.acquire()
-                self._queue.put(_BEGIN)
-                for token in tokens:
-                    if self._stopped.is_set():
-                        return
-                    self._queue.put(token)
-                self._queue.put(_END)
-            self._queue.put(_END)
+            with lent_stream():
+                try:
+                    self._read(utterances)
+                finally:
+                    mx.synchronize()  # the language model's last step may still be under way
+        except ClosedError:
+            pass
         except BaseException as error:  # raised again by the caller's thread
             self._queue.put(error)
         finally:
-            mx.synchronize()  # the language model's last step may still be under way
             mx.clear_streams()
 
+    def _read(self, utterances: Callable[[], Iterable[Iterable[int]]]) -> None:
+        for tokens in utterances():
+            self._permits.acquire()
+            self._queue.put(_BEGIN)
+            for token in tokens:
+                if self._stopped.is_set():
+                    return
+                self._queue.put(token)
+            self._queue.put(_END)
+        self._queue.put(_END)
 
-_RUNNING: weakref.WeakSet[RunAhead] = weakref.WeakSet()
+
+class _Here(threading.local):
+    """What runs on this thread."""
+
+    ahead: RunAhead | None = None
+
+
+_here = _Here()
+_running: weakref.WeakSet[RunAhead] = weakref.WeakSet()
+_running_lock = threading.Lock()
+
+
+def outside(pieces: Iterable[T]) -> Iterator[T]:
+    """`pieces` that somebody else makes, who takes as long as they like; `RunAhead.outside` where one runs."""
+    ahead = _here.ahead
+    yield from pieces if ahead is None else ahead.outside(pieces)
+
+
+def run_ahead(
+    utterances: Callable[[], Iterable[Iterable[int]]], text_loop: asyncio.AbstractEventLoop | None = None
+) -> Iterator[int]:
+    """The tokens of all utterances, made on a thread of their own; whichever threads ask for them.
+
+    Raises:
+        RuntimeError: the thread that asks runs `text_loop`, which gives the text.
+    """
+    refuse_to_block(text_loop)
+    ahead = RunAhead(utterances)
+    try:
+        for tokens in ahead.utterances():
+            for token in tokens:
+                yield token
+                refuse_to_block(text_loop)
+    finally:
+        ahead.close()
 
 
 @atexit.register
 def _end_all() -> None:
     """A thread within MLX when Python ends would abort the process. One that waits for text does no harm."""
-    end = time.monotonic() + _PATIENCE
-    running = [one for one in _RUNNING if one._thread.is_alive()]
+    if is_forked():
+        return
+    with _running_lock:
+        running = [one for one in _running if one._thread.is_alive()]
     for one in running:
         one.close()
+    end = time.monotonic() + PATIENCE
     for one in running:
-        one._thread.join(max(0.0, end - time.monotonic()))
+        one.join(end)

@@ -23,6 +23,7 @@ def segment_keys(seed: int) -> Iterator[tuple[mx.array, mx.array]]:
 def _segment_keys(key: mx.array) -> Iterator[tuple[mx.array, mx.array]]:
     while True:
         key, tokens, vocoder = mx.random.split(key, 3)
+        mx.eval(key, tokens, vocoder)  # the next draw may be another thread's
         yield tokens, vocoder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.streaming import Decoder, IncrementalDecoder, OfficialDecoder, OfflineDecoder
+from mlx_cosyvoice.turns import turn
 from mlx_cosyvoice.vocoder import HiFTGenerator
 
 #: "offline": each segment of the text in one go, with attention over all of it. "official": upstream's streaming, in
@@ -33,9 +34,13 @@ class Decoders:
         if schedule == "official":
             return OfficialDecoder(self.flow, self.hift, n_timesteps=n_timesteps)
         if schedule == "incremental":
-            if n_timesteps not in self._incremental:
-                self._incremental = {n_timesteps: IncrementalDecoder(self.flow, self.hift, n_timesteps=n_timesteps)}
-            return self._incremental[n_timesteps]
+            return self._incremental.get(n_timesteps) or self._made(n_timesteps)
         if isinstance(schedule, str):
             raise ValueError(f"schedule is {schedule!r}, must be one of {', '.join(SCHEDULES)}")
         return schedule
+
+    def _made(self, n_timesteps: int) -> IncrementalDecoder:
+        with turn():  # another thread may have had one meanwhile, and made it
+            if n_timesteps not in self._incremental:
+                self._incremental = {n_timesteps: IncrementalDecoder(self.flow, self.hift, n_timesteps=n_timesteps)}
+            return self._incremental[n_timesteps]

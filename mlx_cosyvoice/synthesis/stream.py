@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+import mlx.core as mx
 import numpy as np
 
 from mlx_cosyvoice.streaming import Decoder, FlowPrompt, SourceNoise, decode
@@ -13,6 +15,7 @@ from mlx_cosyvoice.synthesis.ahead import ClosedError, RunAhead
 from mlx_cosyvoice.synthesis.metrics import Metrics
 from mlx_cosyvoice.synthesis.randomness import segment_keys, source_noise
 from mlx_cosyvoice.synthesis.sources import refuse_to_block
+from mlx_cosyvoice.turns import check_not_forked, turn
 
 #: Gives the speech tokens of each utterance; called on a thread of its own.
 TokenSource = Callable[[Metrics], Iterable[Iterable[int]]]
@@ -21,9 +24,9 @@ TokenSource = Callable[[Metrics], Iterable[Iterable[int]]]
 class SpeechStream(Iterator[np.ndarray]):
     """Iterates over chunks of audio, float32 [samples] in [-1, 1].
 
-    A chunk is computed when it is asked for; the language model runs ahead on a thread of its own. `close` (or the end
-    of a `with` block, or of the iteration) ends that thread. `async for` leaves the event loop free while a chunk is
-    computed.
+    A chunk is computed when it is asked for, by whichever thread asks; the language model runs ahead on a thread of its
+    own. `close` (or the end of a `with` block, or of the iteration) ends that thread. `async for` leaves the event loop
+    free while a chunk is computed.
 
     Attributes:
         sample_rate: in Hz.
@@ -47,13 +50,15 @@ class SpeechStream(Iterator[np.ndarray]):
         self._began = time.perf_counter()
         # Neither the thread nor the generator knows this object: a stream that nobody holds any more ends its thread.
         self._tokens = RunAhead(lambda: utterances(metrics))
-        noises = (source_noise(key, sines) for _, key in segment_keys(seed))
-        self._chunks = _chunks(self._tokens, decoder, prompt, noises, metrics)
+        self._chunks = _chunks(self._tokens, decoder, prompt, _noises(segment_keys(seed), sines), metrics)
+        self._one_at_a_time = threading.Lock()
 
     def __next__(self) -> np.ndarray:
+        check_not_forked()
         refuse_to_block(self._text_loop)
         try:
-            chunk = next(self._chunks)
+            with self._one_at_a_time:
+                chunk = next(self._chunks)
         except ClosedError:
             raise StopIteration from None
         except BaseException:
@@ -92,6 +97,14 @@ class SpeechStream(Iterator[np.ndarray]):
         Where another thread waits for a chunk, it gets the one that is being computed, or the end of the iteration.
         """
         self._tokens.close()
+
+
+def _noises(keys: Iterator[tuple[mx.array, mx.array]], sines: int) -> Iterator[SourceNoise]:
+    """The draws of the vocoder for each utterance."""
+    while True:
+        with turn():
+            _, key = next(keys)
+        yield source_noise(key, sines)
 
 
 def _chunks(

@@ -82,9 +82,10 @@ class IncrementalVocoder:
     def start(self) -> VocoderState:
         """Before the first frame."""
         config = self.hift.config
-        mel = mx.zeros((1, 0, config.in_channels))
+        mel, source = mx.zeros((1, 0, config.in_channels)), mx.zeros((1, 0, 1))
         turns = mx.zeros((1, 1, config.nb_harmonics + 1), mx.int64)
-        return VocoderState(mel, mx.zeros((1, 0, 1)), turns)
+        mx.eval(mel, source, turns)
+        return VocoderState(mel, source, turns)
 
     def step(
         self, state: VocoderState, mel: mx.array, noise: SourceNoise, *, final: bool

@@ -92,7 +92,7 @@ class IncrementalFlow:
             encoder=self._encoder.start(),
             solver=(self._estimator.start(),) * self.n_timesteps,
         )
-        mx.eval(state.spks)
+        mx.eval(list(state.arrays()))
         # the state may be kept for the voice, and what follows goes elsewhere
         return self._advanced(state, self._ready(len(ids)), spare=False)[1]
 
