@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -274,8 +275,7 @@ class CosyVoice2:
         given = flow_input(self._as_voice(voice))
         pieces = recording_pieces(recording, sample_rate=sample_rate, start=start, end=end)
         first = next(pieces)  # what is wrong with the recording is told at the call
-        mx.eval(self.speech_tokenizer.parameters())  # as for the language model: it runs on another thread
-        tokens = utterance_tokens(chain([first], pieces), self.speech_tokenizer)
+        tokens = utterance_tokens(outside(chain([first], pieces)), self.speech_tokenizer)
         return self._speech(lambda _: tokens, given, decoder, seed)
 
     def _need(self, *names: str) -> None:
