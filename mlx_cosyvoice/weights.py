@@ -181,10 +181,10 @@ def _weight_map(folder: Path) -> dict[str, str]:
 def _read_header(path: Path) -> Header:
     """MLX reads tensors when they are first used, which is too late to learn that a file was cut off."""
     try:
+        if is_lfs_pointer(path):
+            raise ModelFolderError(f"{path}: is a Git LFS pointer, not the file itself. Run: git lfs pull")
         header = read_header(path)
     except BadFileError as error:
-        if is_lfs_pointer(path):
-            raise ModelFolderError(f"{path}: is a Git LFS pointer, not the file itself. Run: git lfs pull") from error
         raise ModelFolderError(f"{path}: {error}. {_AGAIN}") from error
     for key, entry in header.tensors.items():
         if entry.dtype not in STORED_DTYPES:
