@@ -65,7 +65,7 @@ threading.Thread(target=list, args=(speaking,), daemon=True).start()
 def run(script: str, model: Path, tmp_path: Path) -> list[str]:
     make_voice().save(tmp_path / "voice.safetensors")
     script = _BEGIN + script + "\nprint('end', time.time(), flush=True)\n"
-    words = [sys.executable, "-c", script, str(model), str(tmp_path / "voice.safetensors")]
+    words = [sys.executable, "-Wignore", "-c", script, str(model), str(tmp_path / "voice.safetensors")]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     *lines, last = done.stdout.splitlines()
