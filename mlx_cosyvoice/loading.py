@@ -17,13 +17,14 @@ from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.llm import Qwen2LM
 from mlx_cosyvoice.nn.functional import on_cpu
 from mlx_cosyvoice.plausible import check_agreement, check_counts
+from mlx_cosyvoice.quoting import plain
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.text import TextTokenizer
 from mlx_cosyvoice.turns import turn
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voices import read_spk2info_safetensors
-from mlx_cosyvoice.weights import CONFIG, DTYPES, ModelFolderError, StoredModel
+from mlx_cosyvoice.weights import CONFIG, DTYPES, WEIGHTS, ModelFolderError, StoredModel
 
 AUTO = "auto"
 #: Weights are read and cast so many bytes at a time: what they are cast from takes no more memory than that.
@@ -121,7 +122,13 @@ def _read(network: nn.Module) -> None:
     weights: list[tuple[str, mx.array]] = tree_flatten(network.parameters())  # type: ignore[assignment]
     ends = accumulate(weight.nbytes for _, weight in weights)
     for _, together in groupby(zip(ends, weights, strict=True), lambda each: each[0] // TOGETHER):
-        mx.eval([weight for _, (_, weight) in together])
+        try:
+            mx.eval([weight for _, (_, weight) in together])
+        except RuntimeError as error:
+            raise ModelFolderError(
+                f"the weights cannot be read any more ({plain(str(error))}): {WEIGHTS} or a shard was changed since "
+                "the model was loaded. Load it again"
+            ) from error
 
 
 def _check_config(stored: StoredModel) -> None:

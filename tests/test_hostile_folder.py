@@ -11,6 +11,7 @@ import pytest
 from mlx_cosyvoice import CosyVoice2, Voice
 from mlx_cosyvoice.cli import main
 from mlx_cosyvoice.voices import read_voices, write_spk2info_safetensors
+from mlx_cosyvoice.weights import ModelFolderError
 from tests.hostile import folder_inputs, pt_inputs, tokenizer_inputs, voice_inputs
 from tests.hostile.harness import Hostile, Inputs, check_message, listing, refusal
 from tests.support.voices import make_voice
@@ -121,3 +122,13 @@ def test_a_hostile_voice_given_to_a_command(hostile: Hostile, tmp_path: Path, ca
     path = voice_file(hostile, tmp_path)
     check_message(refused_by_command(capsys, "voices", "import", path, "--voices", tmp_path / "library"), path.name)
     assert listing(tmp_path) == {path.name}
+
+
+def test_weights_that_are_cut_off_after_loading(tiny_model: Path, tmp_path: Path) -> None:
+    """They are read when they are first used."""
+    for name in (folder_inputs.CONFIG, folder_inputs.WEIGHTS):
+        shutil.copyfile(tiny_model / name, tmp_path / name)
+    model = CosyVoice2.load(tmp_path)
+    os.truncate(tmp_path / folder_inputs.WEIGHTS, 200_000)
+    with pytest.raises(ModelFolderError, match="cannot be read any more"):
+        model.flow  # noqa: B018
