@@ -72,8 +72,6 @@ def run(arguments: argparse.Namespace) -> int:
     from parity.report.data import write_json, write_text
     from parity.report.terminal import make_console
 
-    if bool(arguments.checkpoint) != bool(arguments.model):
-        raise ValueError("--checkpoint and --model go together")
     if arguments.threads < 0:
         raise ValueError(f"--threads must be at least 1, not {arguments.threads}")
     stages = arguments.stages or DEFAULT

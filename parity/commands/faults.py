@@ -42,8 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     faults = choose(arguments.only.split(",") if arguments.only is not None else None)
     console = make_console()
-    if bool(arguments.checkpoint) != bool(arguments.model):
-        raise ValueError("--checkpoint and --model go together")
     if arguments.list:
         for fault in faults:
             console.print(f"[bold]{fault.name}[/] ({fault.stage}{', streaming' if fault.streaming else ''})")
