@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
@@ -49,19 +49,26 @@ class Entry(NamedTuple):
         return math.prod(self.shape) * STORED[self.dtype].itemsize
 
 
-def encode(array: np.ndarray, dtype: str) -> np.ndarray:
-    """A float32 array as the bytes of `dtype`, rounded to nearest, ties to even; packed weights (uint32) as they are.
+#: How many numbers are rounded at a time: the largest table of a model is half a gigabyte.
+BLOCK = 1 << 22
+
+
+def encode(array: np.ndarray, dtype: str) -> Iterator[np.ndarray]:
+    """A float32 array as the bytes of `dtype`, block by block, rounded to nearest, ties to even; packed weights
+    (uint32) as they are.
 
     Raises:
         OverflowError: a value is too large for float16.
     """
-    array = np.ascontiguousarray(array, np.uint32 if dtype == PACKED else np.float32)
+    flat = np.ascontiguousarray(array, np.uint32 if dtype == PACKED else np.float32).reshape(-1)
     if dtype in ("float32", PACKED):
-        return array.reshape(-1).view(np.uint8)
-    rounded = torch.from_numpy(array.reshape(-1)).to(FORMATS[dtype].torch)
-    if not bool(torch.isfinite(rounded).all()):
-        raise OverflowError(f"holds {np.abs(array).max():.3g}, which is too large for {dtype}")
-    return rounded.view(torch.uint8).numpy()
+        yield flat.view(np.uint8)
+        return
+    for start in range(0, flat.size, BLOCK):
+        rounded = torch.from_numpy(flat[start : start + BLOCK]).to(FORMATS[dtype].torch)
+        if not bool(torch.isfinite(rounded).all()):
+            raise OverflowError(f"holds {np.abs(flat).max():.3g}, which is too large for {dtype}")
+        yield rounded.view(torch.uint8).numpy()
 
 
 def split_into_shards(entries: Iterable[Entry], max_bytes: int) -> list[list[Entry]]:
@@ -140,9 +147,9 @@ class SafetensorsWriter:
         entry, file, start = self.pending[name]
         if tuple(array.shape) != entry.shape:
             raise ValueError(f"{name} has shape {list(array.shape)}, announced was {list(entry.shape)}")
-        data = encode(array, entry.dtype)
         file.seek(start)
-        file.write(data.data)
+        for block in encode(array, entry.dtype):
+            file.write(block.data)
         del self.pending[name]
         return entry.nbytes
 

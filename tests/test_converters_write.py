@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from converters import write
 from converters.write import FORMATS, Entry, SafetensorsWriter, encode, split_into_shards
 
 ENTRIES = st.lists(
@@ -67,7 +68,7 @@ def test_shards_keep_the_order_and_the_limit() -> None:
     ],
 )
 def test_ties_go_to_even(value: float, dtype: str, expected: float) -> None:
-    data = encode(np.array([value], np.float32), dtype)
+    (data,) = encode(np.array([value], np.float32), dtype)
     assert torch.from_numpy(data).view(FORMATS[dtype].torch).item() == expected
 
 
@@ -96,3 +97,21 @@ def test_misuse_is_an_error(tmp_path: Path) -> None:
         SafetensorsWriter(tmp_path, entries) as writer,
     ):
         writer.write("a", np.zeros(2))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_tensor_is_rounded_block_by_block(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.random.default_rng(0).standard_normal((5, 9)).astype(np.float32)
+    (whole,) = encode(array, dtype)
+    monkeypatch.setattr(write, "BLOCK", 7)
+    blocks = list(encode(array, dtype))
+    assert len(blocks) == (1 if dtype == "float32" else 7)
+    assert np.concatenate(blocks).tobytes() == whole.tobytes()
+
+
+def test_a_number_too_large_is_found_in_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "BLOCK", 7)
+    array = np.zeros(45, np.float32)
+    array[44] = 1e6
+    with pytest.raises(OverflowError, match=r"holds 1e\+06, which is too large for float16"):
+        list(encode(array, "float16"))
