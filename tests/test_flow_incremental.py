@@ -175,9 +175,13 @@ def test_layers_kept_in_float32_change_the_dtype_of_nothing_else() -> None:
         modules[path].set_dtype(mx.float32)
     mixed = IncrementalFlow(flow, n_timesteps=2)
     mel, state = mixed.step(mixed.start(prompt()), speech(44), final=None)
-    expected = whole_mel(flow, prompt(), speech(44)[:41], n_timesteps=2, streaming=True, finalize=False)
-    # float16 alone is 0.0038 away from float32 in the root mean square
-    assert np.sqrt(np.square(np.array(mel) - expected).mean()) < 0.008
+    expected, exact, rounded = (
+        np.array(whole_mel(side, prompt(), speech(44)[:41], n_timesteps=2, streaming=True, finalize=False))
+        for side in (flow, whole("tiny", mx.float32), whole("tiny", mx.float16))
+    )
+    # what float16 loses depends on the processor: 0.004 to 0.008
+    floor = np.sqrt(np.square(rounded - exact).mean())
+    assert np.sqrt(np.square(np.array(mel) - expected).mean()) < 2 * floor
     for past in state.solver:  # float32 is within the kept block only, before its second convolution
         assert [array.dtype for array in past.tails].count(mx.float32) == 1
     assert {array.dtype for array in state.encoder.tails} == {mx.float16}
