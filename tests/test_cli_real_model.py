@@ -159,7 +159,7 @@ def test_broken_models(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureF
     weights = folder / "model.safetensors"
     with weights.open("rb+") as file:
         file.truncate(weights.stat().st_size // 2)
-    assert "model.safetensors: has " in complaint()
+    assert "model.safetensors: cut off: it has " in complaint()
 
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:

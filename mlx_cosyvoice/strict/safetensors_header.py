@@ -121,7 +121,7 @@ def _checked(content: dict[str, Any], begin: int, size: int) -> Header:
             raise BadFileError(f"damaged, its header: the tensor {quoted(name)} {what}")
         end += entry.nbytes
     if size < end:
-        raise BadFileError(f"cut off: it has {size} bytes, its header says {end}. Copy or download it again")
+        raise BadFileError(f"cut off: it has {size} bytes, its header says {end}")
     if size > end:
         raise BadFileError(f"cannot be read: it has {size} bytes, its header says {end}")
     return Header(dict(entries), metadata)

@@ -63,7 +63,7 @@ def read_tensors(path: Path, *, kind: str, version: int) -> tuple[dict[str, np.n
             _check_sizes(path, header)
             return {name: _array(file, entry) for name, entry in header.tensors.items()}, header.metadata
     except BadFileError as error:
-        raise VoiceError(f"{path}: {error}") from error
+        raise VoiceError(f"{path}: {error}. Copy or save it again") from error
 
 
 def _check_sizes(path: Path, header: Header) -> None:
