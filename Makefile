@@ -12,7 +12,7 @@ PIP_NOISE := $(PIP_NOISE)|^ +(Using cached|Preparing|Installing build|Checking i
 PIP_NOISE := $(PIP_NOISE)|^ +(Created wheel|Stored in|Attempting|Found existing|Uninstalling|Successfully|Downloading .* kB)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo convert parity bench test test-slow fuzz lint format clean distclean rebuild
+.PHONY: help setup demo convert parity bench test test-slow test-soak fuzz lint format clean distclean rebuild
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -44,7 +44,10 @@ test: $(STAMP) ## run the tests (a few minutes), one process a core
 	@$(RUN) -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: $(STAMP) ## run the full-size checks
-	@$(RUN) -m pytest -m slow $(ARGS)
+	@$(RUN) -m pytest -m slow -n auto --dist loadfile $(ARGS)
+
+test-soak: $(STAMP) ## run kills, races, threads and hostile files many times over (an hour)
+	@$(RUN) -m pytest -m soak $(ARGS)
 
 # atheris finds more, because it sees which lines a file reaches; it is not there for every Python and system.
 fuzz: $(STAMP) ## fuzz every reader of files, ten minutes in all [SECONDS=600]

@@ -158,7 +158,7 @@ def test_an_interruption_before_every_line(tmp_path: Path, name: str, force: boo
         check(told, path, force=force)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3"])
 def test_an_interruption_before_every_instruction(tmp_path: Path, name: str) -> None:
     for place in itertools.count():

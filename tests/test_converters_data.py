@@ -72,7 +72,7 @@ def total(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> in
     return sum(512 * path.stat().st_blocks for path in out.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("force", [False, True])
 def test_killed_at_random_points(tiny_checkpoint: Path, tmp_path: Path, total: int, force: bool) -> None:
     """40 of them."""
@@ -120,7 +120,7 @@ def _race(checkpoint: Path, out: Path, draw: random.Random, *arguments: str) -> 
     assert os.listdir(out.parent) == ["out"]
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1, pytest.param(10, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("force", [False, True])
 def test_races_of_two(tiny_checkpoint: Path, tmp_path: Path, force: bool, count: int) -> None:
     for number in range(count):
@@ -137,7 +137,7 @@ def _file(path: Path) -> None:
         file.write("theirs")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("make", [_folder, _file])
 @pytest.mark.parametrize("force", [False, True])
 def test_something_of_others_at_a_random_moment(

@@ -103,7 +103,7 @@ def start() -> Finished:
     return run_command(["converters", "/nowhere/at/all", "--out", "/nowhere/out"])
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("spoiled", INPUTS, ids=str, indirect=True)
 def test_the_command_refuses_it(spoiled: tuple[Hostile, Path], start: Finished, tmp_path: Path) -> None:
     hostile, folder = spoiled

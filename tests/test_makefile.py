@@ -59,7 +59,8 @@ def fake_python(folder: Path, body: str) -> Path:
         (["test"], ".venv/bin/python -m pytest -n auto --dist loadfile"),
         (["bench"], ".venv/bin/python -m parity bench --size full --json build/bench/bench.json"),
         (["bench", "CHECKPOINT=a", "MODEL=b c"], '--size full --checkpoint "a" --model "b c" --json'),
-        (["test-slow"], ".venv/bin/python -m pytest -m slow"),
+        (["test-slow"], ".venv/bin/python -m pytest -m slow -n auto --dist loadfile"),
+        (["test-soak"], ".venv/bin/python -m pytest -m soak"),
         (["test", "ARGS=-k blas"], ".venv/bin/python -m pytest -n auto --dist loadfile -k blas"),
         (["lint"], ".venv/bin/python -m mypy mlx_cosyvoice reference converters parity tests"),
         (["demo"], ".venv/bin/python -m parity demo --out build/demo"),
@@ -82,7 +83,7 @@ def test_what_a_target_runs(checkout: Path, arguments: list[str], expected: str)
 
 
 @pytest.mark.parametrize(
-    "target", ["setup", "demo", "convert", "parity", "test", "test-slow", "fuzz", "lint", "format"]
+    "target", ["setup", "demo", "convert", "parity", "test", "test-slow", "test-soak", "fuzz", "lint", "format"]
 )
 def test_every_target_makes_a_missing_environment(checkout: Path, target: str) -> None:
     shutil.rmtree(checkout / ".venv")
@@ -114,6 +115,7 @@ def test_help_is_the_default_and_lists_every_target(checkout: Path) -> None:
         "parity",
         "test",
         "test-slow",
+        "test-soak",
         "fuzz",
         "lint",
         "format",

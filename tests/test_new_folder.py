@@ -283,7 +283,7 @@ class TestOthers:
 
 
 #: Each line takes a process of its own, so that the default run looks at a third of them.
-EVERY = pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
+EVERY = pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.soak)])
 
 
 class TestKills:

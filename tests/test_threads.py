@@ -198,7 +198,7 @@ def test_many_at_once(folders: dict[str, Path], voice: Voice) -> None:
     many_at_once(folders["float32"], voice, threads=3, requests=2)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.usefixtures("streams")
 @pytest.mark.parametrize("precision", ["float32", "float16", "4 bits"])
 def test_many_more_at_once(folders: dict[str, Path], precision: str, voice: Voice) -> None:
