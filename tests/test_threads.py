@@ -64,7 +64,7 @@ def in_turn(make: Callable[[], Iterator[Any]]) -> list[Any]:
 
 
 @pytest.mark.usefixtures("streams")
-@pytest.mark.parametrize("precision", ["float32", "4 bits"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("4 bits", marks=pytest.mark.slow)])
 def test_loaded_in_one_thread_and_used_in_another(folders: dict[str, Path], precision: str, voice: Voice) -> None:
     loaded = in_thread(lambda: CosyVoice2.load(folders[precision]))
     assert same(
@@ -121,7 +121,10 @@ def test_asyncio(tiny_model: Path, voice: Voice, tts: CosyVoice2) -> None:
     assert all(map(same, asyncio.run(serve()), tts.stream(TEXT, voice, **QUICK)))
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16", "4 bits"])
+@pytest.mark.parametrize(
+    "precision",
+    ["float32", pytest.param("float16", marks=pytest.mark.slow), pytest.param("4 bits", marks=pytest.mark.slow)],
+)
 def test_nothing_in_a_model_belongs_to_a_thread(
     folders: dict[str, Path], precision: str, voice: Voice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +197,7 @@ def test_two_at_once_that_were_never_used(tiny_model: Path, voice: Voice) -> Non
             assert same(first, alone(tiny_model, use)), name
 
 
+@pytest.mark.slow
 def test_many_at_once(folders: dict[str, Path], voice: Voice) -> None:
     many_at_once(folders["float32"], voice, threads=3, requests=2)
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.process import ROOT
 
 #: Bounds of a refusal, over what the process took before.
@@ -178,3 +180,8 @@ def command_refusal(arguments: Sequence[str], start: Finished, kept: Path, *word
     assert done.nbytes - start.nbytes < MAX_BYTES, f"took {(done.nbytes - start.nbytes) / 1e6:.0f} MB"
     assert listing(kept) == before, f"left behind: {listing(kept) ^ before}"
     return lines[0]
+
+
+def in_part(inputs: Sequence[Hostile]) -> list[Any]:
+    """`inputs` as parameters of a test: every third in the default run, the others with the slow tests."""
+    return [pytest.param(one, marks=() if place % 3 == 0 else pytest.mark.slow) for place, one in enumerate(inputs)]
