@@ -283,7 +283,9 @@ class TestOthers:
 
 
 #: Each line takes a process of its own, so that the default run looks at a third of them.
-EVERY = pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.soak)])
+EVERY = pytest.mark.parametrize(
+    "every", [7, pytest.param(3, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.soak)]
+)
 
 
 class TestKills:

@@ -39,7 +39,7 @@ def voice() -> Voice:
     return make_voice()
 
 
-@pytest.fixture(params=["lent", "own"])
+@pytest.fixture(params=["lent", pytest.param("own", marks=pytest.mark.slow)])
 def streams(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on the CPU, and as on other devices, where every thread uses streams of its own."""
     if request.param == "own":
