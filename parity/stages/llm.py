@@ -102,12 +102,13 @@ class LanguageModel(Stage):
         """
         drawn = sides.actual.tokens[name]
         excused = np.zeros(drawn.shape, bool)
-        if name != "speech_token":
+        flips = np.flatnonzero(drawn != sides.expected.tokens[name]).tolist()
+        if name != "speech_token" or not flips:
             return excused
         rows = [np.asarray(side.tensors["log_probs"][0], np.float64) for side in (sides.actual, sides.exact)]
         config, walk = sides.expected.details, given["walk"][0].tolist()
         noise = factor * log_prob_noise(sides, dtype)
-        for step in np.flatnonzero(drawn != sides.expected.tokens[name]).tolist():
+        for step in flips:
             mine, exact = (row[step] for row in rows)
             if not np.isfinite(mine).all():
                 continue
