@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_cosyvoice.cli.interrupts import INTERRUPTED, Interrupts
-from reference.failure import one_line
-from reference.new_folder import identity
+from reference.folders.failure import one_line
+from reference.folders.new_folder import identity
 
 if TYPE_CHECKING:
     from converters.convert import ConversionReport
@@ -54,8 +54,8 @@ def _precision(given: argparse.Namespace) -> dict[str, Any]:
 def _convert(given: argparse.Namespace) -> None:
     from converters.checkpoint import find_checkpoint
     from converters.convert import convert, is_model_folder
-    from reference.new_folder import check_free
-    from reference.synthetic import write_checkpoint
+    from reference.folders.new_folder import check_free
+    from reference.synthetic.checkpoint import write_checkpoint
 
     check_free(given.out, force=given.force, replaceable=is_model_folder)  # before anything is downloaded or made
     precision = _precision(given)

@@ -31,7 +31,7 @@ from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voices import Voice, VoiceError, read_spk2info, write_spk2info_safetensors
 from mlx_cosyvoice.weights import COMPONENTS, CONFIG
 from reference.flow import fixed_noise
-from reference.new_folder import check_free, new_folder
+from reference.folders.new_folder import check_free, new_folder
 
 RECORD = "conversion.json"
 

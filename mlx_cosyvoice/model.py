@@ -15,21 +15,21 @@ from mlx_cosyvoice.audio import recording_pieces
 from mlx_cosyvoice.audio.source import Source
 from mlx_cosyvoice.cloning import take_voice, utterance_tokens
 from mlx_cosyvoice.config import CosyVoice2Config
+from mlx_cosyvoice.decoding import Decoder, FlowPrompt
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.llm import Qwen2LM
 from mlx_cosyvoice.llm.lm import Sampler
 from mlx_cosyvoice.loading import Component, computing_dtype, load_components
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
+from mlx_cosyvoice.speech import Metrics, ModelInput, SpeechStream, TokenSource, choose_mode, flow_input, model_input
+from mlx_cosyvoice.speech.ahead import outside, run_ahead
+from mlx_cosyvoice.speech.decoders import SCHEDULES, Decoders
+from mlx_cosyvoice.speech.prefixes import PrefixCache
+from mlx_cosyvoice.speech.short_text import checked_length
+from mlx_cosyvoice.speech.sources import AsyncPieces, Text, text_source
+from mlx_cosyvoice.speech.utterances import TokenOptions, Utterances
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
-from mlx_cosyvoice.streaming import Decoder, FlowPrompt
-from mlx_cosyvoice.synthesis import Metrics, ModelInput, SpeechStream, TokenSource, choose_mode, flow_input, model_input
-from mlx_cosyvoice.synthesis.ahead import outside, run_ahead
-from mlx_cosyvoice.synthesis.prefixes import PrefixCache
-from mlx_cosyvoice.synthesis.schedules import SCHEDULES, Decoders
-from mlx_cosyvoice.synthesis.short_text import checked_length
-from mlx_cosyvoice.synthesis.sources import AsyncPieces, Text, text_source
-from mlx_cosyvoice.synthesis.utterances import TokenOptions, Utterances
 from mlx_cosyvoice.text import TextNormalizer, TextTokenizer
 from mlx_cosyvoice.text.arriving import arriving_segments, whole_pieces
 from mlx_cosyvoice.turns import check_not_forked

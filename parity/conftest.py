@@ -17,7 +17,7 @@ from parity.localise import LocaliseReport, localise
 from parity.pair import Pair, load_pair
 from parity.run import RunReport, run
 from parity.stages import STAGES, Settings
-from reference.synthetic import write_checkpoint
+from reference.synthetic.checkpoint import write_checkpoint
 
 #: The stages that streaming changes.
 STREAMED = ("flow_encoder", "flow_decoder", "vocoder", "streaming")

@@ -13,7 +13,7 @@ from parity.inputs import SAMPLE, load_inputs
 from parity.pair import load_pair
 from parity.report import data, html, terminal
 from parity.run import run
-from reference.synthetic import write_checkpoint
+from reference.synthetic.checkpoint import write_checkpoint
 
 TEXT = "Hello from MLX."
 

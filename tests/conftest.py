@@ -12,7 +12,7 @@ import pytest
 from converters import __main__ as cli
 from converters.convert import convert
 from mlx_cosyvoice import CosyVoice2
-from reference.synthetic import write_checkpoint
+from reference.synthetic.checkpoint import write_checkpoint
 from tests.support.checkpoints import Folders, snapshot
 
 

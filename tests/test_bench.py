@@ -27,7 +27,7 @@ from parity.bench.side_torch import drop_text_head
 from parity.bench.streaming import streaming_ratios
 from parity.bench.suite import NAMES, Options, chosen_cases
 from reference.llm import build as build_llm
-from reference.sizes import FULL, TINY
+from reference.synthetic.sizes import FULL, TINY
 
 #: What the one run of the command measures.
 STAGES = ("llm_prefill", "llm_decode_lean", "hops", "voice_prefill", "conversion")

@@ -9,7 +9,7 @@ from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speaker_encoder.layers import contexts
 from parity.capture import tap_mlx
-from reference import recipe
+from reference.synthetic import recipe
 from tests.support.embeddings import cosine
 from tests.support.golden import ProbeRecorder, assert_close, assert_probes, golden, recipe_state_dict
 

@@ -17,8 +17,9 @@ from converters.onnx_weights import campplus_config, read_campplus
 from mlx_cosyvoice.config import SpeakerEncoderConfig, from_dict
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
-from reference import campplus, recipe
-from reference.synthetic_onnx import write_campplus
+from reference import campplus
+from reference.synthetic import recipe
+from reference.synthetic.onnx import write_campplus
 from tests.support.embeddings import cosine
 from tests.support.golden import as_torch, assert_close
 from tests.support.weights import real_weights

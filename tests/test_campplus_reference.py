@@ -8,7 +8,8 @@ import torch
 
 from mlx_cosyvoice.config import SpeakerEncoderConfig
 from parity.capture import tap_torch
-from reference import campplus, recipe
+from reference import campplus
+from reference.synthetic import recipe
 from tests.support.embeddings import cosine
 from tests.support.golden import ProbeRecorder, as_torch, assert_close, assert_probes, golden, recipe_state_dict
 

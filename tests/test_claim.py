@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from reference.claim import MARKER, Claim, claim_path
-from reference.new_folder import new_folder
+from reference.folders.claim import MARKER, Claim, claim_path
+from reference.folders.new_folder import new_folder
 from tests.support.checkpoints import snapshot
 from tests.support.process import ROOT
 
 HOLD = """
 import sys
 from pathlib import Path
-from reference.new_folder import new_folder
+from reference.folders.new_folder import new_folder
 with new_folder(sys.argv[1], force=False, replaceable=Path.is_dir) as folder:
     (folder / "record").write_text("theirs")
     print("held", flush=True)
@@ -160,10 +160,10 @@ class TestWithoutLocks:
 
 def test_two_names_that_a_file_system_takes_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The claims of `Out` and `out` are one there as well, and what is put back goes where it was."""
-    monkeypatch.setattr("reference.claim.claim_path", lambda target: target.parent / f".{target.name.lower()}.part")
-    monkeypatch.setattr(
-        "reference.new_folder.claim_path", lambda target: target.parent / f".{target.name.lower()}.part"
-    )
+    for module in ("claim", "new_folder"):
+        monkeypatch.setattr(
+            f"reference.folders.{module}.claim_path", lambda target: target.parent / f".{target.name.lower()}.part"
+        )
     claim = Claim.take(tmp_path / "Out")
     claim.name(tmp_path / "Out")
     (claim.path / "new").mkdir()

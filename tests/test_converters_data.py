@@ -16,7 +16,7 @@ import pytest
 from converters import __main__ as cli
 from converters import convert as conversion
 from mlx_cosyvoice.weights import StoredModel
-from reference.claim import claim_path
+from reference.folders.claim import claim_path
 from tests.support.checkpoints import snapshot
 from tests.support.process import ROOT
 

@@ -18,7 +18,7 @@ from converters.checkpoint import read_model_config
 from converters.convert import BUILDERS, convert
 from mlx_cosyvoice.config import CosyVoice2Config
 from mlx_cosyvoice.weights import COMPONENTS, load_component, load_weights, read_config
-from reference.synthetic import write_checkpoint
+from reference.synthetic.checkpoint import write_checkpoint
 from tests.support.checkpoints import damaged_copy
 from tests.support.embeddings import cosine
 from tests.support.golden import official_shapes

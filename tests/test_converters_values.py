@@ -24,8 +24,8 @@ from mlx_cosyvoice.nn.official import from_official
 from mlx_cosyvoice.text import TextTokenizer
 from mlx_cosyvoice.voices import read_spk2info_safetensors
 from mlx_cosyvoice.weights import COMPONENTS, load_component, load_weights, read_config
-from reference import recipe
-from reference.sizes import TINY
+from reference.synthetic import recipe
+from reference.synthetic.sizes import TINY
 from tests.support.checkpoints import change_state, damaged_copy, snapshot
 from tests.support.golden import golden, official_shapes, recipe_state_dict
 from tests.support.voices import zero_shot_entry

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mlx_cosyvoice.decoding import FlowPrompt, HopSchedule
 from mlx_cosyvoice.flow.incremental import FlowState, IncrementalFlow
 from mlx_cosyvoice.mixed import keep_float32
-from mlx_cosyvoice.streaming import FlowPrompt, HopSchedule
 from tests.support import flow as support
 from tests.support.golden import assert_close, golden
 from tests.support.incremental import in_pieces, incremental, prompt, speech, whole, whole_mel

@@ -17,7 +17,7 @@ import pytest
 from mlx_cosyvoice.llm import Qwen2LM, RASSampler
 from mlx_cosyvoice.llm.device_sampling import DeviceSampler
 from mlx_cosyvoice.nn import functional, load_official
-from mlx_cosyvoice.synthesis.ahead import RunAhead
+from mlx_cosyvoice.speech.ahead import RunAhead
 from tests.support import llm as given_llm
 
 PROMPT: tuple[list[int], list[int], list[int]] = ([9, 8, 7, 500], [1, 2, 3], [4, 5])

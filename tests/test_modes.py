@@ -12,7 +12,7 @@ import torch
 from mlx_cosyvoice import CosyVoice2, Voice
 from mlx_cosyvoice.audio import load_audio
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
-from mlx_cosyvoice.synthesis import choose_mode
+from mlx_cosyvoice.speech import choose_mode
 from parity.pair import Reference
 from reference.features import log_mel_spectrogram, mel_spectrogram
 

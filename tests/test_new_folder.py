@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from reference import claim, new_folder, rename
-from reference.claim import claim_path
-from reference.new_folder import check_free
-from reference.new_folder import new_folder as folder_at
+from reference.folders import claim, new_folder, rename
+from reference.folders.claim import claim_path
+from reference.folders.new_folder import check_free
+from reference.folders.new_folder import new_folder as folder_at
 from tests.support.checkpoints import snapshot
 from tests.support.lines import at_line, killed_at_line, lines_of
 
@@ -50,7 +50,7 @@ def names(folder: Path) -> list[str]:
 
 @pytest.fixture(params=["exchange", "no exchange"])
 def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Systems that have the renames of `reference.rename`, and such as have the plain one only."""
+    """Systems that have the renames of `reference.folders.rename`, and such as have the plain one only."""
     if request.param == "no exchange":
 
         def unsupported(source: Path, target: Path, flag: int) -> None:

@@ -12,8 +12,9 @@ from onnx import helper, numpy_helper
 from converters.onnx_graph import module_of
 from converters.onnx_weights import OnnxLayoutError, campplus_config, read_campplus, read_speech_tokenizer
 from mlx_cosyvoice.config import SpeakerEncoderConfig, SpeechTokenizerConfig
-from reference import campplus, recipe, speech_tokenizer
-from reference.synthetic_onnx import write_campplus, write_speech_tokenizer
+from reference import campplus, speech_tokenizer
+from reference.synthetic import recipe
+from reference.synthetic.onnx import write_campplus, write_speech_tokenizer
 from tests.support.golden import as_torch, official_shapes
 
 ENCODER = asdict(SpeakerEncoderConfig(growth_rate=8, bn_size=2, init_channels=16, num_layers=(2, 1, 2)))

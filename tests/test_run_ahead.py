@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_cosyvoice.synthesis.ahead import ClosedError, RunAhead
-from mlx_cosyvoice.synthesis.arriving import ArrivingText
+from mlx_cosyvoice.speech.ahead import ClosedError, RunAhead
+from mlx_cosyvoice.speech.arriving import ArrivingText
 from mlx_cosyvoice.text import TextTokenizer
 
 

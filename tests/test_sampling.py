@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from mlx_cosyvoice.config import SamplingConfig
 from mlx_cosyvoice.llm import RASSampler, uniforms
-from reference import recipe, sampling
+from reference import sampling
+from reference.synthetic import recipe
 from tests.support.golden import golden
 
 CONFIG = SamplingConfig()

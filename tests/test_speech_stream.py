@@ -16,8 +16,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from mlx_cosyvoice import CosyVoice2, Voice
+from mlx_cosyvoice.decoding import IncrementalDecoder
 from mlx_cosyvoice.model import SCHEDULES
-from mlx_cosyvoice.streaming import IncrementalDecoder
 from mlx_cosyvoice.text import TextTokenizer
 from tests.support import llm as given_llm
 from tests.support.golden import golden

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2, codes
 from parity.capture import tap_mlx
-from reference import recipe
+from reference.synthetic import recipe
 from tests.support.golden import ProbeRecorder, assert_close, assert_probes, golden, recipe_state_dict
 from tests.support.tokens import SIZES, assert_tokens
 

@@ -13,8 +13,9 @@ from converters.onnx_weights import read_speech_tokenizer
 from mlx_cosyvoice.config import SpeechTokenizerConfig, from_dict
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
-from reference import recipe, speech_tokenizer
-from reference.synthetic_onnx import write_speech_tokenizer
+from reference import speech_tokenizer
+from reference.synthetic import recipe
+from reference.synthetic.onnx import write_speech_tokenizer
 from tests.support.golden import as_torch, golden
 from tests.support.tokens import SIZES, assert_tokens
 from tests.support.weights import real_weights

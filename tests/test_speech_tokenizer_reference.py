@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from parity.capture import tap_torch
-from reference import recipe, speech_tokenizer
+from reference import speech_tokenizer
+from reference.synthetic import recipe
 from tests.support.golden import ProbeRecorder, as_torch, assert_close, assert_probes, golden, recipe_state_dict
 from tests.support.tokens import SIZES, assert_tokens
 

@@ -10,9 +10,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlx_cosyvoice.decoding import FlowPrompt, IncrementalDecoder, PrefilledVoices, decode
+from mlx_cosyvoice.decoding.incremental import LEFT_CONTEXT_CHUNKS
 from mlx_cosyvoice.nn import load_official
-from mlx_cosyvoice.streaming import FlowPrompt, IncrementalDecoder, PrefilledVoices, decode
-from mlx_cosyvoice.streaming.incremental import LEFT_CONTEXT_CHUNKS
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from tests.support.golden import assert_close, recipe_state_dict
 from tests.support.hift import CONFIGS

@@ -13,9 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
-from mlx_cosyvoice.nn import load_official
-from mlx_cosyvoice.streaming import (
+from mlx_cosyvoice.decoding import (
     Decoder,
     FlowPrompt,
     HopSchedule,
@@ -24,6 +22,8 @@ from mlx_cosyvoice.streaming import (
     StreamingVocoder,
     decode,
 )
+from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from reference.flow import fixed_noise
 from reference.streaming import stream as reference_stream

@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 
-from mlx_cosyvoice.streaming import OfficialDecoder
+from mlx_cosyvoice.decoding import OfficialDecoder
 from parity.compare import Verdict
 from parity.faults import choose
 from parity.localise import ReferenceCapture

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import mlx_cosyvoice.streaming as streaming
-from mlx_cosyvoice.streaming import FlowPrompt, HopSchedule, change_speed
+import mlx_cosyvoice.decoding as streaming
+from mlx_cosyvoice.decoding import FlowPrompt, HopSchedule, change_speed
 from reference.streaming import hops as reference_hops
 
 SCHEDULE = HopSchedule()

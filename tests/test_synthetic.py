@@ -20,8 +20,9 @@ import reference.flow
 import reference.hift
 import reference.llm
 import reference.speech_tokenizer
-from reference import recipe, synthetic
-from reference.sizes import SIZES
+from reference.synthetic import checkpoint as synthetic
+from reference.synthetic import recipe
+from reference.synthetic.sizes import SIZES
 from tests.support.checkpoints import snapshot
 from tests.support.golden import official_shapes, recipe_state_dict
 from tests.support.process import ROOT

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mlx_cosyvoice.text import COSYVOICE2_SPECIAL_TOKENS, IncrementalTokenizer, TextTokenizer, build_tokenizer_json
 from mlx_cosyvoice.text.incremental import SPACED, UNSPACED
-from reference.synthetic_text import write_blank_en
+from reference.synthetic.text import write_blank_en
 from tests.data.make_text_ids import FRAGMENTS, TEXT_IDS, write_qwen2
 
 FILES = ("vocab.json", "merges.txt", "tokenizer_config.json")

@@ -20,7 +20,7 @@ from mlx_cosyvoice.text.clean import is_speakable, without_invisible
 from mlx_cosyvoice.text.control import unknown_control_tokens
 from mlx_cosyvoice.text.normalize import MODES
 from mlx_cosyvoice.text.split import LIMIT
-from reference.synthetic_text import write_blank_en
+from reference.synthetic.text import write_blank_en
 from tests.data.make_text_ids import FRAGMENTS
 
 #: From the official `text_normalize` with the code of wetext 0.0.4 on the graphs of wetext 0.1.8 and the tokenizer of

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from mlx_cosyvoice.text import COSYVOICE2_SPECIAL_TOKENS, TextTokenizer, build_tokenizer_json
 from reference import text_tokenizer as reference
-from reference.synthetic_text import BASE_VOCAB, write_blank_en
+from reference.synthetic.text import BASE_VOCAB, write_blank_en
 from tests.data.make_text_ids import FRAGMENTS, TEXT_IDS, write_qwen2
 
 GOLDEN = json.loads(TEXT_IDS.read_text())
@@ -199,7 +199,7 @@ def test_synthetic_files_depend_on_the_seed_only(tmp_path: Path) -> None:
     for seed in (1986, 7):
         write_blank_en(tmp_path / str(seed), vocab_size="tiny", seed=seed, qwen_config={"vocab_size": 1000})
     script = (
-        "from reference.synthetic_text import write_blank_en; import sys;"
+        "from reference.synthetic.text import write_blank_en; import sys;"
         "write_blank_en(sys.argv[1], vocab_size='tiny', qwen_config={'vocab_size': 1000})"
     )
     subprocess.run([sys.executable, "-c", script, tmp_path / "again"], check=True, env={"PYTHONHASHSEED": "5"})

@@ -16,7 +16,7 @@ from mlx_cosyvoice.config import HiFTConfig
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.vocoder.incremental import IncrementalVocoder, receptive_frames
-from reference import recipe
+from reference.synthetic import recipe
 from tests.support.golden import assert_close, recipe_state_dict
 from tests.support.hift import CONFIGS
 

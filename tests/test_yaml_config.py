@@ -17,9 +17,9 @@ from converters.errors import ConfigError
 from converters.yaml_config import model_config, read_qwen_config, read_yaml
 from converters.yaml_reader import Node
 from mlx_cosyvoice.config import CosyVoice2Config, from_dict
-from reference.sizes import FULL, TINY
-from reference.synthetic_text import write_blank_en
-from reference.synthetic_yaml import yaml_text
+from reference.synthetic.sizes import FULL, TINY
+from reference.synthetic.text import write_blank_en
+from reference.synthetic.yaml import yaml_text
 
 
 @pytest.fixture

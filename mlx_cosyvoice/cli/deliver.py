@@ -17,7 +17,7 @@ from mlx_cosyvoice.cli.progress import Progress, figures, summary
 
 if TYPE_CHECKING:
     from mlx_cosyvoice.audio import AudioWriter
-    from mlx_cosyvoice.synthesis import SpeechStream
+    from mlx_cosyvoice.speech import SpeechStream
 
 
 class CutShortError(ValueError):

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlx_cosyvoice.synthesis import Metrics
+    from mlx_cosyvoice.speech import Metrics
 
 
 class Progress:

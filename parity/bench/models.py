@@ -20,7 +20,7 @@ def ensure_model(size: str, say: Callable[[str], None], build: Path = BUILD) -> 
         The checkpoint's folder and the MLX model's.
     """
     from converters.convert import convert
-    from reference.synthetic import write_checkpoint
+    from reference.synthetic.checkpoint import write_checkpoint
 
     checkpoint, model = build / size, build / f"{size}-mlx"
     if not checkpoint.exists():

@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.bench.jobs import Job, Outcome
 
-#: Schedule -> its decoder in `mlx_cosyvoice.streaming`.
+#: Schedule -> its decoder in `mlx_cosyvoice.decoding`.
 SCHEDULES = {"offline": "OfflineDecoder", "official": "OfficialDecoder", "incremental": "IncrementalDecoder"}
 
 #: Tokens of the utterance that warms up: three hops.
@@ -27,13 +27,13 @@ def make_decoder(flow: Any, hift: Any, schedule: str, **options: Any) -> Any:
     from mlx_cosyvoice import streaming
 
     if not hasattr(streaming, SCHEDULES[schedule]):
-        raise NotImplementedError(f"mlx_cosyvoice.streaming has no {SCHEDULES[schedule]}")
+        raise NotImplementedError(f"mlx_cosyvoice.decoding has no {SCHEDULES[schedule]}")
     return getattr(streaming, SCHEDULES[schedule])(flow, hift, **options)
 
 
 def flow_prompt(inputs: Mapping[str, np.ndarray]) -> Any:
     """The voice of the inputs."""
-    from mlx_cosyvoice.streaming import FlowPrompt
+    from mlx_cosyvoice.decoding import FlowPrompt
 
     return FlowPrompt(*(mx.array(inputs[name]) for name in ("prompt_token", "prompt_feat", "embedding")))
 
@@ -84,7 +84,7 @@ def hops_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], settings: M
 
 def voice_prefill_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Job:
     """The flow's share of the first hop: of a new voice (before the timed part), and of the same voice again."""
-    from mlx_cosyvoice.streaming.prefill import PrefilledVoices
+    from mlx_cosyvoice.decoding.prefill import PrefilledVoices
 
     decoder = make_decoder(flow, hift, "incremental", **settings)
     prompt = flow_prompt(inputs)

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _build_tiny(checkpoint: Path, model: Path) -> None:
     from converters.convert import convert
-    from reference.synthetic import write_checkpoint
+    from reference.synthetic.checkpoint import write_checkpoint
 
     write_checkpoint(checkpoint, size="tiny")
     convert(checkpoint, model)

@@ -40,8 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
     from rich.console import Console
 
+    from mlx_cosyvoice.decoding import FlowPrompt
     from mlx_cosyvoice.model import CosyVoice2
-    from mlx_cosyvoice.streaming import FlowPrompt
     from parity.inputs import SAMPLE
     from parity.report import data
     from parity.report.streaming import print_options

@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.streaming import HopSchedule, OfficialDecoder, StreamingVocoder, VocoderTail, vocoder
+from mlx_cosyvoice.decoding import HopSchedule, OfficialDecoder, StreamingVocoder, VocoderTail, cross_fade
 from parity.faults.base import Catalogue, calling, patched
 from parity.pair import Pair
 
@@ -25,7 +25,7 @@ fault = CATALOGUE.add
     streaming=True,
 )
 def stream_window(pair: Pair) -> Context:
-    return calling(vocoder, "np", hamming=np.hanning)
+    return calling(cross_fade, "np", hamming=np.hanning)
 
 
 @fault(

@@ -15,7 +15,7 @@ import mlx.core as mx
 import numpy as np
 import torch
 
-from mlx_cosyvoice.streaming import FlowPrompt, OfficialDecoder, OfficialState, VocoderTail
+from mlx_cosyvoice.decoding import FlowPrompt, OfficialDecoder, OfficialState, VocoderTail
 from parity.pair import DTYPES, Pair
 from parity.stages.base import Arrays, Outputs, Settings, Stage, tensor
 from parity.tape import Tape

@@ -18,7 +18,7 @@ from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 
-from reference.synthetic_text import write_blank_en
+from reference.synthetic.text import write_blank_en
 from reference.text_tokenizer import COSYVOICE2_TOKENS, byte_symbols
 
 TEXT_IDS = Path(__file__).with_name("text_ids.json")

@@ -24,10 +24,10 @@ from mlx_cosyvoice.strict import read_header
 from mlx_cosyvoice.text import TextTokenizer, build_tokenizer
 from mlx_cosyvoice.voices import Voice, read_spk2info
 from mlx_cosyvoice.weights import read_config
-from reference.sizes import TINY
-from reference.synthetic_onnx import write_campplus, write_speech_tokenizer
-from reference.synthetic_text import write_blank_en
-from reference.synthetic_yaml import yaml_text
+from reference.synthetic.onnx import write_campplus, write_speech_tokenizer
+from reference.synthetic.sizes import TINY
+from reference.synthetic.text import write_blank_en
+from reference.synthetic.yaml import yaml_text
 from tests.fuzz.folder_targets import FOLDER_TARGETS
 
 #: What a reader may raise, besides nothing.

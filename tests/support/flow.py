@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlx_cosyvoice.config import CFMConfig, EncoderConfig, EstimatorConfig, FlowConfig
-from reference import recipe
+from reference.synthetic import recipe
 
 VOCAB = 6561
 PROMPT = 37

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from reference import recipe
+from reference.synthetic import recipe
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PROBES = 48

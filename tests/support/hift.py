@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from mlx_cosyvoice.config import F0PredictorConfig, HiFTConfig
-from reference import hift, recipe
+from reference import hift
+from reference.synthetic import recipe
 from tests.support.golden import as_torch, recipe_state_dict
 
 FRAMES, SAMPLES = 60, 28800

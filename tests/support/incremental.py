@@ -9,12 +9,12 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from mlx_cosyvoice.decoding import FlowPrompt
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.flow.incremental import FlowState, IncrementalFlow
 from mlx_cosyvoice.nn import load_official
-from mlx_cosyvoice.streaming import FlowPrompt
 from reference import flow as reference_flow
-from reference import recipe
+from reference.synthetic import recipe
 from tests.support import flow as support
 from tests.support.golden import recipe_state_dict
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlx_cosyvoice.config import LLMConfig, Qwen2Config, from_dict
-from reference import recipe
+from reference.synthetic import recipe
 from tests.support.golden import golden, official_shapes
 
 STEPS = 24

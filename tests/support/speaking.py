@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mlx_cosyvoice.synthesis.metrics import Metrics
+from mlx_cosyvoice.speech.metrics import Metrics
 from mlx_cosyvoice.voices import Voice
 from tests.support.process import ROOT
 

@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reference import flow, hift, recipe
+from reference import flow, hift
 from reference.flow import CausalMaskedDiffWithXvec
 from reference.hift import HiFTGenerator
 from reference.streaming import KEPT_FRAMES, Prompt, offline, stream
+from reference.synthetic import recipe
 from tests.support import flow as flow_support
 from tests.support.golden import as_torch, assert_close, golden, recipe_state_dict
 from tests.support.hift import CONFIGS, as_mapping

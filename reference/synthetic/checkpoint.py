@@ -1,4 +1,4 @@
-"""Writes a synthetic checkpoint: a whole folder in the official layout, with weights from `reference.recipe`.
+"""Writes a synthetic checkpoint: a whole folder in the official layout, with weights from `reference.synthetic.recipe`.
 
     python -m reference.synthetic OUT [--size tiny|full] [--seed N] [--force]
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,13 +19,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from reference import flow, hift, llm, recipe
-from reference.failure import one_line
-from reference.new_folder import check_free, identity, new_folder
-from reference.sizes import SIZES
-from reference.synthetic_onnx import write_campplus, write_speech_tokenizer
-from reference.synthetic_text import write_blank_en
-from reference.synthetic_yaml import yaml_text
+from reference import flow, hift, llm
+from reference.folders.failure import one_line
+from reference.folders.new_folder import check_free, identity, new_folder
+from reference.synthetic import recipe
+from reference.synthetic.onnx import write_campplus, write_speech_tokenizer
+from reference.synthetic.sizes import SIZES
+from reference.synthetic.text import write_blank_en
+from reference.synthetic.yaml import yaml_text
 
 #: Says that a folder was written here, and how; no official checkpoint has it.
 MARKER = "synthetic.json"
@@ -140,8 +140,3 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     print(f"{out}: a {given.size} synthetic checkpoint, seed {given.seed}")
     return 0
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that clean-up runs
-    sys.exit(main())

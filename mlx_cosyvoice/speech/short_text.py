@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
-from mlx_cosyvoice.synthesis.modes import ModelInput
+from mlx_cosyvoice.speech.modes import ModelInput
 
 #: Upstream warns of a text that has less than half of the transcript's characters; here tokens are counted.
 SHORTEST = 0.5

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from reference import recipe
+from reference.synthetic import recipe
 from reference.text_tokenizer import COSYVOICE2_TOKENS, byte_symbols
 
 #: Tokens of the base vocabulary. 151643 is Qwen2's number; the tiny one leaves room below 1000 for special tokens.

@@ -1,6 +1,6 @@
 """Writes a folder whole or not at all, whatever stops it and whatever others do at the same place meanwhile.
 
-What is under way lies in the claim's folder (see `reference.claim`), under names that say how far it got:
+What is under way lies in the claim's folder (see `reference.folders.claim`), under names that say how far it got:
 
 - `new`: under way;
 - `swap`: complete, and about to change places with what is at the output, or just after that;
@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from reference.claim import Claim, claim_path
-from reference.rename import UnsupportedError, exchange, rename_new
+from reference.folders.claim import Claim, claim_path
+from reference.folders.rename import UnsupportedError, exchange, rename_new
 
 Replaceable = Callable[[Path], bool]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mlx_cosyvoice.decoding import Decoder, IncrementalDecoder, OfficialDecoder, OfflineDecoder
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
-from mlx_cosyvoice.streaming import Decoder, IncrementalDecoder, OfficialDecoder, OfflineDecoder
 from mlx_cosyvoice.turns import turn
 from mlx_cosyvoice.vocoder import HiFTGenerator
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from reference import speech_tokenizer
-from reference.onnx_builder import FLOAT, INT32, INT64, GraphBuilder, recipe_weights
+from reference.synthetic.onnx_builder import FLOAT, INT32, INT64, GraphBuilder, recipe_weights
 
 #: Running numbers of the published file: the convolutions, the first block, and the step from block to block.
 TOKENIZER_CONVS, TOKENIZER_BLOCK, TOKENIZER_STEP = 2216, 2224, 52

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import mlx.core as mx
 import numpy as np
 
+from mlx_cosyvoice.decoding.cross_fade import StreamingVocoder
+from mlx_cosyvoice.decoding.decoder import FlowPrompt, SourceNoise, check_open, check_tokens
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
-from mlx_cosyvoice.streaming.decoder import FlowPrompt, SourceNoise, check_open, check_tokens
-from mlx_cosyvoice.streaming.vocoder import StreamingVocoder
 from mlx_cosyvoice.vocoder import HiFTGenerator
 
 #: Beyond these speech cannot be understood any more, so another value is taken for a mistake.

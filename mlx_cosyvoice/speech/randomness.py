@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import mlx.core as mx
 
-from mlx_cosyvoice.streaming import SourceNoise
+from mlx_cosyvoice.decoding import SourceNoise
 
 
 def segment_keys(seed: int) -> Iterator[tuple[mx.array, mx.array]]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import mlx.core as mx
 
+from mlx_cosyvoice.decoding.decoder import FlowPrompt, SourceNoise, check_step
+from mlx_cosyvoice.decoding.prefill import DEFAULT_BUDGET, PrefilledVoices
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.flow.incremental import FlowState, IncrementalFlow
 from mlx_cosyvoice.flow.incremental.flow import Final
-from mlx_cosyvoice.streaming.decoder import FlowPrompt, SourceNoise, check_step
-from mlx_cosyvoice.streaming.prefill import DEFAULT_BUDGET, PrefilledVoices
 from mlx_cosyvoice.turns import turn
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.vocoder.incremental import IncrementalVocoder, VocoderState

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from mlx_cosyvoice.llm import KVCache, Qwen2LM
-from mlx_cosyvoice.synthesis.metrics import Metrics
+from mlx_cosyvoice.speech.metrics import Metrics
 
 
 class PrefixCache:

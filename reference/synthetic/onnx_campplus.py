@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from reference import campplus
-from reference.onnx_builder import FLOAT, GraphBuilder, recipe_weights
+from reference.synthetic.onnx_builder import FLOAT, GraphBuilder, recipe_weights
 
 #: The running number of the first anonymous tensor of the published file.
 CAMPPLUS_FIRST = 4423

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.streaming import Decoder, FlowPrompt, SourceNoise, decode
-from mlx_cosyvoice.synthesis.ahead import ClosedError, RunAhead
-from mlx_cosyvoice.synthesis.metrics import Metrics
-from mlx_cosyvoice.synthesis.randomness import segment_keys, source_noise
-from mlx_cosyvoice.synthesis.sources import refuse_to_block
+from mlx_cosyvoice.decoding import Decoder, FlowPrompt, SourceNoise, decode
+from mlx_cosyvoice.speech.ahead import ClosedError, RunAhead
+from mlx_cosyvoice.speech.metrics import Metrics
+from mlx_cosyvoice.speech.randomness import segment_keys, source_noise
+from mlx_cosyvoice.speech.sources import refuse_to_block
 from mlx_cosyvoice.turns import check_not_forked, turn
 
 #: Gives the speech tokens of each utterance; called on a thread of its own.

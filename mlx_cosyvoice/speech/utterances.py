@@ -11,11 +11,11 @@ import mlx.core as mx
 from mlx_cosyvoice.llm import Qwen2LM, RASSampler
 from mlx_cosyvoice.llm.bistream import new_text_before_speech
 from mlx_cosyvoice.llm.lm import Sampler
-from mlx_cosyvoice.synthesis.arriving import ArrivingText, ArrivingUtterance
-from mlx_cosyvoice.synthesis.metrics import Metrics
-from mlx_cosyvoice.synthesis.modes import ModelInput
-from mlx_cosyvoice.synthesis.prefixes import PrefixCache
-from mlx_cosyvoice.synthesis.randomness import segment_keys
+from mlx_cosyvoice.speech.arriving import ArrivingText, ArrivingUtterance
+from mlx_cosyvoice.speech.metrics import Metrics
+from mlx_cosyvoice.speech.modes import ModelInput
+from mlx_cosyvoice.speech.prefixes import PrefixCache
+from mlx_cosyvoice.speech.randomness import segment_keys
 from mlx_cosyvoice.text import TextTokenizer
 from mlx_cosyvoice.text.arriving import from_the_first_word
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import mlx.core as mx
 
-from mlx_cosyvoice.synthesis.sources import refuse_to_block
+from mlx_cosyvoice.speech.sources import refuse_to_block
 from mlx_cosyvoice.turns import PATIENCE, is_forked, lent_stream
 
 T = TypeVar("T")

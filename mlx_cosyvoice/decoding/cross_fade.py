@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.streaming.decoder import SourceNoise
+from mlx_cosyvoice.decoding.decoder import SourceNoise
 from mlx_cosyvoice.vocoder import HiFTGenerator
 
 

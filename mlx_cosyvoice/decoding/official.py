@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from mlx_cosyvoice.decoding.cross_fade import StreamingVocoder, VocoderTail
+from mlx_cosyvoice.decoding.decoder import FlowPrompt, SourceNoise, check_step
+from mlx_cosyvoice.decoding.hops import HopSchedule
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
-from mlx_cosyvoice.streaming.decoder import FlowPrompt, SourceNoise, check_step
-from mlx_cosyvoice.streaming.schedule import HopSchedule
-from mlx_cosyvoice.streaming.vocoder import StreamingVocoder, VocoderTail
 from mlx_cosyvoice.vocoder import HiFTGenerator
 
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reference import recipe
-from reference.onnx_campplus import CAMPPlusWriter
-from reference.onnx_speech_tokenizer import SpeechTokenizerWriter
+from reference.synthetic import recipe
+from reference.synthetic.onnx_campplus import CAMPPlusWriter
+from reference.synthetic.onnx_speech_tokenizer import SpeechTokenizerWriter
 
 
 def write_campplus(path: str | Path, config: Mapping[str, Any], seed: int = recipe.SEED) -> None:

@@ -170,7 +170,7 @@ train_conf:
 
 
 def yaml_text(sizes: Mapping[str, Any], seed: int) -> str:
-    """HyperPyYAML for a network of these sizes (see `reference.sizes`)."""
+    """HyperPyYAML for a network of these sizes (see `reference.synthetic.sizes`)."""
     flow = sizes["flow"]
     return _TEMPLATE.format(
         seed=seed,
