@@ -24,7 +24,7 @@ from mlx_cosyvoice.loading import Component, computing_dtype, load_components
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech import Metrics, ModelInput, SpeechStream, TokenSource, choose_mode, flow_input, model_input
 from mlx_cosyvoice.speech.ahead import outside, run_ahead
-from mlx_cosyvoice.speech.decoders import SCHEDULES, Decoders
+from mlx_cosyvoice.speech.decoders import DECODINGS, Decoders
 from mlx_cosyvoice.speech.prefixes import PrefixCache
 from mlx_cosyvoice.speech.short_text import checked_length
 from mlx_cosyvoice.speech.sources import AsyncPieces, Text, text_source
@@ -37,7 +37,7 @@ from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voices import Voice, VoiceLibrary
 from mlx_cosyvoice.weights import COMPONENTS
 
-__all__ = ["SCHEDULES", "CosyVoice2"]
+__all__ = ["DECODINGS", "CosyVoice2"]
 
 
 class CosyVoice2:
@@ -145,7 +145,7 @@ class CosyVoice2:
         *,
         mode: str | None = None,
         instruction: str | None = None,
-        schedule: str | Decoder = "official",
+        decoding: str | Decoder = "official",
         speed: float = 1.0,
         n_timesteps: int = 10,
         seed: int = 0,
@@ -171,8 +171,8 @@ class CosyVoice2:
             mode: one of `MODES`. None takes instruct2 if there is an instruction, sft if the voice has no recording,
                 cross_lingual if it has no transcript, and zero_shot otherwise.
             instruction: how to speak, for instruct2, for instance "Speak slowly and softly.".
-            schedule: one of `SCHEDULES`, or a decoder, such as an `IncrementalDecoder` with other options.
-            speed: 1.25 is a quarter faster; with the schedule "offline" only.
+            decoding: one of `DECODINGS`, or a decoder, such as an `IncrementalDecoder` with other options.
+            speed: 1.25 is a quarter faster; with `decoding="offline"` only.
             n_timesteps: Euler steps of the flow; fewer are faster and rougher.
             seed: the same seed gives the same audio on the same machine.
             normalize: read numbers, signs and markdown in words, in `text` and in the transcript: True or "spoken" as
@@ -190,7 +190,7 @@ class CosyVoice2:
         source = text_source(text)
         self._need("text_tokenizer", "llm", "flow", "hift")
         assert self._decoders is not None
-        decoder = self._decoders.get(schedule, speed=speed, n_timesteps=n_timesteps)
+        decoder = self._decoders.get(decoding, speed=speed, n_timesteps=n_timesteps)
         options = TokenOptions(seed, min_token_text_ratio, max_token_text_ratio, sampler)
         utterances = self._utterances(voice, mode, instruction, normalize, options)
         tokens = self._source(utterances, source, normalize)
@@ -203,7 +203,7 @@ class CosyVoice2:
         Args:
             text: as for `stream`.
             voice: as for `stream`.
-            **options: as for `stream`, but the schedule is "offline" unless another one is given.
+            **options: as for `stream`, but `decoding` is "offline" unless you say otherwise.
 
         Returns:
             float32 samples in [-1, 1] at `sample_rate` Hz.
@@ -211,7 +211,7 @@ class CosyVoice2:
         Raises:
             ValueError: as `stream`.
         """
-        with self.stream(text, voice, **{"schedule": "offline", **options}) as chunks:
+        with self.stream(text, voice, **{"decoding": "offline", **options}) as chunks:
             return np.concatenate(list(chunks))
 
     def speech_tokens(
@@ -243,7 +243,7 @@ class CosyVoice2:
         sample_rate: int | None = None,
         start: float = 0.0,
         end: float | None = None,
-        schedule: str | Decoder = "offline",
+        decoding: str | Decoder = "offline",
         speed: float = 1.0,
         n_timesteps: int = 10,
         seed: int = 0,
@@ -258,8 +258,8 @@ class CosyVoice2:
             sample_rate: of an array, in Hz.
             start: where in the recording to begin, in seconds.
             end: where to end, in seconds; None for its end.
-            schedule: as for `stream`, and so the rest.
-            speed: 1.25 is a quarter faster; with the schedule "offline" only.
+            decoding: as for `stream`, and so the rest.
+            speed: 1.25 is a quarter faster; with `decoding="offline"` only.
             n_timesteps: Euler steps of the flow.
             seed: of the vocoder's noise.
 
@@ -271,7 +271,7 @@ class CosyVoice2:
         self._need("speech_tokenizer", "flow", "hift")
         assert self.speech_tokenizer is not None
         assert self._decoders is not None
-        decoder = self._decoders.get(schedule, speed=speed, n_timesteps=n_timesteps)
+        decoder = self._decoders.get(decoding, speed=speed, n_timesteps=n_timesteps)
         given = flow_input(self._as_voice(voice))
         pieces = recording_pieces(recording, sample_rate=sample_rate, start=start, end=end)
         first = next(pieces)  # what is wrong with the recording is told at the call

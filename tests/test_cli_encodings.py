@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import mlx_cosyvoice
 from mlx_cosyvoice.cli import main
-from mlx_cosyvoice.cli.decoding import StreamDecoder, decode_file, text_encoding
+from mlx_cosyvoice.cli.encodings import StreamDecoder, decode_file, text_encoding
 from tests.support.speaking import StandIn, StandInStream
 
 CHINESE = "\u4f60\u597d\uff0c\u4e16\u754c\u3002\u4eca\u5929\u5929\u6c14\u5f88\u597d\u3002"

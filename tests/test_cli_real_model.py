@@ -81,7 +81,7 @@ def test_every_mode_gives_what_the_python_api_gives(speak: Speak, tiny_model: Pa
     assert len({samples.tobytes() for samples in heard.values()}) == len(heard)
 
 
-def test_speed_and_schedule(speak: Speak) -> None:
+def test_speed_and_decoding(speak: Speak) -> None:
     arguments = ["speak", "Say what.", "--prompt", PROMPT, *SHORT]
     usual, figures = speak(*arguments)
     fast, _ = speak(*arguments, "--speed", "2")
@@ -89,7 +89,7 @@ def test_speed_and_schedule(speak: Speak) -> None:
     assert len(fast) == len(usual) / 2
     longer = ["speak", "Say what it was, and say it well.", *arguments[2:-1], "20", "--min-token-text-ratio", "15"]
     usual, _ = speak(*longer)
-    streamed, figures = speak(*longer, "--schedule", "official")
+    streamed, figures = speak(*longer, "--decoding", "official")
     assert figures["chunks"] > figures["segments"] == 1
     assert len(streamed) == len(usual)
     assert not np.array_equal(streamed, usual)
@@ -122,7 +122,7 @@ def test_a_voice_of_the_library(speak: Speak, tiny_model: Path) -> None:
     (["?! ...", "--prompt", PROMPT], "nothing to say: the text has no letter or digit"),
     (["One.", "--prompt", PROMPT, "--mode", "zero_shot"], "needs the transcript"),
     (["One.", "--prompt", PROMPT, "--mode", "instruct2"], "needs an instruction"),
-    (["One.", "--prompt", PROMPT, "--speed", "2", "--schedule", "official"], "speed is 2.0"),
+    (["One.", "--prompt", PROMPT, "--speed", "2", "--decoding", "official"], "speed is 2.0"),
     (["One.", "--prompt", PROMPT, "--speed", "0"], "speed"), (["One.", "--prompt", PROMPT, "--steps", "0"], "steps"),
     (["One.", "--prompt", PROMPT, "--seed", "-1"], "seed is -1"),
     (["One.", "--prompt", PROMPT, "--max-token-text-ratio", "1"], "min_token_text_ratio"),

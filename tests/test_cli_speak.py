@@ -84,7 +84,7 @@ def test_writes_what_the_stream_gives(out: Path, capsys: pytest.CaptureFixture[s
         "text": "one two three",
         "mode": None,
         "instruction": None,
-        "schedule": "offline",
+        "decoding": "offline",
         "speed": 1.0,
         "seed": 0,
         "normalize": "spoken",
@@ -101,7 +101,7 @@ def test_writes_what_the_stream_gives(out: Path, capsys: pytest.CaptureFixture[s
 
 def test_every_option_reaches_the_model(out: Path) -> None:
     arguments = (  # noqa: SIM905
-        "--model there --dtype bfloat16 --speaker lin --instruct softly --mode instruct2 --schedule official "
+        "--model there --dtype bfloat16 --speaker lin --instruct softly --mode instruct2 --decoding official "
         "--speed 1.5 --seed 7 --steps 5 --no-normalize --min-token-text-ratio 3 --max-token-text-ratio 9.5"
     ).split()
     assert main(["speak", "one", *arguments, "--out", str(out)]) == 0
@@ -111,7 +111,7 @@ def test_every_option_reaches_the_model(out: Path) -> None:
         "voice": StandIn.speakers["lin"],
         "mode": "instruct2",
         "instruction": "softly",
-        "schedule": "official",
+        "decoding": "official",
         "speed": 1.5,
         "seed": 7,
         "normalize": "off",
@@ -167,20 +167,20 @@ def test_formats(out: Path, name: str, arguments: list[str], format: str, subtyp
     assert (info.format, info.subtype, info.frames) == (format, subtype, 2 * CHUNK)
 
 
-@pytest.mark.parametrize(("arguments", "schedule"), [
+@pytest.mark.parametrize(("arguments", "decoding"), [
     (["one", "--out", "FILE"], "offline"), (["one", "--out", "FILE", "--play"], "official"),
     (["one", "--play"], "official"), (["one", "--play", "--speed", "1.5"], "offline"),
-    (["one", "--play", "--schedule", "offline"], "offline"), (["-", "--out", "FILE"], "official"),
-    (["-", "--out", "FILE", "--schedule", "offline"], "offline"),
-    (["one", "--out", "FILE", "--schedule", "official"], "official"), (["one", "--out", "-"], "official"),
+    (["one", "--play", "--decoding", "offline"], "offline"), (["-", "--out", "FILE"], "official"),
+    (["-", "--out", "FILE", "--decoding", "offline"], "offline"),
+    (["one", "--out", "FILE", "--decoding", "official"], "official"), (["one", "--out", "-"], "official"),
 ])  # fmt: skip
-def test_the_schedule_that_fits(
-    out: Path, loudspeaker: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, arguments: list[str], schedule: str
+def test_the_decoding_that_fits(
+    out: Path, loudspeaker: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, arguments: list[str], decoding: str
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one")))
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
     assert main(["speak", "--speaker", "bo", *(str(out) if word == "FILE" else word for word in arguments)]) == 0
-    assert called("stream")["schedule"] == schedule
+    assert called("stream")["decoding"] == decoding
 
 
 @pytest.fixture
@@ -320,7 +320,7 @@ def test_unknown_speaker(fails: Callable[..., str], out: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("arguments", [
     [], ["--voice", "a", "--prompt", "b.wav"], ["--speaker", "a", "--voice", "b"], ["--speaker", "a", "--mode", "sing"],
-    ["--speaker", "a", "--schedule", "never"], ["--speaker", "a", "--seed", "x"],
+    ["--speaker", "a", "--decoding", "never"], ["--speaker", "a", "--seed", "x"],
     ["--speaker", "a", "--dtype", "int8"],
 ])  # fmt: skip
 def test_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -416,7 +416,7 @@ def test_figures_agree_with_what_a_caller_measures(
     assert figures["audio_seconds"] == pytest.approx(len(samples(out)) / RATE)
     assert figures["real_time_factor"] == pytest.approx(figures["seconds"] / figures["audio_seconds"])
     expected = {
-        "out": str(out), "sample_rate": RATE, "schedule": "offline", "interrupted": False, "clipped_samples": 0,
+        "out": str(out), "sample_rate": RATE, "decoding": "offline", "interrupted": False, "clipped_samples": 0,
         "chunks": 5, "segments": 1, "speech_tokens": 7, "prompt_positions": 3, "prompt_positions_reused": 2,
     }  # fmt: skip
     assert figures.items() >= expected.items()
@@ -462,7 +462,7 @@ def test_convert_voice(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert called("load") == {"path": "the model", "dtype": None}
     options = called("convert_voice")
     options.pop("voice")
-    assert options == {"source": PROMPT, "schedule": "offline", "speed": 1.2, "seed": 3, "n_timesteps": 4}
+    assert options == {"source": PROMPT, "decoding": "offline", "speed": 1.2, "seed": 3, "n_timesteps": 4}
     assert len(samples(out)) == 2 * CHUNK
     assert json.loads(capsys.readouterr().out)["audio_seconds"] == 0.2
 

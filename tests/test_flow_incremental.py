@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlx_cosyvoice.decoding import FlowPrompt, HopSchedule
+from mlx_cosyvoice.decoding import FlowPrompt, Hops
 from mlx_cosyvoice.flow.incremental import FlowState, IncrementalFlow
 from mlx_cosyvoice.mixed import keep_float32
 from tests.support import flow as support
@@ -38,12 +38,12 @@ def test_chunks_are_the_official_ones(size: str) -> None:
 
 
 @sizes
-def test_every_hop_but_the_last_is_that_of_the_official_schedule(size: str) -> None:
+def test_every_hop_but_the_last_is_that_of_official_streaming(size: str) -> None:
     """Official hops run the whole prefix again; the last one, with full attention, is that of `final="full"`."""
     flow, voice, token = incremental(size), prompt(), speech(120)
     expected, incremented = [], []
     state, known, spoken = flow.start(voice), 0, 0
-    plan = HopSchedule().plan(len(token), support.PROMPT)
+    plan = Hops().plan(len(token), support.PROMPT)
     assert plan == [38, 50, 32]
     for hop in plan[:-1]:
         heard = spoken + hop + support.LOOKAHEAD
@@ -70,11 +70,11 @@ def test_every_hop_but_the_last_is_that_of_the_official_schedule(size: str) -> N
 @example(prompt_tokens=25, tokens=28, hop=25, final="causal")
 @example(prompt_tokens=28, tokens=22, hop=25, final="causal")
 @example(prompt_tokens=50, tokens=77, hop=50, final="full")
-def test_any_schedule_yields_the_mel_of_one_run(prompt_tokens: int, tokens: int, hop: int, final: Any) -> None:
+def test_any_hops_yield_the_mel_of_one_run(prompt_tokens: int, tokens: int, hop: int, final: Any) -> None:
     """First hops bring prompt and speech to the border of a chunk, later ones are `hop` tokens."""
     flow, voice, token = incremental(n_timesteps=STEPS), prompt(prompt_tokens), speech(tokens)
-    schedule = HopSchedule(growth=1, chunk=25, longest=hop)
-    hops = [min(schedule.hop(0, prompt_tokens) + support.LOOKAHEAD, tokens)]
+    plan = Hops(growth=1, chunk=25, longest=hop)
+    hops = [min(plan.hop(0, prompt_tokens) + support.LOOKAHEAD, tokens)]
     while sum(hops) + hop < tokens:
         hops.append(hop)
     mels, state = in_pieces(flow, flow.start(voice), token, hops, final)

@@ -17,7 +17,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from mlx_cosyvoice import CosyVoice2, Voice
 from mlx_cosyvoice.decoding import IncrementalDecoder
-from mlx_cosyvoice.model import SCHEDULES
+from mlx_cosyvoice.model import DECODINGS
 from mlx_cosyvoice.text import TextTokenizer
 from tests.support import llm as given_llm
 from tests.support.golden import golden
@@ -46,11 +46,11 @@ def wait_for_threads(count: int) -> bool:
     return threads() <= count
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_a_seed_gives_the_same_audio_twice(tts: CosyVoice2, voice: Voice, schedule: str) -> None:
+@pytest.mark.parametrize("decoding", DECODINGS)
+def test_a_seed_gives_the_same_audio_twice(tts: CosyVoice2, voice: Voice, decoding: str) -> None:
     first, again, other = (
         np.concatenate(
-            list(tts.stream(TEXT, voice, schedule=schedule, seed=seed, max_token_text_ratio=5, n_timesteps=STEPS))
+            list(tts.stream(TEXT, voice, decoding=decoding, seed=seed, max_token_text_ratio=5, n_timesteps=STEPS))
         )
         for seed in (3, 3, 4)
     )
@@ -58,11 +58,11 @@ def test_a_seed_gives_the_same_audio_twice(tts: CosyVoice2, voice: Voice, schedu
     assert first.shape != other.shape or not np.array_equal(first, other)
 
 
-def test_all_schedules_speak_the_same_tokens(tts: CosyVoice2, voice: Voice) -> None:
+def test_all_decoders_speak_the_same_tokens(tts: CosyVoice2, voice: Voice) -> None:
     tokens = list(tts.speech_tokens(TEXT, voice, max_token_text_ratio=8))
     lengths = set()
-    for schedule in SCHEDULES:
-        stream = tts.stream(TEXT, voice, schedule=schedule, max_token_text_ratio=8, n_timesteps=STEPS)
+    for decoding in DECODINGS:
+        stream = tts.stream(TEXT, voice, decoding=decoding, max_token_text_ratio=8, n_timesteps=STEPS)
         lengths.add(sum(map(len, stream)))
         assert stream.metrics.speech_tokens == len(tokens)
     assert lengths == {960 * len(tokens)}
@@ -177,7 +177,7 @@ def test_a_long_text_is_spoken_in_segments(tts: CosyVoice2, voice: Voice) -> Non
     assert tts.llm is not None
     text = "The morning was bright and the road was empty, so we walked on. " * 10
     stream = tts.stream(
-        text, voice, schedule="offline", max_token_text_ratio=2, min_token_text_ratio=0, n_timesteps=STEPS
+        text, voice, decoding="offline", max_token_text_ratio=2, min_token_text_ratio=0, n_timesteps=STEPS
     )
     chunks = list(stream)
     assert stream.metrics.segments >= 3
@@ -189,7 +189,7 @@ def test_the_prompt_is_run_once_for_all_segments_and_utterances(tiny_model: Path
     assert tts.text_tokenizer is not None
     positions = 1 + len(tts.text_tokenizer.encode(TRANSCRIPT))
     text = "The morning was bright and the road was empty, so we walked on. " * 5
-    first = tts.stream(text, voice, max_token_text_ratio=2, schedule="offline", n_timesteps=STEPS)
+    first = tts.stream(text, voice, max_token_text_ratio=2, decoding="offline", n_timesteps=STEPS)
     list(first)
     assert first.metrics.segments >= 2
     assert first.metrics.prompt_positions == positions
@@ -235,12 +235,12 @@ def test_times_agree_with_what_the_caller_measures(
 def test_an_early_end_ends_the_thread(tts: CosyVoice2, voice: Voice) -> None:
     gc.collect()
     before = threads()
-    for chunk in tts.stream(TEXT * 50, voice, max_token_text_ratio=5, schedule="offline", n_timesteps=STEPS):
+    for chunk in tts.stream(TEXT * 50, voice, max_token_text_ratio=5, decoding="offline", n_timesteps=STEPS):
         assert len(chunk)
         break
     gc.collect()
     assert wait_for_threads(before)
-    stream = tts.stream(TEXT * 50, voice, max_token_text_ratio=5, schedule="offline", n_timesteps=STEPS)
+    stream = tts.stream(TEXT * 50, voice, max_token_text_ratio=5, decoding="offline", n_timesteps=STEPS)
     next(stream)
     stream.close()
     assert wait_for_threads(before)
@@ -277,7 +277,7 @@ def test_a_decoder_of_ones_own(tts: CosyVoice2, voice: Voice) -> None:
     assert tts.flow is not None
     assert tts.hift is not None
     decoder = IncrementalDecoder(tts.flow, tts.hift, n_timesteps=STEPS, hop=50)
-    stream = tts.stream(TEXT, voice, schedule=decoder, min_token_text_ratio=15)
+    stream = tts.stream(TEXT, voice, decoding=decoder, min_token_text_ratio=15)
     sizes = [len(chunk) for chunk in stream]
     assert sizes[1] == 50 * 960
     assert sum(sizes) == 960 * stream.metrics.speech_tokens
@@ -286,9 +286,9 @@ def test_a_decoder_of_ones_own(tts: CosyVoice2, voice: Voice) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"schedule": "offical"}, "must be one of offline, official, incremental"),
-        ({"schedule": "official", "speed": 1.5}, "only the schedule 'offline'"),
-        ({"schedule": "offline", "speed": 0}, "speed"),
+        ({"decoding": "offical"}, "must be one of offline, official, incremental"),
+        ({"decoding": "official", "speed": 1.5}, "only decoding='offline'"),
+        ({"decoding": "offline", "speed": 0}, "speed"),
         ({"n_timesteps": 0}, "n_timesteps"),
         ({"seed": -1}, "seed is -1"),
         ({"min_token_text_ratio": 5, "max_token_text_ratio": 2}, "0 <= min <= max"),
@@ -301,10 +301,10 @@ def test_arguments_are_checked_at_once(tts: CosyVoice2, voice: Voice, options: d
 
 
 @pytest.mark.parametrize("text", ["...", "?!,;", "。。。"])
-@pytest.mark.parametrize("schedule", ["offline", "official"])
-def test_a_text_of_nothing_but_punctuation(tts: CosyVoice2, voice: Voice, text: str, schedule: str) -> None:
+@pytest.mark.parametrize("decoding", ["offline", "official"])
+def test_a_text_of_nothing_but_punctuation(tts: CosyVoice2, voice: Voice, text: str, decoding: str) -> None:
     with pytest.raises(ValueError, match="nothing to say"):
-        list(tts.stream(text, voice, schedule=schedule, n_timesteps=STEPS))
+        list(tts.stream(text, voice, decoding=decoding, n_timesteps=STEPS))
 
 
 def test_a_text_that_never_arrives(tts: CosyVoice2, voice: Voice) -> None:

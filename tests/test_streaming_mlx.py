@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mlx_cosyvoice.decoding import (
     Decoder,
     FlowPrompt,
-    HopSchedule,
+    Hops,
     OfficialDecoder,
     OfflineDecoder,
     StreamingVocoder,
@@ -79,8 +79,8 @@ def test_official_numbers(size, name):
     support.assert_official(name, size, [piece[None] for piece in golden_run(name, size)])
 
 
-def test_pieces_are_those_of_the_schedule():
-    plan = HopSchedule().plan(support.TOKENS, flow_support.PROMPT)
+def test_pieces_are_those_of_the_hops():
+    plan = Hops().plan(support.TOKENS, flow_support.PROMPT)
     held_back = [KEPT] + [0] * (len(plan) - 2) + [-KEPT]
     expected = [960 * hop - held for hop, held in zip(plan, held_back, strict=True)]
     assert [len(piece) for piece in golden_run("stream", "tiny")] == expected

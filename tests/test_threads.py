@@ -77,10 +77,10 @@ def test_loaded_in_one_thread_and_used_in_another(folders: dict[str, Path], prec
 
 
 @pytest.mark.usefixtures("streams")
-@pytest.mark.parametrize("schedule", ["offline", "official", "incremental"])
-def test_chunks_are_asked_for_by_changing_threads(tiny_model: Path, voice: Voice, schedule: str) -> None:
+@pytest.mark.parametrize("decoding", ["offline", "official", "incremental"])
+def test_chunks_are_asked_for_by_changing_threads(tiny_model: Path, voice: Voice, decoding: str) -> None:
     text = " ".join([TEXT] * 2)
-    options: dict[str, Any] = {"schedule": schedule, "seed": 3, **QUICK}
+    options: dict[str, Any] = {"decoding": decoding, "seed": 3, **QUICK}
     expected = list(CosyVoice2.load(tiny_model).stream(text, voice, **options))
     tts = in_thread(lambda: CosyVoice2.load(tiny_model))
     chunks = in_turn(lambda: tts.stream(text, voice, **options))
@@ -92,7 +92,7 @@ def test_chunks_are_asked_for_by_changing_threads(tiny_model: Path, voice: Voice
 def test_tokens_and_converted_voices_too(tts: CosyVoice2, voice: Voice) -> None:
     make = lambda: tts.speech_tokens(TEXT, voice, max_token_text_ratio=4)  # noqa: E731
     assert in_turn(make) == list(make())
-    speak = lambda: tts.convert_voice(SAMPLE, voice, n_timesteps=1, schedule="official")  # noqa: E731
+    speak = lambda: tts.convert_voice(SAMPLE, voice, n_timesteps=1, decoding="official")  # noqa: E731
     assert all(map(same, in_turn(speak), speak()))
 
 
@@ -131,8 +131,8 @@ def test_nothing_in_a_model_belongs_to_a_thread(
     monkeypatch.setattr(turns, "on_cpu", lambda: False)
     tts = in_thread(lambda: CosyVoice2.load(folders[precision]))
     assert not_evaluated(tts) == []
-    for schedule in ("offline", "official", "incremental"):
-        stream = in_thread(lambda schedule=schedule: tts.stream(TEXT * 3, voice, schedule=schedule, **QUICK))  # type: ignore[misc]
+    for decoding in ("offline", "official", "incremental"):
+        stream = in_thread(lambda decoding=decoding: tts.stream(TEXT * 3, voice, decoding=decoding, **QUICK))  # type: ignore[misc]
         while in_thread(lambda stream=stream: next(stream, None)) is not None:  # type: ignore[misc]
             assert not_evaluated((tts, stream)) == []
     in_thread(lambda: tts.clone(SAMPLE))
@@ -152,9 +152,9 @@ def test_loading_leaves_no_draws_behind(tiny_model: Path, monkeypatch: pytest.Mo
 
 
 def uses(voice: Voice) -> dict[str, Callable[[CosyVoice2], np.ndarray]]:
-    def of(tts: CosyVoice2, schedule: str, seed: int) -> np.ndarray:
+    def of(tts: CosyVoice2, decoding: str, seed: int) -> np.ndarray:
         text = TEXT if seed % 2 else "The road was empty. " * 5
-        return np.concatenate(list(tts.stream(text, voice, schedule=schedule, seed=seed, **QUICK)))
+        return np.concatenate(list(tts.stream(text, voice, decoding=decoding, seed=seed, **QUICK)))
 
     return {
         **{f"stream {how} {seed}": lambda tts, how=how, seed=seed: of(tts, how, seed)  # type: ignore[misc]

@@ -69,7 +69,7 @@ def add_voice(parser: argparse.ArgumentParser, *, speaker: bool) -> None:
 def add_synthesis(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("synthesis")
     group.add_argument(
-        "--schedule",
+        "--decoding",
         choices=("offline", "official", "incremental"),
         help="offline: all of a sentence group at once, the best audio; official: chunks while the speech is still "
         "being made, the first after about a second of it; incremental: the same at a cost that does not grow with the "

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         lambda: prepared.model.convert_voice(
             arguments.source,
             prepared.voice,
-            schedule=prepared.schedule,
+            decoding=prepared.decoding,
             speed=arguments.speed,
             seed=arguments.seed,
             n_timesteps=arguments.steps,

@@ -1,4 +1,4 @@
-"""What comes before audio: choosing a schedule, loading the model, finding the voice."""
+"""What comes before audio: choosing a decoder, loading the model, finding the voice."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Prepared:
     Attributes:
         model: loaded.
         voice: whose voice.
-        schedule: "offline", "official" or "incremental".
+        decoding: "offline", "official" or "incremental".
         facts: for --json.
     """
 
     model: CosyVoice2
     voice: Voice
-    schedule: str
+    decoding: str
     facts: dict[str, Any]
 
 
@@ -70,17 +70,17 @@ def prepare(arguments: argparse.Namespace, *, arriving: bool = False) -> Prepare
     began = time.perf_counter()
     model = CosyVoice2.load(model_of(arguments), dtype=dtype_of(arguments))
     voice = _voice(arguments, model)
-    schedule = arguments.schedule or _fitting_schedule(arguments, arriving)
+    decoding = arguments.decoding or _fitting_decoding(arguments, arriving)
     facts = {
         "out": arguments.out,
         "sample_rate": model.sample_rate,
-        "schedule": schedule,
+        "decoding": decoding,
         "load_seconds": time.perf_counter() - began,
     }
-    return Prepared(model, voice, schedule, facts)
+    return Prepared(model, voice, decoding, facts)
 
 
-def _fitting_schedule(arguments: argparse.Namespace, arriving: bool) -> str:
+def _fitting_decoding(arguments: argparse.Namespace, arriving: bool) -> str:
     """The best audio for a file, chunks for what is heard at once; another speed is possible offline only."""
     heard_at_once = arriving or arguments.play or arguments.out == "-"
     return "official" if heard_at_once and arguments.speed == 1 else "offline"

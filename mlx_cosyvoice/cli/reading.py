@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mlx_cosyvoice.cli.decoding import StreamDecoder, decode_file
+from mlx_cosyvoice.cli.encodings import StreamDecoder, decode_file
 
 #: How often a wait for text looks whether it was ended, in seconds.
 _LOOK_AGAIN = 0.1

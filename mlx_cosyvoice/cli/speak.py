@@ -6,8 +6,8 @@ import argparse
 import contextlib
 
 from mlx_cosyvoice.cli import arguments as common
-from mlx_cosyvoice.cli.decoding import text_encoding
 from mlx_cosyvoice.cli.deliver import deliver
+from mlx_cosyvoice.cli.encodings import text_encoding
 from mlx_cosyvoice.cli.prepare import check, prepare
 from mlx_cosyvoice.cli.reading import StandardInput, read_text_file
 
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
                 prepared.voice,
                 mode=arguments.mode,
                 instruction=arguments.instruct,
-                schedule=prepared.schedule,
+                decoding=prepared.decoding,
                 speed=arguments.speed,
                 seed=arguments.seed,
                 normalize=arguments.normalize,

@@ -2,7 +2,7 @@
 
 from mlx_cosyvoice.decoding.cross_fade import StreamingVocoder, VocoderTail
 from mlx_cosyvoice.decoding.decoder import Decoder, FlowPrompt, SourceNoise, decode
-from mlx_cosyvoice.decoding.hops import HopSchedule
+from mlx_cosyvoice.decoding.hops import Hops
 from mlx_cosyvoice.decoding.incremental import IncrementalDecoder, IncrementalState
 from mlx_cosyvoice.decoding.official import OfficialDecoder, OfficialState
 from mlx_cosyvoice.decoding.offline import OfflineDecoder, OfflineState, change_speed
@@ -11,7 +11,7 @@ from mlx_cosyvoice.decoding.prefill import PrefilledVoices
 __all__ = [
     "Decoder",
     "FlowPrompt",
-    "HopSchedule",
+    "Hops",
     "IncrementalDecoder",
     "IncrementalState",
     "OfficialDecoder",

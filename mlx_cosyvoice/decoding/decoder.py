@@ -1,4 +1,4 @@
-"""What turns speech tokens into audio: the interface of all schedules, and what they are given."""
+"""What turns speech tokens into audio: the interface of all decoders, and their inputs."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class HopSchedule:
+class Hops:
     """The official hops (`cosyvoice.cli.model.CosyVoice2Model.tts`), in speech tokens of 40 ms.
 
     Hops grow, so that the first sound comes early and later work is not done too often. Every utterance starts anew;

@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from mlx_cosyvoice.decoding.cross_fade import StreamingVocoder, VocoderTail
 from mlx_cosyvoice.decoding.decoder import FlowPrompt, SourceNoise, check_step
-from mlx_cosyvoice.decoding.hops import HopSchedule
+from mlx_cosyvoice.decoding.hops import Hops
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.vocoder import HiFTGenerator
 
@@ -55,7 +55,7 @@ class OfficialDecoder:
             raise ValueError(f"n_timesteps must be at least 1, not {n_timesteps}")
         self.flow, self.n_timesteps = flow, n_timesteps
         self.vocoder = StreamingVocoder(hift)
-        self.schedule = HopSchedule(lookahead=flow.pre_lookahead_len)
+        self.hops = Hops(lookahead=flow.pre_lookahead_len)
 
     def start(self, prompt: FlowPrompt, noise: SourceNoise) -> OfficialState:
         """The state of an utterance of which nothing has been said."""
@@ -63,8 +63,8 @@ class OfficialDecoder:
 
     def due(self, state: OfficialState) -> int:
         """The new tokens of the next hop; those of the first one include the lookahead, which stays ahead."""
-        hop = self.schedule.hop(state.hops, state.prompt.tokens)
-        return state.spoken + hop + self.schedule.lookahead - len(state.token)
+        hop = self.hops.hop(state.hops, state.prompt.tokens)
+        return state.spoken + hop + self.hops.lookahead - len(state.token)
 
     def step(self, state: OfficialState, token: Sequence[int], *, final: bool) -> tuple[mx.array, OfficialState]:
         """Speak one hop or, with `final=True`, all the rest.
@@ -89,7 +89,7 @@ class OfficialDecoder:
         mel = self._new_frames(state, heard, final)
         wav, tail = self.vocoder.step(mel, state.tail, state.noise, final=final)
         mx.eval(wav, *([tail.mel, tail.source, tail.speech] if tail else []))
-        spoken = len(heard) if final else len(heard) - self.schedule.lookahead
+        spoken = len(heard) if final else len(heard) - self.hops.lookahead
         return wav, OfficialState(state.prompt, state.noise, heard, spoken, state.hops + 1, tail, ended=final)
 
     def _new_frames(self, state: OfficialState, heard: tuple[int, ...], final: bool) -> mx.array:

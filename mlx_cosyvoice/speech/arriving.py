@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
-from mlx_cosyvoice.text import IncrementalTokenizer, TextTokenizer
+from mlx_cosyvoice.text import StreamingTokenizer, TextTokenizer
 
 #: An utterance ends at the first end of a sentence after this many ids; `split_paragraph` cuts whole texts there too.
 TOKEN_MAX = 80
@@ -63,7 +63,7 @@ class ArrivingText:
         return False
 
     def _utterance(self, utterance: ArrivingUtterance) -> Iterator[int]:
-        ids, count = IncrementalTokenizer(self._tokenizer), 0
+        ids, count = StreamingTokenizer(self._tokenizer), 0
         assert self._next is not None
         part: str | None = self._next
         self._next = None

@@ -1,4 +1,4 @@
-"""The decoder of each schedule: how speech tokens become audio."""
+"""The decoder that `decoding=` names: how speech tokens become audio."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlx_cosyvoice.vocoder import HiFTGenerator
 #: chunks of 1, 2 and then 4 seconds, each of which costs more than the one before. "incremental": chunks of 1 second
 #: that compute nothing twice and look back 16 seconds; the state has 230 MB a second of prompt and speech, at most
 #: 5.5 GB (full size, float32, 10 Euler steps).
-SCHEDULES = ("offline", "official", "incremental")
+DECODINGS = ("offline", "official", "incremental")
 
 
 class Decoders:
@@ -21,23 +21,23 @@ class Decoders:
         self.flow, self.hift = flow, hift
         self._incremental: dict[int, IncrementalDecoder] = {}
 
-    def get(self, schedule: str | Decoder, *, speed: float, n_timesteps: int) -> Decoder:
-        """The decoder of a schedule; one that is given itself is passed through.
+    def get(self, decoding: str | Decoder, *, speed: float, n_timesteps: int) -> Decoder:
+        """The decoder of that name; a decoder is returned as it is.
 
         Raises:
-            ValueError: an unknown schedule, or one that cannot do what is asked for.
+            ValueError: an unknown name, or a decoder that cannot change the speed.
         """
-        if schedule == "offline":
+        if decoding == "offline":
             return OfflineDecoder(self.flow, self.hift, n_timesteps=n_timesteps, speed=speed)
         if speed != 1:
-            raise ValueError(f"speed is {speed}, but only the schedule 'offline' can change it, not {schedule!r}")
-        if schedule == "official":
+            raise ValueError(f"speed is {speed}, but only decoding='offline' can change it, not {decoding!r}")
+        if decoding == "official":
             return OfficialDecoder(self.flow, self.hift, n_timesteps=n_timesteps)
-        if schedule == "incremental":
+        if decoding == "incremental":
             return self._incremental.get(n_timesteps) or self._made(n_timesteps)
-        if isinstance(schedule, str):
-            raise ValueError(f"schedule is {schedule!r}, must be one of {', '.join(SCHEDULES)}")
-        return schedule
+        if isinstance(decoding, str):
+            raise ValueError(f"decoding is {decoding!r}, must be one of {', '.join(DECODINGS)}")
+        return decoding
 
     def _made(self, n_timesteps: int) -> IncrementalDecoder:
         with turn():  # another thread may have had one meanwhile, and made it

@@ -25,10 +25,10 @@ BOTH = ("mlx", "pytorch")
 
 #: What `hops` measures: name -> how it is called, and what its decoder is made with.
 HOPS: dict[str, tuple[str, dict[str, Any]]] = {
-    "offline": ("offline", {"schedule": "offline"}),
-    "official": ("official", {"schedule": "official"}),
-    "incremental": ("incremental", {"schedule": "incremental"}),
-    "incremental_exact": ("incremental, all context", {"schedule": "incremental", "left_context_chunks": None}),
+    "offline": ("offline", {"decoding": "offline"}),
+    "official": ("official", {"decoding": "official"}),
+    "incremental": ("incremental", {"decoding": "incremental"}),
+    "incremental_exact": ("incremental, all context", {"decoding": "incremental", "left_context_chunks": None}),
 }
 
 #: The stages that both sides run and that `ratios` holds, in data-flow order.
@@ -221,17 +221,17 @@ def voice_prefill(config: Config) -> Case:
     return Case("voice_prefill", title, "voice_prefill", "flow+hift", inputs, sides=("mlx",))
 
 
-def pipeline(config: Config, schedule: str, seconds: float = SECONDS) -> Case:
+def pipeline(config: Config, decoding: str, seconds: float = SECONDS) -> Case:
     """Text to audio with all components, as a user calls it."""
     inputs = speech_inputs(config, PROMPT_SECONDS, seconds)
     tokens = inputs.pop("token").shape[1]
     return Case(
-        f"pipeline_{schedule}",
-        f"Text to {seconds:g} s of audio, {schedule} schedule",
+        f"pipeline_{decoding}",
+        f"Text to {seconds:g} s of audio, {decoding} decoding",
         "pipeline",
         "all",
         inputs,
-        {"schedule": schedule, "tokens": tokens},
+        {"decoding": decoding, "tokens": tokens},
         audio_seconds=seconds,
         tokens=tokens,
         sides=("mlx",),

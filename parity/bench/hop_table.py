@@ -1,4 +1,4 @@
-"""What streaming costs: a row a schedule, for the hops of one utterance."""
+"""What streaming costs: a row a decoder, for the hops of one utterance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the hops of the streaming schedules tell: whether they grow, and what streaming costs."""
+"""What the hops of the streaming decoders tell: whether they grow, and what streaming costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs of the MLX side that run pieces of speech one after the other: hops of a schedule, and whole utterances."""
+"""Jobs of the MLX side that run pieces of speech one after the other: hops of a decoder, and whole utterances."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import numpy as np
 
 from parity.bench.jobs import Job, Outcome
 
-#: Schedule -> its decoder in `mlx_cosyvoice.decoding`.
-SCHEDULES = {"offline": "OfflineDecoder", "official": "OfficialDecoder", "incremental": "IncrementalDecoder"}
+#: Decoding -> its class in `mlx_cosyvoice.decoding`.
+DECODERS = {"offline": "OfflineDecoder", "official": "OfficialDecoder", "incremental": "IncrementalDecoder"}
 
 #: Tokens of the utterance that warms up: three hops.
 WARM_UP = 75
 
 
-def make_decoder(flow: Any, hift: Any, schedule: str, **options: Any) -> Any:
-    """The decoder of a schedule.
+def make_decoder(flow: Any, hift: Any, decoding: str, **options: Any) -> Any:
+    """The decoder of that name.
 
     Raises:
         NotImplementedError: the package does not have it.
     """
-    from mlx_cosyvoice import streaming
+    from mlx_cosyvoice import decoding as decoders
 
-    if not hasattr(streaming, SCHEDULES[schedule]):
-        raise NotImplementedError(f"mlx_cosyvoice.decoding has no {SCHEDULES[schedule]}")
-    return getattr(streaming, SCHEDULES[schedule])(flow, hift, **options)
+    if not hasattr(decoders, DECODERS[decoding]):
+        raise NotImplementedError(f"mlx_cosyvoice.decoding has no {DECODERS[decoding]}")
+    return getattr(decoders, DECODERS[decoding])(flow, hift, **options)
 
 
 def flow_prompt(inputs: Mapping[str, np.ndarray]) -> Any:
@@ -56,7 +56,7 @@ def clock() -> tuple[float, float]:
 def hops_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Job:
     """Say one utterance hop by hop; a lap is a hop. The first lap includes `start`: what a new voice costs."""
     options = dict(settings)
-    if options["schedule"] == "incremental":
+    if options["decoding"] == "incremental":
         options["voice_budget"] = 0  # every run is the voice's first one
     decoder = make_decoder(flow, hift, **options)
     prompt, noise = flow_prompt(inputs), source_noise(hift.config.nb_harmonics + 1)
@@ -115,10 +115,10 @@ def voice_prefill_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], se
 def pipeline_job(model: Any, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Job:
     """A sentence through `CosyVoice2.stream`; the tokens it makes are counted, so that its length is known."""
     from mlx_cosyvoice import Voice
-    from mlx_cosyvoice.model import SCHEDULES as OFFERED
+    from mlx_cosyvoice.model import DECODINGS
 
-    if settings["schedule"] not in OFFERED:
-        raise NotImplementedError(f"CosyVoice2.stream of mlx_cosyvoice has no schedule {settings['schedule']!r}")
+    if settings["decoding"] not in DECODINGS:
+        raise NotImplementedError(f"CosyVoice2.stream of mlx_cosyvoice has no decoding {settings['decoding']!r}")
 
     voice = Voice(
         prompt_token=inputs["prompt_token"].astype(np.int32),
@@ -133,7 +133,7 @@ def pipeline_job(model: Any, inputs: Mapping[str, np.ndarray], settings: Mapping
         stream = model.stream(
             text,
             voice,
-            schedule=settings["schedule"],
+            decoding=settings["decoding"],
             normalize=False,
             min_token_text_ratio=ratio,
             max_token_text_ratio=ratio,

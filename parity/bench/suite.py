@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 #: What can be asked for beside the stages, and what it is.
 EXTRAS = {
     "pipeline": "text to audio with all components: first-chunk latency, real-time factor, peak memory",
-    "hops": "cost of every hop of every schedule, over the longest of --lengths",
+    "hops": "cost of every hop of every decoder, over the longest of --lengths",
     "lengths": "cost of flow and vocoder against length",
     "voice_prefill": "flow of the first hop, of a new voice and of a prefilled one",
     "load": "loading the whole model",
@@ -32,7 +32,7 @@ EXTRAS = {
 #: Measured where nothing is asked for: all but what takes long.
 DEFAULT = (*cases.STAGES, "pipeline", "voice_prefill", "load", "conversion")
 NAMES = (*cases.STAGES, *EXTRAS)
-SCHEDULES = ("offline", "official", "incremental")
+DECODINGS = ("offline", "official", "incremental")
 
 #: Sizes of the machine's own limits: large enough that no cache holds them.
 MATMUL, READ_FLOATS = 2048, 64 * 2**20
@@ -81,7 +81,7 @@ def _cases(options: Options, config: Config, scratch: Path) -> Iterator[tuple[Ca
         if name in cases.MAKERS:
             yield cases.MAKERS[name](config), options.repeats
         elif name == "pipeline":
-            yield from ((cases.pipeline(config, schedule), options.repeats) for schedule in SCHEDULES)
+            yield from ((cases.pipeline(config, decoding), options.repeats) for decoding in DECODINGS)
         elif name == "hops":
             yield from ((cases.hops(config, kind, max(options.lengths)), options.repeats) for kind in cases.HOPS)
         elif name == "voice_prefill":

@@ -89,7 +89,7 @@ def tables(data: Data) -> Iterator[tuple[Sequence[str], list[tuple[str, ...]]]]:
 
 
 def first_sounds(data: Data) -> Iterator[str]:
-    """How soon each schedule speaks, and what a prefilled voice saves."""
+    """How soon each decoder speaks, and what a prefilled voice saves."""
     for stage in data["stages"].values():
         numbers = stage.get("sides", {}).get("mlx", {}).get("numbers", {})
         if "first_chunk_seconds" in numbers:

@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.decoding import HopSchedule, OfficialDecoder, StreamingVocoder, VocoderTail, cross_fade
+from mlx_cosyvoice.decoding import Hops, OfficialDecoder, StreamingVocoder, VocoderTail, cross_fade
 from parity.faults.base import Catalogue, calling, patched
 from parity.pair import Pair
 
@@ -79,5 +79,5 @@ def stream_offset(pair: Pair) -> Context:
 
 @fault("stream-hop", "Hops do not grow: each takes 25 tokens.", "streaming.hop", streaming=True)
 def stream_hop(pair: Pair) -> Context:
-    hop = HopSchedule.hop
-    return patched(HopSchedule, "hop", lambda self, number, prompt: hop(self, 0, prompt) if number == 0 else self.chunk)
+    hop = Hops.hop
+    return patched(Hops, "hop", lambda self, number, prompt: hop(self, 0, prompt) if number == 0 else self.chunk)

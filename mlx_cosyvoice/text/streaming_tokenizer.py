@@ -13,7 +13,7 @@ UNSPACED = 8
 SPACED = 48
 
 
-class IncrementalTokenizer:
+class StreamingTokenizer:
     """The token ids of text that comes in pieces, such as a language model's output.
 
     However the text is cut, the ids together are `tokenizer.encode(whole text)`. Upstream encodes each piece by

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlx_cosyvoice.text import COSYVOICE2_SPECIAL_TOKENS, IncrementalTokenizer, TextTokenizer, build_tokenizer_json
-from mlx_cosyvoice.text.incremental import SPACED, UNSPACED
+from mlx_cosyvoice.text import COSYVOICE2_SPECIAL_TOKENS, StreamingTokenizer, TextTokenizer, build_tokenizer_json
+from mlx_cosyvoice.text.streaming_tokenizer import SPACED, UNSPACED
 from reference.synthetic.text import write_blank_en
 from tests.data.make_text_ids import FRAGMENTS, TEXT_IDS, write_qwen2
 
@@ -40,8 +40,8 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def ids_of(tokenizer: TextTokenizer, pieces: list[str] | str) -> list[int]:
-    incremental = IncrementalTokenizer(tokenizer)
-    return [number for piece in pieces for number in incremental.push(piece)] + incremental.finish()
+    streaming = StreamingTokenizer(tokenizer)
+    return [number for piece in pieces for number in streaming.push(piece)] + streaming.finish()
 
 
 def cut(text: str, draw: random.Random, most: int) -> list[str]:
@@ -102,28 +102,28 @@ def test_scripts_without_blanks(tokenizer: TextTokenizer) -> None:
     ("e" + "\u0301" * 2000, 5 * SPACED),
 ])  # fmt: skip
 def test_how_much_is_held_back(tokenizer: TextTokenizer, text: str, most: int) -> None:
-    incremental = IncrementalTokenizer(tokenizer)
+    streaming = StreamingTokenizer(tokenizer)
     ids: list[int] = []
     for position, character in enumerate(text):
-        ids += incremental.push(character)
+        ids += streaming.push(character)
         written = len(unicodedata.normalize("NFC", text[: position + 1]))
         assert written - len(tokenizer.decode(ids)) <= most
-    assert tokenizer.decode(ids + incremental.finish()) == unicodedata.normalize("NFC", text)
+    assert tokenizer.decode(ids + streaming.finish()) == unicodedata.normalize("NFC", text)
 
 
 def test_a_word_is_settled_when_the_next_begins(tokenizer: TextTokenizer) -> None:
-    incremental = IncrementalTokenizer(tokenizer)
-    assert incremental.push("Hel") == []
-    assert incremental.push("lo") == []
-    assert incremental.push(" ") == tokenizer.encode("Hello")
-    assert incremental.push("you [laugh") == tokenizer.encode(" you")
-    assert incremental.push("ter]") == tokenizer.encode(" [laughter]")
-    assert incremental.push("[laugh") == []
-    assert incremental.push("s ") == [*tokenizer.encode("[laughs")]
-    assert incremental.push("end") == []
-    assert incremental.finish() == tokenizer.encode(" end")
-    assert incremental.finish() == []
-    assert incremental.push("Next one") == tokenizer.encode("Next")
+    streaming = StreamingTokenizer(tokenizer)
+    assert streaming.push("Hel") == []
+    assert streaming.push("lo") == []
+    assert streaming.push(" ") == tokenizer.encode("Hello")
+    assert streaming.push("you [laugh") == tokenizer.encode(" you")
+    assert streaming.push("ter]") == tokenizer.encode(" [laughter]")
+    assert streaming.push("[laugh") == []
+    assert streaming.push("s ") == [*tokenizer.encode("[laughs")]
+    assert streaming.push("end") == []
+    assert streaming.finish() == tokenizer.encode(" end")
+    assert streaming.finish() == []
+    assert streaming.push("Next one") == tokenizer.encode("Next")
 
 
 def test_pieces_by_themselves_would_differ(tokenizer: TextTokenizer) -> None:
@@ -135,18 +135,18 @@ def test_pieces_by_themselves_would_differ(tokenizer: TextTokenizer) -> None:
 
 
 def test_a_lone_surrogate_is_refused_and_left_out(tokenizer: TextTokenizer) -> None:
-    incremental = IncrementalTokenizer(tokenizer)
-    assert incremental.push("ab") == []
+    streaming = StreamingTokenizer(tokenizer)
+    assert streaming.push("ab") == []
     with pytest.raises(ValueError, match="character 2 is a lone surrogate"):
-        incremental.push("\ud800")
-    assert incremental.push("c") == []
-    assert incremental.finish() == tokenizer.encode("abc")
+        streaming.push("\ud800")
+    assert streaming.push("c") == []
+    assert streaming.finish() == tokenizer.encode("abc")
 
 
 def test_the_cost_does_not_grow(tokenizer: TextTokenizer) -> None:
-    incremental = IncrementalTokenizer(tokenizer)
+    streaming = StreamingTokenizer(tokenizer)
     start = time.process_time()
     for character in "A line of ordinary text, then the next one. " * 400:
-        incremental.push(character)
+        streaming.push(character)
     assert time.process_time() - start < 20
-    assert len(incremental.finish()) < 10
+    assert len(streaming.finish()) < 10

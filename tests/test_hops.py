@@ -1,4 +1,4 @@
-"""The hop schedule, and change of speed: pure functions."""
+"""Hops, and change of speed: pure functions."""
 
 import mlx.core as mx
 import numpy as np
@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlx_cosyvoice.decoding as streaming
-from mlx_cosyvoice.decoding import FlowPrompt, HopSchedule, change_speed
+from mlx_cosyvoice.decoding import FlowPrompt, Hops, change_speed
 from reference.streaming import hops as reference_hops
 
-SCHEDULE = HopSchedule()
+HOPS = Hops()
 
 
 def official_hops(tokens: int, prompt: int) -> list[int]:
@@ -32,13 +32,13 @@ def official_hops(tokens: int, prompt: int) -> list[int]:
 @settings(deadline=None)
 @given(st.integers(0, 1500), st.integers(0, 400))
 def test_hops_are_the_official_ones(tokens, prompt):
-    assert SCHEDULE.plan(tokens, prompt) == official_hops(tokens, prompt) == reference_hops(tokens, prompt, 3)
+    assert HOPS.plan(tokens, prompt) == official_hops(tokens, prompt) == reference_hops(tokens, prompt, 3)
 
 
 @settings(deadline=None)
 @given(st.integers(0, 1500), st.integers(0, 400))
 def test_hops_end_on_chunk_borders_and_leave_the_lookahead(tokens, prompt):
-    plan = SCHEDULE.plan(tokens, prompt)
+    plan = HOPS.plan(tokens, prompt)
     assert sum(plan) == tokens
     ends = np.cumsum([prompt, *plan[:-1]])[1:]
     assert not (ends % 25).any()
@@ -61,7 +61,7 @@ def test_hops_end_on_chunk_borders_and_leave_the_lookahead(tokens, prompt):
     ],
 )
 def test_plans(tokens, prompt, plan):
-    assert SCHEDULE.plan(tokens, prompt) == plan
+    assert HOPS.plan(tokens, prompt) == plan
 
 
 @pytest.mark.parametrize(
@@ -74,15 +74,15 @@ def test_plans(tokens, prompt, plan):
         ({"lookahead": -1}, "lookahead must be at least 0"),
     ],
 )
-def test_impossible_schedules_are_refused(arguments, message):
+def test_impossible_hops_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        HopSchedule(**arguments)
+        Hops(**arguments)
 
 
 @pytest.mark.parametrize(("number", "prompt", "name"), [(-1, 0, "number"), (0, -1, "prompt_tokens")])
 def test_hops_of_nothing_are_refused(number, prompt, name):
     with pytest.raises(ValueError, match=f"{name} must be at least 0, not -1"):
-        SCHEDULE.hop(number, prompt)
+        HOPS.hop(number, prompt)
 
 
 @settings(max_examples=60, deadline=None)
