@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import mlx.core as mx
 import numpy as np
@@ -10,8 +11,6 @@ import pytest
 import torch
 
 from mlx_cosyvoice.flow.incremental import IncrementalFlow
-from mlx_cosyvoice.flow.incremental import attention as incremental_attention
-from mlx_cosyvoice.flow.incremental.attention import Blocks, fused, in_blocks
 from mlx_cosyvoice.flow.incremental.encoder import rel_shift
 from mlx_cosyvoice.flow.incremental.keys import KeysValues
 from mlx_cosyvoice.nn import host_attention
@@ -149,34 +148,16 @@ def test_a_room_is_filled_in_place() -> None:
     assert len(places) == 1
 
 
-def test_attention_by_blocks_is_the_fused_one() -> None:
-    draw = np.random.default_rng(5).normal
-
-    def drawn(*shape: int) -> mx.array:
-        return mx.array(draw(size=shape).astype(np.float32))
-
-    q, bias = drawn(3, 7, 4), 40 * drawn(3, 7, 14)
-    blocks = [(drawn(3, size, 4), drawn(3, size, 4)) for size in (1, 8, 5)]
-    for given in (None, bias):
-        ours, expected = (form(q, blocks, scale=0.5, bias=given) for form in (in_blocks, fused))
-        assert_close(ours, np.array(expected), 1e-6, "attention")
-
-
 @pytest.mark.parametrize(("least", "called"), [(1, True), (1 << 40, False)])
 def test_both_forms_yield_the_mel_of_one_run(least: int, called: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    visits: list[int] = []
-
-    def counted(q: mx.array, blocks: Blocks, **how: Any) -> mx.array:
-        visits.append(len(blocks))
-        return in_blocks(q, blocks, **how)
-
-    monkeypatch.setattr(incremental_attention, "in_blocks", counted)
+    attention = mock.Mock(wraps=host_attention.attention)
+    monkeypatch.setattr(host_attention, "attention", attention)
     monkeypatch.setattr(host_attention, "FEW_SCORES", least)
     flow, token = incremental(n_timesteps=STEPS), speech(60)
     mels, _ = in_pieces(flow, flow.start(prompt()), token, [16, 25], "causal")
     expected = whole_mel(whole("tiny"), prompt(), token, streaming=True, finalize=True, n_timesteps=STEPS)
     assert_close(np.concatenate(mels, axis=1), expected, 1e-3, "mel")
-    assert bool(visits) is called
+    assert attention.called is called
 
 
 @pytest.mark.parametrize(("keys", "queries"), [(1, 1), (5, 2), (9, 9)])

@@ -146,7 +146,7 @@ def test_attention_equals_that_of_mlx(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(host_attention, "FEW_SCORES", 64)
         patch.setattr(host_attention, "SCORES", limit)
-        got = functional.attention(q, k, v, scale=0.35, mask=mask)
+        got = functional.attention(q, [(k, v)], scale=0.35, mask=mask)
     assert distance(got, plain_attention(q, k, v, 0.35, mask)) <= 2e-5  # scores of 50 in float32
 
 
@@ -154,7 +154,8 @@ def test_attention_equals_that_of_mlx(
 def test_attention_in_chunks_and_half_precision(dtype: mx.Dtype) -> None:
     q, k, v = (mx.random.normal((2, 4, 350, 16), key=mx.random.key(n)) for n in range(3))
     mask = block_causal(350, 50)
-    got = functional.attention(*(x.astype(dtype) for x in (q, k, v)), scale=0.25, mask=mask)
+    query, key, value = (x.astype(dtype) for x in (q, k, v))
+    got = functional.attention(query, [(key, value)], scale=0.25, mask=mask)
     assert got.dtype == dtype
     assert distance(got, plain_attention(q, k, v, 0.25, mask)) <= 8 * TOLERANCE[dtype]
 
@@ -164,13 +165,13 @@ def test_attention_takes_each_mask_as_it_is() -> None:
     q, k, v = (mx.random.normal((1, 4, 150, 16), key=mx.random.key(n)) for n in range(3))
     for chunk in (10, 150, 30, 10):
         mask = block_causal(150, chunk)
-        got = functional.attention(q, k, v, scale=0.25, mask=mask)
+        got = functional.attention(q, [(k, v)], scale=0.25, mask=mask)
         assert distance(got, plain_attention(q, k, v, 0.25, mask)) <= 2e-6
 
 
 def test_attention_with_scores_beyond_what_exp_can_hold() -> None:
     q, k, v = (mx.random.normal((1, 2, 200, 8), key=mx.random.key(n)) for n in range(3))
-    got = functional.attention(q * 100, k * 100, v, scale=1.0)
+    got = functional.attention(q * 100, [(k * 100, v)], scale=1.0)
     assert distance(got, plain_attention(q * 100, k * 100, v, 1.0, None)) <= 1e-3
     assert np.isfinite(np.array(got)).all()
 
@@ -178,7 +179,11 @@ def test_attention_with_scores_beyond_what_exp_can_hold() -> None:
 @pytest.mark.parametrize("sizes", [(90, 1, 9), (100,), (40, 60)])
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2)])
 @pytest.mark.parametrize("kind", ["none", "bool", "add"])
-def test_attention_to_keys_in_several_places(sizes: tuple[int, ...], heads: tuple[int, int], kind: str) -> None:
+@pytest.mark.parametrize("form", [1, 1 << 40], ids=["host", "MLX"])
+def test_attention_to_keys_in_several_places(
+    sizes: tuple[int, ...], heads: tuple[int, int], kind: str, form: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_attention, "FEW_SCORES", form)
     keys = sum(sizes)
     q = mx.random.normal((2, heads[0], 70, 16), key=mx.random.key(1))
     k, v = (mx.random.normal((2, heads[1], keys, 16), key=mx.random.key(n)) for n in (5, 6))
@@ -189,8 +194,13 @@ def test_attention_to_keys_in_several_places(sizes: tuple[int, ...], heads: tupl
     }[kind]
     ends = np.cumsum(sizes).tolist()
     blocks = [(k[:, :, a:b], v[:, :, a:b]) for a, b in zip([0, *ends], ends, strict=False)]
-    got = host_attention.attention(q, blocks, scale=0.3, mask=mask)
+    got = functional.attention(q, blocks, scale=0.3, mask=mask)
     assert distance(got, plain_attention(q, k, v, 0.3, mask)) <= 2e-6
+    stored = [tuple(x.astype(mx.float16) for x in block) for block in blocks]
+    got = functional.attention(q, stored, scale=0.3, mask=mask)  # type: ignore[arg-type]
+    assert got.dtype == mx.float32
+    half = [x.astype(mx.float16) for x in (k, v)]
+    assert distance(got, plain_attention(q, half[0], half[1], 0.3, mask)) <= 2e-6
 
 
 def test_attention_reads_transposed_arrays_where_they_lie() -> None:
@@ -209,7 +219,7 @@ def test_attention_in_several_threads_gives_what_one_gives(kind: str, monkeypatc
     mask = {"none": None, "bool": block_causal(300, 50), "add": add}[kind]
     for threads in (1, 4):
         monkeypatch.setattr(host, "THREADS", threads)
-        got = functional.attention(q, k, v, scale=0.3, mask=mask)
+        got = functional.attention(q, [(k, v)], scale=0.3, mask=mask)
         assert distance(got, plain_attention(q, k, v, 0.3, mask)) <= 2e-6
 
 
@@ -279,7 +289,7 @@ def test_derivatives_are_those_of_the_plain_forms(name: str, monkeypatch: pytest
     weight = mx.random.normal((4096, 16), key=mx.random.key(2))
     function: Callable[[mx.array], mx.array] = {
         "gelu": functional.gelu,
-        "attention": lambda x: functional.attention(x, x, x, scale=0.3),
+        "attention": lambda x: functional.attention(x, [(x, x)], scale=0.3),
         "snake": lambda x: functional.snake(x[0], mx.ones((16,))),
         "linear": lambda x: functional.linear(x[0, 0, :1], weight),
     }[name]
@@ -306,7 +316,7 @@ import mlx.nn as nn
 for name in ("gelu", "silu", "mish", "elu", "relu", "leaky_relu"): setattr(nn, name, refuse)
 x = mx.random.normal((4, 100, 64))
 for f in (functional.gelu, functional.silu, functional.mish, functional.elu, functional.relu): mx.eval(f(x))
-mx.eval(functional.leaky_relu(x, 0.1), functional.attention(*[x.reshape(4, 4, 100, 16)] * 3, scale=1.0))
+mx.eval(functional.leaky_relu(x, 0.1), functional.attention(q := x.reshape(4, 4, 100, 16), [(q, q)], scale=1.0))
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -318,7 +328,7 @@ def test_on_metal_the_functions_are_those_of_mlx(monkeypatch: pytest.MonkeyPatch
     x = mx.random.normal((2, 4, 40, 8), key=mx.random.key(9))
     for name, (function, formula) in FUNCTIONS.items():
         assert np.allclose(np.array(function(x)), formula(np.array(x, dtype=np.float64)), atol=2e-6), name
-    assert functional.attention(x, x, x, scale=0.3).shape == x.shape
+    assert functional.attention(x, [(x, x)], scale=0.3).shape == x.shape
     assert functional.snake(x[0], mx.ones((8,))).shape == x[0].shape
 
 

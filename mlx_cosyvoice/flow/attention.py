@@ -58,7 +58,7 @@ class RelPositionMultiHeadedAttention(Module):
         if mask is not None:
             bias = mx.where(mask, bias, mx.finfo(bias.dtype).min)
         q = q + self.pos_bias_u[:, None]
-        return self.linear_out(merge_heads(functional.attention(q, k, v, scale=scale, mask=bias)))
+        return self.linear_out(merge_heads(functional.attention(q, [(k, v)], scale=scale, mask=bias)))
 
 
 class Attention(Module):
@@ -75,7 +75,7 @@ class Attention(Module):
     def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
         """x [B, T, dim], mask [T, T] bool or None (full) -> [B, T, dim]."""
         q, k, v = (split_heads(project(x), self.heads) for project in (self.to_q, self.to_k, self.to_v))
-        x = merge_heads(functional.attention(q, k, v, scale=self.scale, mask=mask))
+        x = merge_heads(functional.attention(q, [(k, v)], scale=self.scale, mask=mask))
         for module in self.to_out:
             x = module(x)
         return x

@@ -56,8 +56,7 @@ class Attention(Module):
         keys, values = cache.extend(key, self._split(self.v_proj(x), self.kv_heads))
         mixed = functional.attention(
             query,
-            keys,
-            values,
+            [(keys, values)],
             scale=self.head_dim**-0.5,
             mask="causal" if x.shape[1] > 1 else None,  # one new position may look at all that are held
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -16,6 +16,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_cosyvoice.nn import host, host_attention
+from mlx_cosyvoice.nn.host_attention import Block
 
 
 class _Mode(threading.local):
@@ -120,24 +121,26 @@ def linear(x: mx.array, weight: mx.array, bias: mx.array | None = None) -> mx.ar
 
 
 def attention(
-    q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.array | Literal["causal"] | None = None
+    q: mx.array, blocks: Sequence[Block], *, scale: float, mask: mx.array | Literal["causal"] | None = None
 ) -> mx.array:
-    """softmax(scale q k^T + mask) v.
+    """softmax(scale q k^T + mask) v over the keys and values of all blocks.
 
     Args:
         q: [B, H, T, D]
-        k: [B, H, S, D]; fewer heads than q, each for several of q's in turn, are allowed.
-        v: as k.
+        blocks: (keys, values), [B, K, S_i, D] each, in any dtype; K divides H, and head h of q uses head h K / H.
         scale: of the scores.
-        mask: None; [T, S] bool, True where a query may see a key; an array of q's dtype that is added to the scores;
-            or "causal": the last query sees all keys, the one before it all but one, and so on.
+        mask: None; [T, S] bool, True where a query may see a key of the S of all blocks; floats that are added to the
+            scores; or "causal": the last query sees all keys, the one before it all but one, and so on.
 
     Returns:
-        [B, H, T, D].
+        [B, H, T, D] in the dtype of q.
     """
-    if not worth_a_visit(q.shape[1] * q.shape[2] * k.shape[2], host_attention.FEW_SCORES):
-        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
-    if isinstance(mask, str):
-        queries, keys = q.shape[2], k.shape[2]
-        mask = mx.arange(keys)[None] <= mx.arange(keys - queries, keys)[:, None]
-    return host_attention.attention(q, [(k, v)], scale=scale, mask=mask)
+    queries, keys = q.shape[2], sum(block[0].shape[2] for block in blocks)
+    if worth_a_visit(q.shape[1] * queries * keys, host_attention.FEW_SCORES):
+        if isinstance(mask, str):
+            mask = mx.arange(keys)[None] <= mx.arange(keys - queries, keys)[:, None]
+        return host_attention.attention(q, blocks, scale=scale, mask=mask)
+    k, v = (mx.concatenate([block[which] for block in blocks], axis=2).astype(q.dtype) for which in (0, 1))
+    if isinstance(mask, mx.array) and mask.dtype != mx.bool_:
+        mask = mask.astype(q.dtype)
+    return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)

@@ -57,7 +57,7 @@ class FSMNMultiHeadAttention(Module):
         memory = self.fsmn_block(self.pad_fn(value)) + value
         query, key, value = (mx.unflatten(part, 2, (self.heads, -1)).swapaxes(1, 2) for part in (query, key, value))
         attended = functional.attention(
-            rotate(query, cos, sin), rotate(key, cos, sin), value, scale=query.shape[3] ** -0.5
+            rotate(query, cos, sin), [(rotate(key, cos, sin), value)], scale=query.shape[3] ** -0.5
         )
         return self.out(attended.swapaxes(1, 2).flatten(2)) + memory
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
@@ -74,11 +75,12 @@ def _attending(**changes: Any) -> Context:
     """Another attention for the Qwen2 layers; `changes` are given the arrays and return what is passed on."""
     original = functional.attention
 
-    def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any) -> mx.array:
+    def attention(q: mx.array, blocks: Sequence[functional.Block], *, scale: float, mask: Any) -> mx.array:
         heads = changes.get("heads", lambda x, count: x)
         mask = changes.get("mask", lambda mask: mask)(mask)
         scale = changes.get("scale", lambda scale: scale)(scale)
-        return original(q, heads(k, q.shape[1]), heads(v, q.shape[1]), scale=scale, mask=mask)
+        blocks = [(heads(k, q.shape[1]), heads(v, q.shape[1])) for k, v in blocks]
+        return original(q, blocks, scale=scale, mask=mask)
 
     return calling(qwen2, "functional", attention=attention)
 
