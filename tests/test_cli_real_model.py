@@ -18,7 +18,7 @@ import soundfile
 
 from mlx_cosyvoice import CosyVoice2, weights
 from mlx_cosyvoice.cli import main
-from mlx_cosyvoice.cli.arguments import DTYPES
+from mlx_cosyvoice.cli.options import DTYPES
 from mlx_cosyvoice.loading import AUTO
 from mlx_cosyvoice.voices import VoiceLibrary
 from tests.support.process import ROOT, run_python

@@ -77,7 +77,7 @@ def test_writes_what_the_stream_gives(out: Path, capsys: pytest.CaptureFixture[s
     assert np.abs(samples(out) - np.concatenate([tone(0), tone(1), tone(2)])).max() <= 0.5 / 2**15
     assert os.listdir(out.parent) == ["speech.wav"]
     assert called("load") == {"path": "the model", "dtype": "auto"}
-    assert called("clone") == {"recording": PROMPT, "transcript": "What is said."}
+    assert called("clone") == {"recording": PROMPT, "transcript": "What is said.", "start": 0.0, "end": None}
     options = called("stream")
     options.pop("voice")
     assert options == {
@@ -462,6 +462,7 @@ def test_convert_voice(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert called("load") == {"path": "the model", "dtype": None}
     options = called("convert_voice")
     options.pop("voice")
+    assert (options.pop("start"), options.pop("end")) == (0.0, None)
     assert options == {"source": PROMPT, "decoding": "offline", "speed": 1.2, "seed": 3, "n_timesteps": 4}
     assert len(samples(out)) == 2 * CHUNK
     assert json.loads(capsys.readouterr().out)["audio_seconds"] == 0.2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx_cosyvoice
@@ -13,19 +13,19 @@ from mlx_cosyvoice.cli import convert_voice, info, speak, voices
 from mlx_cosyvoice.cli.errors import describe
 from mlx_cosyvoice.cli.interrupts import INTERRUPTED, Interrupts
 
-#: Each has `NAME`, `HELP`, `add_arguments(parser)` and `run(arguments)`, which may return an exit status.
+#: Each has `NAME`, `HELP` and `add_arguments(parser)`, which says by `options.runs` what runs it.
 COMMANDS = (speak, convert_voice, voices, info)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mlx-cosyvoice", description="CosyVoice2 text to speech, in MLX.")
+    parser.set_defaults(quiet=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {mlx_cosyvoice.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         subparser = commands.add_parser(command.NAME, help=command.HELP, description=command.HELP)
         subparser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
         command.add_arguments(subparser)
-        subparser.set_defaults(run=command.run)
     return parser
 
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     with Interrupts() as interrupts:
         try:
-            status = _run(arguments)
+            status = _run(lambda: arguments.run(arguments), quiet=arguments.quiet, traceback=arguments.traceback)
         except KeyboardInterrupt:
             print("mlx-cosyvoice: interrupted", file=sys.stderr)
             return INTERRUPTED
@@ -49,20 +49,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(command: Callable[[], int | None], *, quiet: bool, traceback: bool) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            if getattr(arguments, "quiet", False):
+            if quiet:
                 warnings.simplefilter("ignore")
-            status: int | None = arguments.run(arguments)
+            status = command()
             sys.stdout.flush()
     except BrokenPipeError:
         # The reader, `head` say, has seen enough. Without a standard output Python does not complain at exit.
         sys.stdout = None  # type: ignore[assignment]
         return 0
     except (OSError, ValueError) as error:
-        if arguments.traceback:
+        if traceback:
             raise
         print(f"mlx-cosyvoice: error: {describe(error)}", file=sys.stderr)
         return 1

@@ -1,16 +1,11 @@
-"""Arguments that several commands have."""
+"""Arguments that several commands have; `cli.options` holds what they become."""
 
 from __future__ import annotations
 
 import argparse
-import os
 
+from mlx_cosyvoice.cli.options import DTYPES, MODEL_VARIABLE
 from mlx_cosyvoice.cli.recordings import add_part
-
-MODEL_VARIABLE = "MLX_COSYVOICE_MODEL"
-
-#: What --dtype takes: "stored" is None of `CosyVoice2.load`, the rest are its names. (MLX, which tells them, is slow.)
-DTYPES = ("auto", "float32", "float16", "bfloat16", "stored")
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -29,23 +24,6 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def dtype_of(arguments: argparse.Namespace) -> str | None:
-    """What --dtype says, as `CosyVoice2.load` takes it."""
-    return None if arguments.dtype == "stored" else str(arguments.dtype)
-
-
-def model_of(arguments: argparse.Namespace) -> str:
-    """What --model or the environment says.
-
-    Raises:
-        ValueError: neither does.
-    """
-    model = arguments.model or os.environ.get(MODEL_VARIABLE)
-    if not model:
-        raise ValueError(f"no model: give --model DIR, or set {MODEL_VARIABLE}")
-    return str(model)
-
-
 def add_voice(parser: argparse.ArgumentParser, *, speaker: bool) -> None:
     group = parser.add_argument_group("voice")
     one = group.add_mutually_exclusive_group(required=True)
@@ -61,6 +39,8 @@ def add_voice(parser: argparse.ArgumentParser, *, speaker: bool) -> None:
             metavar="TEXT",
             help="what is said in the recording, word for word; without it modes cross_lingual and instruct2 remain",
         )
+    else:
+        parser.set_defaults(speaker=None, transcript=None)
     group.add_argument(
         "--voices", metavar="DIR", help="the library's folder (default: $MLX_COSYVOICE_VOICES, or yours)"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import threading
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlx_cosyvoice.cli import interrupts
 from mlx_cosyvoice.cli.errors import describe
 from mlx_cosyvoice.cli.interrupts import INTERRUPTED
+from mlx_cosyvoice.cli.options import OutputOptions
 from mlx_cosyvoice.cli.outputs import Outputs
 from mlx_cosyvoice.cli.progress import Progress, figures, summary
 
@@ -24,16 +24,14 @@ class CutShortError(ValueError):
     """Something failed after audio was written; the message says where that is."""
 
 
-def deliver(
-    arguments: argparse.Namespace, sample_rate: int, begin: Callable[[], SpeechStream], facts: dict[str, Any]
-) -> int:
+def deliver(options: OutputOptions, sample_rate: int, begin: Callable[[], SpeechStream], facts: dict[str, Any]) -> int:
     """Write a stream to all outputs, show progress, and print the figures at the end.
 
     When interrupted, it ends after the chunk that is being computed (at once where that is the first), and what was
     spoken is kept under the final name of the file.
 
     Args:
-        arguments: of `arguments.add_output`.
+        options: of the outputs.
         sample_rate: of the stream, in Hz.
         begin: begins the stream; called once the outputs are open.
         facts: to print with the figures of --json.
@@ -45,14 +43,14 @@ def deliver(
         CutShortError: something failed and the file was left under its partial name.
         OSError, ValueError: something failed and nothing is left.
     """
-    return _Delivery(arguments, sample_rate, facts).run(begin)
+    return _Delivery(options, sample_rate, facts).run(begin)
 
 
 class _Delivery:
-    def __init__(self, arguments: argparse.Namespace, sample_rate: int, facts: dict[str, Any]) -> None:
-        self._arguments, self._facts = arguments, facts
-        self._progress = Progress(quiet=arguments.quiet)
-        self._outputs = Outputs(arguments, sample_rate)
+    def __init__(self, options: OutputOptions, sample_rate: int, facts: dict[str, Any]) -> None:
+        self._options, self._facts = options, facts
+        self._progress = Progress(quiet=options.quiet)
+        self._outputs = Outputs(options, sample_rate)
         self._stream: SpeechStream | None = None
         self._interrupted = False
         self._lock, self._reported = threading.Lock(), False
@@ -118,24 +116,24 @@ class _Delivery:
                 self._print_report()
 
     def _print_report(self) -> None:
-        arguments, file, stream = self._arguments, self._outputs.file, self._stream
+        options, file, stream = self._options, self._outputs.file, self._stream
         clipped = file.clipped if file is not None else 0
-        if clipped and not arguments.quiet:
+        if clipped and not options.quiet:
             print(f"mlx-cosyvoice: warning: {clipped} samples were too loud and were clipped", file=sys.stderr)
-        if self._interrupted and not arguments.quiet:
+        if self._interrupted and not options.quiet:
             print(f"mlx-cosyvoice: interrupted; {_what_is_left(file)}", file=sys.stderr)
         if stream is None:
             return
-        if arguments.json:
-            told = {
+        if options.json:
+            report = {
                 **self._facts,
                 "interrupted": self._interrupted,
                 "clipped_samples": clipped,
                 **figures(stream.metrics),
             }
-            print(json.dumps(told), file=sys.stderr if arguments.out == "-" else sys.stdout)
-        elif not arguments.quiet:
-            name = "" if arguments.out in (None, "-") else f"{arguments.out}: "
+            print(json.dumps(report), file=sys.stderr if options.out == "-" else sys.stdout)
+        elif not options.quiet:
+            name = "" if options.out in (None, "-") else f"{options.out}: "
             print(f"{name}{summary(stream.metrics)}", file=sys.stderr)
 
 

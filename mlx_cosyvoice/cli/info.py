@@ -7,12 +7,13 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx_cosyvoice
 from mlx_cosyvoice._blas import BLAS
-from mlx_cosyvoice.cli.arguments import MODEL_VARIABLE
+from mlx_cosyvoice.cli.options import MODEL_VARIABLE, runs
 from mlx_cosyvoice.cli.table import columns
 from mlx_cosyvoice.quoting import plain
 
@@ -30,6 +31,14 @@ _EXAMPLES = """examples:
   mlx-cosyvoice info --model DIR --json"""
 
 
+@dataclass(frozen=True)
+class InfoOptions:
+    """What `info` is asked for; `model` is a folder or a repository, None: what the environment names, if anything."""
+
+    model: str | None
+    json: bool
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EXAMPLES
@@ -39,16 +48,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a model folder written by `python -m converters`, or hub repository (default: ${MODEL_VARIABLE})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    runs(parser, InfoOptions, run)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    folder = arguments.model or os.environ.get(MODEL_VARIABLE)
+def run(options: InfoOptions) -> None:
+    folder = options.model or os.environ.get(MODEL_VARIABLE)
     facts = _system()
     if folder:
         from mlx_cosyvoice.hub import find_model
 
         facts["model"] = _model(find_model(folder))
-    print(json.dumps(facts, indent=2) if arguments.json else _as_text(facts))
+    print(json.dumps(facts, indent=2) if options.json else _as_text(facts))
 
 
 def _system() -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import sys
 from typing import TYPE_CHECKING
+
+from mlx_cosyvoice.cli.options import OutputOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from mlx_cosyvoice.audio import AudioWriter, Player
 
 
-def check_outputs(arguments: argparse.Namespace) -> None:
+def check_outputs(options: OutputOptions) -> None:
     """Refuse before any work what cannot be written or played.
 
     Raises:
@@ -23,26 +24,26 @@ def check_outputs(arguments: argparse.Namespace) -> None:
     from mlx_cosyvoice.audio import check_audio_target
     from mlx_cosyvoice.audio.player import find_sounddevice
 
-    if arguments.out is None and not arguments.play:
+    if options.out is None and not options.play:
         raise ValueError("nowhere for the audio to go: give --out FILE, --out - or --play")
-    if arguments.out is not None:
-        check_audio_target(arguments.out, format=arguments.format, subtype=arguments.subtype, force=arguments.force)
-    if arguments.play:
+    if options.out is not None:
+        check_audio_target(options.out, format=options.format, subtype=options.subtype, force=options.force)
+    if options.play:
         find_sounddevice()
 
 
 class Outputs(contextlib.ExitStack):
-    """The outputs that the arguments ask for, as one; use it in a `with` block.
+    """The outputs that the options ask for, as one; use it in a `with` block.
 
     Attributes:
         file: what writes --out, or None.
     """
 
-    def __init__(self, arguments: argparse.Namespace, sample_rate: int) -> None:
+    def __init__(self, options: OutputOptions, sample_rate: int) -> None:
         super().__init__()
         self.file: AudioWriter | None = None
         self._player: Player | None = None
-        self._arguments, self._sample_rate = arguments, sample_rate
+        self._options, self._sample_rate = options, sample_rate
 
     def __enter__(self) -> Outputs:
         super().__enter__()
@@ -75,15 +76,15 @@ class Outputs(contextlib.ExitStack):
     def _open(self) -> None:
         from mlx_cosyvoice.audio import Player, open_audio
 
-        arguments = self._arguments
-        if arguments.play:  # first, so that the file is finished before the rest is heard
+        options = self._options
+        if options.play:  # first, so that the file is finished before the rest is heard
             self._player = self.enter_context(Player(self._sample_rate))
-        if arguments.out is not None:
+        if options.out is not None:
             self.file = open_audio(
-                arguments.out,
+                options.out,
                 self._sample_rate,
-                format=arguments.format,
-                subtype=arguments.subtype,
-                force=arguments.force,
+                format=options.format,
+                subtype=options.subtype,
+                force=options.force,
             )
             self.enter_context(self.file)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_cosyvoice.cli.arguments import dtype_of, model_of
+from mlx_cosyvoice.cli.options import SpeechOptions, VoiceOptions
 from mlx_cosyvoice.cli.outputs import check_outputs
-from mlx_cosyvoice.cli.recordings import check_recording, part_of
+from mlx_cosyvoice.cli.recordings import check_recording
 from mlx_cosyvoice.quoting import plain
 
 if TYPE_CHECKING:
@@ -34,31 +33,31 @@ class Prepared:
     facts: dict[str, Any]
 
 
-def check(arguments: argparse.Namespace) -> None:
+def check(options: SpeechOptions) -> None:
     """Refuse what can be refused without a model, which takes seconds to load.
 
     Raises:
         ValueError: unknown voice or format, a recording that cannot be used, or arguments that do not go together.
         OSError: the output cannot or must not be written, a file cannot be read.
     """
-    model_of(arguments)
-    check_outputs(arguments)
-    if getattr(arguments, "transcript", None) is not None and arguments.prompt is None:
+    voice = options.voice
+    options.model.folder()
+    check_outputs(options.output)
+    if voice.transcript is not None and voice.prompt is None:
         raise ValueError("--transcript belongs to --prompt: it says what the recording says")
-    part = part_of(arguments, prompt=True)
-    if arguments.prompt is not None:
-        check_recording(arguments.prompt, part)
-    elif part:
+    if voice.prompt is not None:
+        check_recording(voice.prompt, voice.prompt_start, voice.prompt_end)
+    elif voice.prompt_start is not None or voice.prompt_end is not None:
         raise ValueError("a start and an end of the prompt belong to --prompt: they choose a part of it")
-    elif arguments.voice is not None:
-        _saved_voice(arguments)
+    elif voice.voice is not None:
+        _saved_voice(voice.voice, voice.voices)
 
 
-def prepare(arguments: argparse.Namespace, *, arriving: bool = False) -> Prepared:
+def prepare(options: SpeechOptions, *, arriving: bool = False) -> Prepared:
     """Load the model and find the voice.
 
     Args:
-        arguments: of the command; see `cli.arguments`.
+        options: of the command.
         arriving: the text is still being written.
 
     Raises:
@@ -68,11 +67,11 @@ def prepare(arguments: argparse.Namespace, *, arriving: bool = False) -> Prepare
     from mlx_cosyvoice import CosyVoice2
 
     began = time.perf_counter()
-    model = CosyVoice2.load(model_of(arguments), dtype=dtype_of(arguments))
-    voice = _voice(arguments, model)
-    decoding = arguments.decoding or _fitting_decoding(arguments, arriving)
+    model = CosyVoice2.load(options.model.folder(), dtype=options.model.computed_in)
+    voice = _voice(options.voice, model)
+    decoding = options.synthesis.decoding or _fitting_decoding(options, arriving)
     facts = {
-        "out": arguments.out,
+        "out": options.output.out,
         "sample_rate": model.sample_rate,
         "decoding": decoding,
         "load_seconds": time.perf_counter() - began,
@@ -80,29 +79,30 @@ def prepare(arguments: argparse.Namespace, *, arriving: bool = False) -> Prepare
     return Prepared(model, voice, decoding, facts)
 
 
-def _fitting_decoding(arguments: argparse.Namespace, arriving: bool) -> str:
+def _fitting_decoding(options: SpeechOptions, arriving: bool) -> str:
     """The best audio for a file, chunks for what is heard at once; another speed is possible offline only."""
-    heard_at_once = arriving or arguments.play or arguments.out == "-"
-    return "official" if heard_at_once and arguments.speed == 1 else "offline"
+    heard_at_once = arriving or options.output.play or options.output.out == "-"
+    return "official" if heard_at_once and options.synthesis.speed == 1 else "offline"
 
 
-def _voice(arguments: argparse.Namespace, model: CosyVoice2) -> Voice:
-    if arguments.prompt is not None:
-        transcript = getattr(arguments, "transcript", None) or ""
-        return model.clone(arguments.prompt, transcript, **part_of(arguments, prompt=True))
-    if arguments.voice is not None:
-        return _saved_voice(arguments)
-    if arguments.speaker not in model.speakers:
+def _voice(options: VoiceOptions, model: CosyVoice2) -> Voice:
+    if options.prompt is not None:
+        start, end = options.prompt_start or 0.0, options.prompt_end
+        return model.clone(options.prompt, options.transcript or "", start=start, end=end)
+    if options.voice is not None:
+        return _saved_voice(options.voice, options.voices)
+    assert options.speaker is not None  # the parser demands one of the three
+    if options.speaker not in model.speakers:
         known = plain(", ".join(sorted(model.speakers)), 300)
         has = f"it has {known}" if known else "it has none; use --prompt or --voice"
-        raise ValueError(f"the model has no speaker {arguments.speaker!r}: {has}")
-    return model.speakers[arguments.speaker]
+        raise ValueError(f"the model has no speaker {options.speaker!r}: {has}")
+    return model.speakers[options.speaker]
 
 
-def _saved_voice(arguments: argparse.Namespace) -> Voice:
+def _saved_voice(name: str, folder: str | None) -> Voice:
     from mlx_cosyvoice.voices import Voice, VoiceLibrary
 
-    file = Path(arguments.voice)
+    file = Path(name)
     if file.suffix == ".safetensors" and file.is_file():
         return Voice.load(file)
-    return VoiceLibrary(arguments.voices).get(arguments.voice)
+    return VoiceLibrary(folder).get(name)

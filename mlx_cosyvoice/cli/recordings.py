@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import math
 import os
-from typing import Any
 
 
 def moment(text: str) -> float:
@@ -46,14 +45,9 @@ def add_part(parser: argparse._ActionsContainer, of: str, *, prompt: bool = Fals
         )
 
 
-def part_of(arguments: argparse.Namespace, *, prompt: bool = False) -> dict[str, Any]:
-    """What the options of `add_part` say, as `CosyVoice2.clone` takes it; empty where nothing was given."""
-    names = ("start", "end")
-    given = {name: getattr(arguments, f"prompt_{name}" if prompt else name, None) for name in names}
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def check_recording(path: str | os.PathLike[str], part: dict[str, Any], *, of_any_length: bool = False) -> None:
+def check_recording(
+    path: str | os.PathLike[str], start: float | None, end: float | None, *, of_any_length: bool = False
+) -> None:
     """Refuse a recording that cannot be used, before a model is loaded. A pipe can be read only once: it is not.
 
     Raises:
@@ -64,7 +58,7 @@ def check_recording(path: str | os.PathLike[str], part: dict[str, Any], *, of_an
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         return
     if of_any_length:
-        with contextlib.closing(audio.recording_pieces(path, **part)) as pieces:
+        with contextlib.closing(audio.recording_pieces(path, start=start or 0.0, end=end)) as pieces:
             next(pieces)
     else:
-        audio.read_recording(path, max_seconds=audio.MAX_PROMPT_SECONDS, **part)
+        audio.read_recording(path, max_seconds=audio.MAX_PROMPT_SECONDS, start=start or 0.0, end=end)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from dataclasses import dataclass
 
 from mlx_cosyvoice.cli import arguments as common
 from mlx_cosyvoice.cli.deliver import deliver
 from mlx_cosyvoice.cli.encodings import text_encoding
+from mlx_cosyvoice.cli.options import SpeechOptions, runs
 from mlx_cosyvoice.cli.prepare import check, prepare
 from mlx_cosyvoice.cli.reading import StandardInput, read_text_file
 
@@ -26,6 +28,20 @@ _EXAMPLES = """examples:
   mlx-cosyvoice speak "I am so happy!" --voice anna --instruct "Speak fast and happily." --out happy.flac
   some-llm | mlx-cosyvoice speak - --voice anna --play
   some-llm | mlx-cosyvoice speak - --voice anna --out - | aplay -f S16_LE -r 24000"""
+
+
+@dataclass(frozen=True)
+class SpeakOptions(SpeechOptions):
+    """What `speak` is asked for: `text` ("-" is standard input) or `file`, and how to say it."""
+
+    text: str | None
+    file: str | None
+    encoding: str | None
+    mode: str | None
+    instruct: str | None
+    normalize: str
+    min_token_text_ratio: float
+    max_token_text_ratio: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,43 +82,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-token-text-ratio", type=float, default=20, metavar="X", help="speech tokens a text token, at most (20)"
     )
+    runs(parser, SpeakOptions, run)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    text = _text(arguments)
-    check(arguments)
+def run(options: SpeakOptions) -> int:
+    text = _text(options)
+    check(options)
     with contextlib.nullcontext() if isinstance(text, str) else contextlib.closing(text):
-        prepared = prepare(arguments, arriving=not isinstance(text, str))
+        prepared = prepare(options, arriving=not isinstance(text, str))
         return deliver(
-            arguments,
+            options.output,
             prepared.model.sample_rate,
             lambda: prepared.model.stream(
                 text,
                 prepared.voice,
-                mode=arguments.mode,
-                instruction=arguments.instruct,
+                mode=options.mode,
+                instruction=options.instruct,
                 decoding=prepared.decoding,
-                speed=arguments.speed,
-                seed=arguments.seed,
-                normalize=arguments.normalize,
-                n_timesteps=arguments.steps,
-                min_token_text_ratio=arguments.min_token_text_ratio,
-                max_token_text_ratio=arguments.max_token_text_ratio,
+                speed=options.synthesis.speed,
+                seed=options.synthesis.seed,
+                normalize=options.normalize,
+                n_timesteps=options.synthesis.steps,
+                min_token_text_ratio=options.min_token_text_ratio,
+                max_token_text_ratio=options.max_token_text_ratio,
             ),
             prepared.facts,
         )
 
 
-def _text(arguments: argparse.Namespace) -> str | StandardInput:
-    if (arguments.text is None) == (arguments.file is None):
+def _text(options: SpeakOptions) -> str | StandardInput:
+    if (options.text is None) == (options.file is None):
         raise ValueError("give either TEXT, or - for standard input, or --file FILE")
-    encoding = None if arguments.encoding is None else text_encoding(arguments.encoding)
-    if arguments.text == "-":
+    encoding = None if options.encoding is None else text_encoding(options.encoding)
+    if options.text == "-":
         return StandardInput(encoding)
-    if encoding is not None and arguments.file is None:
+    if encoding is not None and options.file is None:
         raise ValueError("--encoding belongs to --file or to - (standard input)")
-    text = arguments.text if arguments.file is None else read_text_file(arguments.file, encoding)
+    text = options.text or "" if options.file is None else read_text_file(options.file, encoding)
     if not any(sign.isalnum() for sign in text):
         what = "the text has no letter or digit" if text.strip() else "the text is empty"
         raise ValueError(f"nothing to say: {what}")
-    return str(text)
+    return text

@@ -5,16 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlx_cosyvoice.cli import interrupts
-from mlx_cosyvoice.cli.arguments import add_model, dtype_of, model_of
-from mlx_cosyvoice.cli.recordings import add_part, check_recording, part_of
+from mlx_cosyvoice.cli.arguments import add_model
+from mlx_cosyvoice.cli.options import ModelOptions, runs
+from mlx_cosyvoice.cli.recordings import add_part, check_recording
 from mlx_cosyvoice.cli.table import columns, shorten, size
 
 if TYPE_CHECKING:
     from mlx_cosyvoice.voices import Voice, VoiceLibrary
+
+T = TypeVar("T")
 
 NAME = "voices"
 HELP = "Keep voices in a library: add one from a recording, list, show, remove, export and import them."
@@ -50,6 +55,58 @@ _NO_TRANSCRIPT = (
 )
 
 
+@dataclass(frozen=True)
+class LibraryOptions:
+    """What every action has: the library's folder, None for the user's, and whether to print JSON."""
+
+    voices: Path | None
+    json: bool
+
+    @property
+    def library(self) -> VoiceLibrary:
+        """The library of that folder."""
+        from mlx_cosyvoice.voices import VoiceLibrary
+
+        return VoiceLibrary(self.voices)
+
+
+@dataclass(frozen=True)
+class NamedOptions(LibraryOptions):
+    """An action on one voice."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class AddOptions(NamedOptions):
+    """A voice taken from the recording `prompt` between `start` and `end`, in seconds; `force` replaces one."""
+
+    prompt: Path
+    start: float | None
+    end: float | None
+    transcript: str
+    model: ModelOptions
+    force: bool
+
+
+@dataclass(frozen=True)
+class ExportOptions(NamedOptions):
+    """A voice written to `file`; `force` replaces one."""
+
+    file: Path
+    force: bool
+
+
+@dataclass(frozen=True)
+class ImportOptions(LibraryOptions):
+    """Voices read from `file`: those of `speaker`, all where it is empty; the only one may have another `name`."""
+
+    file: Path
+    name: str | None
+    speaker: list[str]
+    force: bool
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = _ABOUT, _EXAMPLES
@@ -59,8 +116,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
 
-    def action(name: str, text: str, examples: str | None = None) -> argparse.ArgumentParser:
-        return actions.add_parser(
+    def action(
+        name: str, text: str, kind: type[T], run: Callable[[T], None], examples: str | None = None
+    ) -> argparse.ArgumentParser:
+        made = actions.add_parser(
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.",
@@ -68,10 +127,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             parents=[common],
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        runs(made, kind, run)
+        return made
 
     force = {"action": "store_true", "help": "replace what has that name"}
 
-    add = action("add", "take a voice from a recording", _ADD_EXAMPLES)
+    add = action("add", "take a voice from a recording", AddOptions, _add, _ADD_EXAMPLES)
     add.add_argument("name", metavar="NAME", help="what to call the voice; letters of any script")
     add.add_argument("prompt", metavar="PROMPT.wav", type=Path, help="a recording of 3 to 30 s; wav, flac, ogg, mp3")
     add_part(add, "the recording")
@@ -79,20 +140,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(add)
     add.add_argument("--force", **force)  # type: ignore[arg-type]
 
-    action("list", "list all voices")
+    action("list", "list all voices", LibraryOptions, _list)
 
-    show = action("show", "show what is known of a voice")
+    show = action("show", "show what is known of a voice", NamedOptions, _show)
     show.add_argument("name", metavar="NAME")
 
-    remove = action("remove", "delete a voice")
+    remove = action("remove", "delete a voice", NamedOptions, _remove)
     remove.add_argument("name", metavar="NAME")
 
-    export = action("export", "write a voice to a file, to give it to others")
+    export = action("export", "write a voice to a file, to give it to others", ExportOptions, _export)
     export.add_argument("name", metavar="NAME")
     export.add_argument("file", metavar="FILE", type=Path, help="such as anna.safetensors")
     export.add_argument("--force", **force)  # type: ignore[arg-type]
 
-    importing = action("import", "add voices from a file: one that was exported, or a spk2info.pt", _IMPORT_EXAMPLES)
+    about = "add voices from a file: one that was exported, or a spk2info.pt"
+    importing = action("import", about, ImportOptions, _import, _IMPORT_EXAMPLES)
     importing.add_argument("file", metavar="FILE", type=Path, help="a voice, spk2info.pt or spk2info.safetensors")
     importing.add_argument("--name", metavar="NAME", help="what to call the voice (default: as the file does)")
     importing.add_argument(
@@ -101,47 +163,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     importing.add_argument("--force", **force)  # type: ignore[arg-type]
 
 
-def run(arguments: argparse.Namespace) -> None:
-    from mlx_cosyvoice.voices import VoiceLibrary
-
-    library = VoiceLibrary(arguments.voices)
-    {
-        "add": _add,
-        "list": _list,
-        "show": _show,
-        "remove": _remove,
-        "export": _export,
-        "import": _import,
-    }[arguments.action](library, arguments)
-
-
-def _add(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
-    model = model_of(arguments)
+def _add(options: AddOptions) -> None:
+    library = options.library
+    model = options.model.folder()
     # What can go wrong quickly goes first: a model takes seconds to load.
-    if arguments.force:
-        library.path(arguments.name)
+    if options.force:
+        library.path(options.name)
     else:
-        library.ensure_free(arguments.name)
-    part = part_of(arguments)
-    check_recording(arguments.prompt, part)
-    if not arguments.transcript.strip():
+        library.ensure_free(options.name)
+    check_recording(options.prompt, options.start, options.end)
+    if not options.transcript.strip():
         print(_NO_TRANSCRIPT, file=sys.stderr)
 
     from mlx_cosyvoice import CosyVoice2
 
-    loaded = CosyVoice2.load(model, dtype=dtype_of(arguments))
-    voice = loaded.clone(arguments.prompt, arguments.transcript, **part)
+    loaded = CosyVoice2.load(model, dtype=options.model.computed_in)
+    voice = loaded.clone(options.prompt, options.transcript, start=options.start or 0.0, end=options.end)
     interrupts.hold()
-    name = library.add(arguments.name, voice, force=arguments.force).stem
-    if arguments.json:
+    name = library.add(options.name, voice, force=options.force).stem
+    if options.json:
         _print_json(_facts(library, name, voice))
     else:
         print(f"added {name}, {voice.seconds:.1f} s: {library.path(name)}")
 
 
-def _list(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
+def _list(options: LibraryOptions) -> None:
+    library = options.library
     voices = [_facts_or_error(library, name) for name in library.names()]
-    if arguments.json:
+    if options.json:
         _print_json({"folder": str(library.folder), "voices": voices})
     elif not voices:
         print(f"no voices in {library.folder}")
@@ -156,10 +205,11 @@ def _list(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
         print(f"\n{len(voices)} in {library.folder}")
 
 
-def _show(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
-    voice = library.get(arguments.name)
-    facts = _facts(library, arguments.name, voice)
-    if arguments.json:
+def _show(options: NamedOptions) -> None:
+    library = options.library
+    voice = library.get(options.name)
+    facts = _facts(library, options.name, voice)
+    if options.json:
         _print_json(facts)
         return
     rows = [
@@ -175,35 +225,36 @@ def _show(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
     print(columns(rows))
 
 
-def _remove(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
-    path = library.path(arguments.name)
+def _remove(options: NamedOptions) -> None:
+    library = options.library
+    path = library.path(options.name)
     interrupts.hold()
-    library.remove(arguments.name)
-    if arguments.json:
+    library.remove(options.name)
+    if options.json:
         _print_json({"removed": path.stem, "file": str(path)})
     else:
         print(f"removed {path.stem}")
 
 
-def _export(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
-    voice = library.get(arguments.name)
+def _export(options: ExportOptions) -> None:
+    library = options.library
+    voice = library.get(options.name)
     interrupts.hold()
-    voice.save(arguments.file, force=arguments.force)
-    name = library.path(arguments.name).stem
-    if arguments.json:
-        _print_json({"exported": name, "file": str(arguments.file)})
+    voice.save(options.file, force=options.force)
+    name = library.path(options.name).stem
+    if options.json:
+        _print_json({"exported": name, "file": str(options.file)})
     else:
-        print(f"exported {name}: {arguments.file}")
+        print(f"exported {name}: {options.file}")
 
 
-def _import(library: VoiceLibrary, arguments: argparse.Namespace) -> None:
+def _import(options: ImportOptions) -> None:
     from mlx_cosyvoice.voices import import_voices
 
+    library = options.library
     interrupts.hold()
-    names = import_voices(
-        library, arguments.file, speakers=arguments.speaker, name=arguments.name, force=arguments.force
-    )
-    if arguments.json:
+    names = import_voices(library, options.file, speakers=options.speaker, name=options.name, force=options.force)
+    if options.json:
         _print_json({"folder": str(library.folder), "voices": [_facts_or_error(library, name) for name in names]})
     else:
         print("\n".join(f"added {name}" for name in names))

@@ -132,8 +132,8 @@ class StandIn:
         reach("load")
         return cls()
 
-    def clone(self, recording: str, transcript: str = "") -> Voice:
-        self.calls.append(("clone", {"recording": recording, "transcript": transcript}))
+    def clone(self, recording: str, transcript: str = "", *, start: float = 0.0, end: float | None = None) -> Voice:
+        self.calls.append(("clone", {"recording": recording, "transcript": transcript, "start": start, "end": end}))
         reach("clone")
         return voice(transcript=transcript)
 
