@@ -86,26 +86,6 @@ class TextNormalizer:
         self._warn(text)
         return text if self._passes(text) else "".join(self._normalized(text))
 
-    def sentence(self, text: str, language: str | None = None, following: str = "") -> str:
-        """Whole sentences or lines of a longer text, such as one that is still arriving, normalised alone.
-
-        In mode "spoken" the results for the pieces that `ready` finds, joined, are that of the whole text.
-
-        Args:
-            text: begins where a sentence or line does, and ends where one does or where the text ends.
-            language: what `language` says of the text before; by default what `text` itself shows.
-            following: what is known of the text after it, best at least the beginning of the next line.
-
-        Raises:
-            ValueError: `text` is no Unicode text.
-        """
-        text = clean.whole_characters(text)
-        if self._passes(text):
-            return text
-        if self.mode == "upstream":
-            return "".join(upstream.normalized(text))
-        return "".join(spoken.speak(clean.without_invisible(text), language, following))
-
     @staticmethod
     def language(text: str, before: str | None = None) -> str | None:
         """The language of the last sentence of `text` that shows one, such as "en", "zh" or "other"; else `before`."""
@@ -113,15 +93,10 @@ class TextNormalizer:
             before = spoken.detect(sentence, before)
         return before
 
-    @staticmethod
-    def ready(text: str) -> int:
-        """How many characters at the beginning of an arriving text are whole sentences or lines."""
-        return spoken.ready(text)
-
     def _normalized(self, text: str, language: str | None = None) -> Iterator[str]:
         if self.mode == "upstream":
             return upstream.normalized(text)
-        return _without_last_blanks(spoken.speak(clean.without_invisible(text).strip(), language))
+        return _single_blanks(spoken.speak(clean.without_invisible(text), language))
 
     def _passes(self, text: str) -> bool:
         return self.mode == "off" or ("<|" in text and "|>" in text)
@@ -144,14 +119,15 @@ class TextNormalizer:
         return _guessed_tokens if tokenizer is None else lambda text: len(tokenizer.encode(text))
 
 
-def _without_last_blanks(pieces: Iterable[str]) -> Iterator[str]:
-    gap = ""
+def _single_blanks(pieces: Iterable[str]) -> Iterator[str]:
+    """`pieces` with one blank between two where either has some, and none at the ends of the text."""
+    begun = blank = False
     for piece in pieces:
-        kept = piece.rstrip()
-        if kept:
-            yield gap + kept
-            gap = ""
-        gap = (gap + piece[len(kept) :])[:1]
+        bare = piece.strip()
+        if bare:
+            yield f" {bare}" if begun and (blank or piece[0].isspace()) else bare
+            begun, blank = True, False
+        blank = blank or piece[-1:].isspace()
 
 
 def mode_of(enabled: bool | str) -> str:

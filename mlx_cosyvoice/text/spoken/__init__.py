@@ -25,6 +25,6 @@ of the rules, and a `speaker` says numbers and signs in one language.
 """
 
 from mlx_cosyvoice.text.spoken.language import detect
-from mlx_cosyvoice.text.spoken.text import first_language, ready, sentences, speak
+from mlx_cosyvoice.text.spoken.text import first_language, sentences, speak
 
-__all__ = ["detect", "first_language", "ready", "sentences", "speak"]
+__all__ = ["detect", "first_language", "sentences", "speak"]

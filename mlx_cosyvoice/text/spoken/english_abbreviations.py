@@ -28,8 +28,11 @@ _PLAIN = words(
 _MAY_END = frozenset(
     ("Jr.", "Sr.", "Co.", "Inc.", "Ltd.", "Corp.", "Ave.", "Blvd.", "Rd.", "Ph.D.", "etc.", "et al.", "Dept.", "dept.")
 )
+#: After a number "min." are minutes.
 _ABBREVIATION = re.compile(
-    r"(?<![\w.])(?:" + "|".join(re.escape(one) for one in sorted(_PLAIN, key=len, reverse=True)) + r")(?![\w.])(,?)"
+    r"(?<![\w.])(?!(?<=\d )min\.)(?:"
+    + "|".join(re.escape(one) for one in sorted(_PLAIN, key=len, reverse=True))
+    + r")(?![\w.])(,?)"
 )
 _BEFORE_NUMBER = words(
     """

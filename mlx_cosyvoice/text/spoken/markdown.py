@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from mlx_cosyvoice.text.split import parts
@@ -43,23 +44,11 @@ class Line(NamedTuple):
     indented: bool = False
 
 
-def read(text: str, following: str = "") -> Iterator[str]:
-    """The spoken lines of `text`, each with what separates it from the next.
-
-    Args:
-        text: whole lines; the last may lack its line end.
-        following: what comes after `text`, as far as it is known; at least the beginning of the next line.
-    """
-    whole = text.endswith("\n")
-    lines = _lines(text[:-1] if whole else text)
-    line = next(lines)
-    for after in lines:
-        yield from _spoken(line, after)
-        line = after
-    *first, last = [*_spoken(line, classify(following.split("\n", 1)[0]) if whole else None)] or [""]
-    yield from first
-    # The blank between two sentences of a line belongs to the first.
-    yield last + " " if text[-1:] in (" ", "\t") else last
+def read(text: str) -> Iterator[str]:
+    """The spoken lines of `text`, each with what separates it from the next."""
+    for line, after in pairwise(chain(_lines(text), [None])):
+        if line is not None:
+            yield from _spoken(line, after)
 
 
 def classify(line: str) -> Line:
@@ -107,7 +96,7 @@ def _spoken(line: Line, after: Line | None) -> Iterator[str]:
 
 
 def _ends(line: Line, after: Line | None, spoken: str) -> bool:
-    """Whether a sentence ends with `line`, whatever mark it has; `after` is None where the line itself is cut."""
+    """Whether a sentence ends with `line`, whatever mark it has; `after` is None where the text ends."""
     if after is None:
         return line.kind in ("heading", "row")
     if line.kind == "item":

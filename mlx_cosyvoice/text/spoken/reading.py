@@ -31,7 +31,10 @@ def spoken(sentence: str, language: str) -> str:
         result += [_part(sentence[end : token.start()], speaker), token[0]]
         end = token.end()
     text = "".join([*result, _part(sentence[end:], speaker)])
-    return clean.clean_chinese(text) if language in ("zh", "ja") else text
+    if language not in ("zh", "ja"):
+        return text
+    # The blank at its end stays after a Latin letter: the next sentence may be English.
+    return clean.clean_chinese(text) + (" " if re.search("[A-Za-z0-9] $", text) else "")
 
 
 @cache

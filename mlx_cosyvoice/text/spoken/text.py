@@ -16,23 +16,22 @@ HEAD = 1000
 DEFAULT = "en"
 
 
-def speak(text: str, language: str | None = None, following: str = "") -> Iterator[str]:
+def speak(text: str, language: str | None = None) -> Iterator[str]:
     """What is said for `text`, sentence by sentence, each as soon as it is asked for.
 
     Args:
         text: whole sentences or lines.
         language: what sentences are in that give no sign of their own; by default that of the text's beginning.
-        following: what comes after `text`, as far as it is known.
     """
     language = language or first_language(text)
-    for sentence in sentences(text, following):
+    for sentence in sentences(text):
         language = detect(sentence, language) or DEFAULT
         yield spoken(sentence, language)
 
 
-def sentences(text: str, following: str = "") -> Iterator[str]:
+def sentences(text: str) -> Iterator[str]:
     """The sentences of `text` without the signs of markdown."""
-    for line in markdown.read(text, following):
+    for line in markdown.read(text):
         yield from cutting.cut(line)
 
 
@@ -43,25 +42,3 @@ def first_language(text: str) -> str:
         if found is not None:
             return found
     return DEFAULT
-
-
-def ready(text: str) -> int:
-    """How many characters at the beginning of an arriving text are whole sentences, which no more text will change."""
-    end = 0
-    for position, line_end in _lines(text):
-        if line_end and text[line_end:].strip(" \t"):
-            end = line_end
-            continue
-        for end_of_sentence in cutting.ends(text[position:line_end] if line_end else text[position:]):
-            end = position + end_of_sentence
-    return end
-
-
-def _lines(text: str) -> Iterator[tuple[int, int]]:
-    """Where each line begins, and where the next one does; 0 where none does yet."""
-    start = 0
-    while (at := text.find("\n", start)) >= 0:
-        yield start, at + 1
-        start = at + 1
-    if start < len(text):
-        yield start, 0
