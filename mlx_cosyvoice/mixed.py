@@ -20,10 +20,14 @@ def _cast(value: Any, dtype: mx.Dtype) -> Any:
     return value.astype(dtype) if _is_float(value) else value
 
 
-def outer_dtype(layer: nn.Module) -> mx.Dtype:
-    """The dtype of the activations around a layer: that of its weights, unless it is an exception."""
-    around: mx.Dtype = getattr(type(layer), "around", None) or layer["weight"].dtype
-    return around
+def outer_dtype(*path: nn.Module) -> mx.Dtype:
+    """The dtype of the activations around a layer: that of its weights, unless it is kept in float32.
+
+    `path` ends with the layer; before it stand those modules around it that may be kept in float32 as a whole.
+    """
+    kept = [getattr(type(module), "around", None) for module in path]
+    dtype: mx.Dtype = next(filter(None, kept), path[-1]["weight"].dtype)
+    return dtype
 
 
 def _exception(cls: type, around: mx.Dtype) -> type:

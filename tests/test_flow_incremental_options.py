@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from mlx_cosyvoice.flow.incremental import IncrementalFlow
-from mlx_cosyvoice.flow.incremental.encoder import rel_shift
-from mlx_cosyvoice.flow.incremental.keys import KeysValues
+from mlx_cosyvoice.decoding.incremental import IncrementalFlow
+from mlx_cosyvoice.flow.attention import rel_shift
 from mlx_cosyvoice.nn import host_attention
 from reference import flow as reference_flow
 from reference import flow_decoder, upsample_encoder
@@ -84,70 +83,6 @@ def test_half_precision_state_is_half_as_large_and_nearly_exact(dtype: mx.Dtype,
     assert 0.5 <= sizes[1] / sizes[0] < 0.55
 
 
-#: Places of a room that a test makes.
-ROOM = 16
-
-
-def appended(state: KeysValues, first: int, places: int, *, keep: int | None = None) -> KeysValues:
-    """With keys [1, places, 1] numbered from `first`, and their negatives as values."""
-    count = mx.arange(first, first + places, dtype=mx.float32).reshape(1, places, 1)
-    return state.appended(count, -count, keep=keep, room=ROOM)
-
-
-def listed(state: KeysValues) -> list[int]:
-    both = [np.concatenate([np.array(block[which]) for block in state.read()], axis=1) for which in (0, 1)]
-    np.testing.assert_array_equal(both[0], -both[1])
-    assert state.places == both[0].size
-    return both[0].reshape(-1).astype(int).tolist()
-
-
-def test_pieces_stay_in_order_in_rooms_that_are_filled_one_after_the_other() -> None:
-    states = [KeysValues()]
-    for start in range(0, 40, 2):
-        states.append(appended(states[-1], start, 2))
-    assert [listed(state) for state in states[1:]] == [list(range(2 * count)) for count in range(1, 21)]
-    assert [block.places for block in states[-1].blocks] == [ROOM, ROOM, 8]
-    assert [block.room.array.shape[2] for block in states[-1].blocks] == [ROOM] * 3
-    assert states[-1].blocks[0].room is states[1].blocks[0].room
-    shorter = appended(states[-1], 40, 1)
-    assert listed(shorter) == list(range(41))
-    assert listed(appended(shorter, 41, ROOM + 3)) == list(range(41 + ROOM + 3)), "longer than a room"
-
-
-def test_states_that_go_on_from_the_same_one_do_not_meet() -> None:
-    start = appended(KeysValues(), 0, 4)
-    first = appended(start, 100, 3)
-    second = appended(start, 200, 2)
-    third = appended(first, 300, 1)
-    assert listed(start) == [0, 1, 2, 3]
-    assert listed(first) == [0, 1, 2, 3, 100, 101, 102]
-    assert listed(second) == [0, 1, 2, 3, 200, 201]
-    assert listed(third) == [0, 1, 2, 3, 100, 101, 102, 300]
-    assert first.blocks[0].room is start.blocks[0].room
-    assert second.blocks[1].room is not first.blocks[0].room
-
-
-def test_only_the_kept_places_are_read_and_little_more_is_held() -> None:
-    state = KeysValues()
-    expected: list[int] = []
-    for start in range(0, 100, 2):
-        state, expected = appended(state, start, 2, keep=6), [*expected, start, start + 1][-8:]
-        assert listed(state) == expected
-        assert sum(block.room.array.shape[2] for block in state.blocks) <= 8 + 2 * ROOM
-    assert listed(appended(state, 100, 2, keep=0)) == [100, 101]
-
-
-def test_a_room_is_filled_in_place() -> None:
-    """Or every hop would copy what it appends to: eight times the state at worst."""
-    state = KeysValues()
-    places = set()
-    for start in range(0, ROOM, 4):
-        state = appended(state, start, 4)
-        mx.eval(state.blocks[0].room.array)
-        places.add(np.array(state.blocks[0].room.array, copy=False).ctypes.data)
-    assert len(places) == 1
-
-
 @pytest.mark.parametrize(("least", "called"), [(1, True), (1 << 40, False)])
 def test_both_forms_yield_the_mel_of_one_run(least: int, called: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     attention = mock.Mock(wraps=host_attention.attention)
@@ -164,6 +99,6 @@ def test_both_forms_yield_the_mel_of_one_run(least: int, called: bool, monkeypat
 def test_scores_by_position_become_scores_by_key(keys: int, queries: int) -> None:
     positions = np.arange(keys - 1, -queries, -1)
     scores = np.broadcast_to(positions.astype(np.float32), (2, queries, len(positions)))
-    shifted = np.array(rel_shift(mx.array(scores), keys))
+    shifted = np.array(rel_shift(mx.array(scores)[None]))
     query = np.arange(keys - queries, keys)
-    np.testing.assert_array_equal(shifted[1], query[:, None] - np.arange(keys)[None])
+    np.testing.assert_array_equal(shifted[0, 1], query[:, None] - np.arange(keys)[None])

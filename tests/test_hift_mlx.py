@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from mlx_cosyvoice.config import HiFTConfig, ISTFTConfig
 from mlx_cosyvoice.nn import load_official
+from mlx_cosyvoice.nn.interpolation import fused_multiply_add
 from mlx_cosyvoice.vocoder import HiFTGenerator
-from mlx_cosyvoice.vocoder.source import exact_cumsum, fused_multiply_add, linear_downsample, linear_upsample
+from mlx_cosyvoice.vocoder.source import TURN_UNIT, exact_cumsum, linear_downsample, linear_upsample
 from mlx_cosyvoice.vocoder.stft import STFT
 from parity.capture import tap_mlx
 from reference import hift
@@ -258,7 +259,10 @@ def test_resampling_equals_torch(frames, scale):
 @given(st.integers(1, 3000), st.integers(0, 99))
 def test_phases_are_summed_as_torch_sums_them(frames, seed):
     turns = np.random.default_rng(seed).random((1, frames, 9)).astype(np.float32)
-    assert np.array_equal(np.array(exact_cumsum(mx.array(turns))), torch.from_numpy(turns).cumsum(1).numpy())
+    assert np.array_equal(
+        np.array(exact_cumsum(mx.array(turns)).astype(mx.float32) * TURN_UNIT),
+        torch.from_numpy(turns).cumsum(1).numpy(),
+    )
 
 
 @settings(max_examples=30, deadline=None)

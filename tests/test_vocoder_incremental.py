@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_cosyvoice.config import HiFTConfig
+from mlx_cosyvoice.decoding.incremental.vocoder import IncrementalVocoder, receptive_frames
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.vocoder import HiFTGenerator
-from mlx_cosyvoice.vocoder.incremental import IncrementalVocoder, receptive_frames
 from reference.synthetic import recipe
 from tests.support.golden import assert_close, recipe_state_dict
 from tests.support.hift import CONFIGS

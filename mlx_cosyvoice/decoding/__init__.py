@@ -3,10 +3,9 @@
 from mlx_cosyvoice.decoding.cross_fade import StreamingVocoder, VocoderTail
 from mlx_cosyvoice.decoding.decoder import Decoder, FlowPrompt, SourceNoise, decode
 from mlx_cosyvoice.decoding.hops import Hops
-from mlx_cosyvoice.decoding.incremental import IncrementalDecoder, IncrementalState
+from mlx_cosyvoice.decoding.incremental import IncrementalDecoder, IncrementalState, PrefilledVoices
 from mlx_cosyvoice.decoding.official import OfficialDecoder, OfficialState
 from mlx_cosyvoice.decoding.offline import OfflineDecoder, OfflineState, change_speed
-from mlx_cosyvoice.decoding.prefill import PrefilledVoices
 
 __all__ = [
     "Decoder",

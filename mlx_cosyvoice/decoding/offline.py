@@ -12,6 +12,7 @@ import numpy as np
 from mlx_cosyvoice.decoding.cross_fade import StreamingVocoder
 from mlx_cosyvoice.decoding.decoder import FlowPrompt, SourceNoise, check_open, check_tokens
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.nn.interpolation import interpolate, sample_positions
 from mlx_cosyvoice.vocoder import HiFTGenerator
 
 #: Beyond these speech cannot be understood any more, so another value is taken for a mistake.
@@ -46,13 +47,7 @@ def change_speed(mel: mx.array, speed: float) -> mx.array:
     wanted = max(1, int(frames / check_speed(speed)))
     if wanted == frames:
         return mel
-    # torch's positions: a float32 step, then one fused multiply-add, which rounds once
-    step = np.float64(np.float32(frames) / np.float32(wanted))
-    position = np.maximum((step * (np.arange(wanted) + 0.5) - 0.5).astype(np.float32), 0)
-    left = np.minimum(position.astype(np.int32), frames - 1)
-    right = np.minimum(left + 1, frames - 1)
-    weight = mx.array(position - left.astype(np.float32))[:, None]
-    return mel[:, mx.array(left)] * (1 - weight) + mel[:, mx.array(right)] * weight
+    return interpolate(mel, sample_positions(float(np.float32(frames) / np.float32(wanted)), 0, wanted))
 
 
 @dataclass(frozen=True)

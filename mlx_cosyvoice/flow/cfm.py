@@ -9,6 +9,7 @@ from mlx_cosyvoice.config import CFMConfig
 from mlx_cosyvoice.flow.estimator import CausalConditionalDecoder
 from mlx_cosyvoice.flow.masks import chunk_mask
 from mlx_cosyvoice.nn import Module
+from mlx_cosyvoice.nn.cache import Cache, part_of
 from mlx_cosyvoice.nn.official import Rule
 
 FRAMES_PER_SECOND = 50
@@ -83,16 +84,18 @@ class CausalConditionalCFM(Module):
         n_timesteps: int = 10,
         noise: mx.array | None = None,
         streaming: bool,
+        cache: Cache | None = None,
     ) -> mx.array:
         """Solve from noise to mel.
 
         Args:
-            mu: [1, T, 80] the encoder's features.
+            mu: [1, T, 80] the encoder's features; with a cache T is at most `estimator.static_chunk_size`.
             spks: [1, 80] speaker.
             cond: [1, T, 80] the prompt's mel, zeros after it.
             n_timesteps: Euler steps.
-            noise: [1, >= T, 80] to start from; None for the official one.
+            noise: [1, >= T, 80] to start from; None for the official one, from its first frame on.
             streaming: attend in chunks of `estimator.static_chunk_size` frames instead of to everything.
+            cache: the chunks before; only while streaming.
 
         Returns:
             [1, T, 80] float32. The state of the solver is float32 whatever the weights are.
@@ -100,14 +103,15 @@ class CausalConditionalCFM(Module):
         Raises:
             ValueError: `n_timesteps` is less than 1, or the noise is shorter than `mu`.
         """
-        frames, dtype = mu.shape[1], self.estimator.dtype
+        frames, dtype, chunk = mu.shape[1], self.estimator.dtype, self.estimator.static_chunk_size
         x = self.starting_noise(frames, noise)
-        mask = chunk_mask(frames, self.estimator.static_chunk_size if streaming else 0)
+        mask = chunk_mask(frames, chunk if streaming and cache is None else 0)
         mu, spks, cond = (with_unconditioned(given.astype(dtype)) for given in (mu, spks, cond))
         rate = self.inference_cfg_rate
-        for t, dt in euler_schedule(n_timesteps):
+        for index, (t, dt) in enumerate(euler_schedule(n_timesteps)):
+            past = part_of(cache, str(index), chunk)
             both = mx.broadcast_to(x.astype(dtype), (2, *x.shape[1:]))
-            velocity = self.estimator(both, mu, mx.full((2,), t), spks, cond, mask=mask).astype(mx.float32)
+            velocity = self.estimator(both, mu, mx.full((2,), t), spks, cond, mask=mask, cache=past).astype(mx.float32)
             x = x + dt * ((1 + rate) * velocity[:1] - rate * velocity[1:])
-            mx.eval(x)  # bounds the graph, and with it the memory, to one step
+            mx.eval(x, [] if past is None else list(past.state.arrays()))  # bounds the graph, and so memory, to a step
         return x

@@ -28,11 +28,14 @@ class EspnetRelPositionalEncoding(Module):
         super().__init__()
         self.width = width
 
-    def __call__(self, x: mx.array) -> tuple[mx.array, mx.array]:
-        """x [1, T, width] -> (scaled x, pos_emb [1, 2T-1, width] of the positions T-1 down to -(T-1))."""
+    def __call__(self, x: mx.array, keys: int | None = None) -> tuple[mx.array, mx.array]:
+        """x [1, T, width], the last of S `keys` (None: all) -> (scaled x, pos_emb [1, S+T-1, width]).
+
+        The positions are S-1 down to -(T-1).
+        """
         length = x.shape[1]
         # float32, whatever the weights: the angles grow to thousands of radians
-        position = mx.arange(length - 1, -length, -1, dtype=mx.float32)
+        position = mx.arange((keys or length) - 1, -length, -1, dtype=mx.float32)
         rate = rates(np.arange(0, self.width, 2), -math.log(10000) / self.width)
         angle = position[:, None] * rate[None, :]
         pos_emb = mx.stack([mx.sin(angle), mx.cos(angle)], axis=-1).reshape(1, -1, self.width)
@@ -47,9 +50,9 @@ class LinearNoSubsampling(Module):
         self.out = Sequential(nn.Linear(in_size, out_size), nn.LayerNorm(out_size, eps=1e-5), Identity())
         self.pos_enc = EspnetRelPositionalEncoding(out_size)
 
-    def __call__(self, x: mx.array) -> tuple[mx.array, mx.array]:
-        """x [1, T, in_size] -> (features [1, T, out_size], pos_emb [1, 2T-1, out_size])."""
-        return self.pos_enc(self.out(x))
+    def __call__(self, x: mx.array, keys: int | None = None) -> tuple[mx.array, mx.array]:
+        """x [1, T, in_size], the last of S `keys` -> (features [1, T, out_size], pos_emb [1, S+T-1, out_size])."""
+        return self.pos_enc(self.out(x), keys)
 
 
 class SinusoidalPosEmb(Module):

@@ -13,6 +13,7 @@ from mlx_cosyvoice.flow.attention import RelPositionMultiHeadedAttention
 from mlx_cosyvoice.flow.embedding import LinearNoSubsampling
 from mlx_cosyvoice.flow.masks import chunk_mask
 from mlx_cosyvoice.nn import Conv1d, Identity, Module, SiLU, functional
+from mlx_cosyvoice.nn.cache import Cache, extended, keys_with, part_of
 
 NUM_UP_BLOCKS = 4
 
@@ -26,12 +27,12 @@ class PreLookaheadLayer(Module):
         self.conv1 = Conv1d(channels, channels, lookahead + 1)
         self.conv2 = Conv1d(channels, channels, 3)
 
-    def __call__(self, x: mx.array, context: mx.array | None) -> mx.array:
-        """x [1, T, C]; context [1, lookahead, C] holds the tokens after x, None (zeros) at the end of speech."""
-        if context is None:
-            context = mx.zeros((x.shape[0], self.lookahead, x.shape[2]), x.dtype)
-        y = self.conv1(mx.concatenate([x, context], axis=1))
-        return self.conv2(mx.pad(functional.leaky_relu(y, 0.01), [(0, 0), (2, 0), (0, 0)])) + x
+    def __call__(self, x: mx.array, context: mx.array | None, cache: Cache | None = None) -> mx.array:
+        """x [1, T, C]; context [1, L, C] holds the tokens after x, fewer than the lookahead at the end of speech."""
+        seen = x if context is None else mx.concatenate([x, context], axis=1)
+        missing = x.shape[1] + self.lookahead - seen.shape[1]
+        y = self.conv1(mx.pad(seen, [(0, 0), (0, missing), (0, 0)]))
+        return self.conv2(extended(functional.leaky_relu(y, 0.01), 2, cache)) + x
 
 
 class Upsample1D(Module):
@@ -44,8 +45,8 @@ class Upsample1D(Module):
         self.stride = stride
         self.conv = Conv1d(channels, channels, stride * 2 + 1)
 
-    def __call__(self, x: mx.array) -> mx.array:
-        return self.conv(mx.pad(mx.repeat(x, self.stride, axis=1), [(0, 0), (2 * self.stride, 0), (0, 0)]))
+    def __call__(self, x: mx.array, cache: Cache | None = None) -> mx.array:
+        return self.conv(extended(mx.repeat(x, self.stride, axis=1), 2 * self.stride, cache))
 
 
 class PositionwiseFeedForward(Module):
@@ -73,8 +74,9 @@ class ConformerEncoderLayer(Module):
         self.norm_mha = nn.LayerNorm(width, eps=1e-12)
         self.dropout = Identity()
 
-    def __call__(self, x: mx.array, mask: mx.array | None, pos_emb: mx.array) -> mx.array:
-        x = x + self.dropout(self.self_attn(self.norm_mha(x), mask, pos_emb))
+    def __call__(self, x: mx.array, mask: mx.array | None, pos_emb: mx.array, cache: Cache | None = None) -> mx.array:
+        """As `self_attn`."""
+        x = x + self.dropout(self.self_attn(self.norm_mha(x), mask, pos_emb, cache))
         return x + self.dropout(self.feed_forward(self.norm_ff(x)))
 
 
@@ -97,28 +99,35 @@ class UpsampleConformerEncoder(Module):
     def _layer(config: EncoderConfig) -> ConformerEncoderLayer:
         return ConformerEncoderLayer(config.attention_heads, config.output_size, config.linear_units)
 
-    def __call__(self, x: mx.array, context: mx.array | None = None, *, streaming: bool) -> mx.array:
-        """Encode one utterance.
+    def __call__(
+        self, x: mx.array, context: mx.array | None = None, *, streaming: bool, cache: Cache | None = None
+    ) -> mx.array:
+        """Encode one utterance, or one chunk of it.
 
         Args:
-            x: [1, T, input_size] embedded tokens.
-            context: [1, lookahead, input_size], the tokens that follow x; None when x ends the utterance.
+            x: [1, T, input_size] embedded tokens; with a cache at most `static_chunk_size`, fewer only at the end.
+            context: [1, L, input_size], the tokens that follow x, as many as the lookahead has; fewer, or None, where
+                the utterance ends.
             streaming: attend in chunks of `static_chunk_size` tokens instead of to everything.
+            cache: the chunks before; only while streaming.
 
         Returns:
             [1, upsampling * T, output_size].
         """
-        chunk = self.static_chunk_size if streaming else 0
-        x, pos_emb = self.embed(x)
+        chunk, up_chunk = self.static_chunk_size, self.static_chunk_size * self.upsampling
+        blocks, up_blocks = part_of(cache, "encoders", chunk), part_of(cache, "up_encoders", up_chunk)
+        x, pos_emb = self.embed(x, keys_with(blocks, x.shape[1]))
         if context is not None:
             context, _ = self.embed(context)
-        x = self.pre_lookahead_layer(x, context)
-        mask = chunk_mask(x.shape[1], chunk)
+        x = self.pre_lookahead_layer(x, context, cache)
+        masked = streaming and cache is None  # what a cache holds is in sight, and a piece is one chunk
+        mask = chunk_mask(x.shape[1], chunk if masked else 0)
         for layer in self.encoders:
-            x = layer(x, mask, pos_emb)
+            x = layer(x, mask, pos_emb, blocks)
 
-        x, pos_emb = self.up_embed(self.up_layer(x))
-        mask = chunk_mask(x.shape[1], chunk * self.upsampling)
+        x = self.up_layer(x, cache)
+        x, pos_emb = self.up_embed(x, keys_with(up_blocks, x.shape[1]))
+        mask = chunk_mask(x.shape[1], up_chunk if masked else 0)
         for layer in self.up_encoders:
-            x = layer(x, mask, pos_emb)
+            x = layer(x, mask, pos_emb, up_blocks)
         return self.after_norm(x)

@@ -16,6 +16,7 @@ from mlx_cosyvoice.flow.attention import Attention
 from mlx_cosyvoice.flow.embedding import SinusoidalPosEmb, TimestepEmbedding
 from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.nn import Conv1d, Identity, Mish, Module, Sequential, functional
+from mlx_cosyvoice.nn.cache import Cache
 
 
 class CausalBlock1D(Module):
@@ -34,8 +35,8 @@ class CausalBlock1D(Module):
             official_axes="bct",
         )
 
-    def __call__(self, x: mx.array) -> mx.array:
-        return self.block(x)
+    def __call__(self, x: mx.array, cache: Cache | None = None) -> mx.array:
+        return self.block(x, cache)
 
 
 class CausalResnetBlock1D(Module):
@@ -50,10 +51,10 @@ class CausalResnetBlock1D(Module):
         self.block2 = CausalBlock1D(dim_out, dim_out)
         self.res_conv = Conv1d(dim, dim_out, 1)
 
-    def __call__(self, x: mx.array, time: mx.array) -> mx.array:
+    def __call__(self, x: mx.array, time: mx.array, cache: Cache | None = None) -> mx.array:
         """x [B, T, dim], time [B, time_dim] -> [B, T, dim_out]."""
-        h = self.block1(x) + self.mlp(time)[:, None]
-        return self.block2(h) + self.res_conv(x)
+        h = self.block1(x, cache) + self.mlp(time)[:, None]
+        return self.block2(h, cache) + self.res_conv(x)
 
 
 class GELU(Module):
@@ -90,8 +91,8 @@ class BasicTransformerBlock(Module):
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim)
 
-    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
-        x = x + self.attn1(self.norm1(x), mask)
+    def __call__(self, x: mx.array, mask: mx.array | None, cache: Cache | None = None) -> mx.array:
+        x = x + self.attn1(self.norm1(x), mask, cache)
         return x + self.ff(self.norm3(x))
 
 
@@ -132,7 +133,15 @@ class CausalConditionalDecoder(Module):
         return outer_dtype(self.final_proj)
 
     def __call__(
-        self, x: mx.array, mu: mx.array, t: mx.array, spks: mx.array, cond: mx.array, *, mask: mx.array | None
+        self,
+        x: mx.array,
+        mu: mx.array,
+        t: mx.array,
+        spks: mx.array,
+        cond: mx.array,
+        *,
+        mask: mx.array | None,
+        cache: Cache | None = None,
     ) -> mx.array:
         """The velocity at x; all but t in the weights' dtype.
 
@@ -142,7 +151,8 @@ class CausalConditionalDecoder(Module):
             t: [B] float32 times, 0 is noise and 1 is speech.
             spks: [B, 80] speaker.
             cond: [B, T, 80] the prompt's mel, zeros after it.
-            mask: [T, T] bool, which frames (columns) each frame attends to; None for all.
+            mask: [T, T] bool, which frames (columns) each frame attends to; None for all. With a cache always None.
+            cache: the frames before, at the same time t.
 
         Returns:
             [B, T, 80].
@@ -152,16 +162,16 @@ class CausalConditionalDecoder(Module):
         x = mx.concatenate([x, mu, spks, cond], axis=-1)
 
         def run(level: Any, x: mx.array) -> mx.array:
-            x = level[0](x, time)
+            x = level[0](x, time, cache)
             for block in level[1]:
-                x = block(x, mask)
+                x = block(x, mask, cache)
             return x
 
         down: Any = self.down_blocks[0]
         up: Any = self.up_blocks[0]
         x = skip = run(down, x)
-        x = down[2](x)
+        x = down[2](x, cache)
         for level in self.mid_blocks:
             x = run(level, x)
-        x = up[2](run(up, mx.concatenate([x, skip], axis=-1)))
-        return self.final_proj(self.final_block(x))
+        x = up[2](run(up, mx.concatenate([x, skip], axis=-1)), cache)
+        return self.final_proj(self.final_block(x, cache))

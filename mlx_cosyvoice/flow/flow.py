@@ -11,6 +11,7 @@ from mlx_cosyvoice.flow.cfm import CausalConditionalCFM
 from mlx_cosyvoice.flow.encoder import UpsampleConformerEncoder
 from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.nn import Module
+from mlx_cosyvoice.nn.cache import Cache
 
 
 def normalized(x: mx.array) -> mx.array:
@@ -43,7 +44,7 @@ class CausalMaskedDiffWithXvec(Module):
         streaming: bool,
         finalize: bool,
     ) -> tuple[mx.array, mx.array, mx.array]:
-        """What the decoder is conditioned on.
+        """What the decoder is conditioned on, for a whole utterance.
 
         Args:
             token: [1, N] integer speech tokens; with `finalize=False` the last 3 are lookahead only. Negative ones
@@ -60,20 +61,45 @@ class CausalMaskedDiffWithXvec(Module):
         Raises:
             ValueError: shapes that do not fit each other, a token outside the vocabulary, or no token to speak.
         """
-        self._check(token, prompt_token, prompt_feat, finalize)
-        dtype = outer_dtype(self.encoder.after_norm)
-        spks = self.spk_embed_affine_layer(normalized(embedding.astype(mx.float32)).astype(dtype))
+        self.check(token, prompt_token, prompt_feat, finalize)
         tokens = mx.concatenate([prompt_token.astype(mx.int32), token.astype(mx.int32)], axis=1)
         highest = int(np.max(np.array(tokens)))
         if highest >= self.vocab_size:
             raise ValueError(f"speech token {highest} is outside the vocabulary of {self.vocab_size}")
-        x, context = self.input_embedding(mx.maximum(tokens, 0)), None
-        if not finalize:
-            x, context = x[:, : -self.pre_lookahead_len], x[:, -self.pre_lookahead_len :]
-        mu = self.encoder_proj(self.encoder(x, context, streaming=streaming))
-        rest = mu.shape[1] - prompt_feat.shape[1]
-        cond = mx.pad(prompt_feat.astype(dtype), [(0, 0), (0, rest), (0, 0)])
-        return mu, spks, cond
+        spks = self.speaker(embedding)
+        mu = self.features(tokens, 0 if finalize else self.pre_lookahead_len, streaming=streaming)
+        return mu, spks, self.condition(prompt_feat, mu.shape[1])
+
+    @property
+    def dtype(self) -> mx.Dtype:
+        """Of the activations."""
+        return outer_dtype(self.encoder, self.encoder.after_norm)
+
+    def speaker(self, embedding: mx.array) -> mx.array:
+        """embedding [1, 192] -> spks [1, 80]."""
+        return self.spk_embed_affine_layer(normalized(embedding.astype(mx.float32)).astype(self.dtype))
+
+    def features(self, tokens: mx.array, lookahead: int, *, streaming: bool, cache: Cache | None = None) -> mx.array:
+        """mu of an utterance, or of one chunk of it.
+
+        Args:
+            tokens: [1, N] int32, the prompt's first. Negative ones are taken for 0, as the official code does.
+            lookahead: how many at the end are there for the others to see only.
+            streaming: attend in chunks instead of to everything.
+            cache: the chunks before; only while streaming.
+
+        Returns:
+            [1, 2 (N - lookahead), 80].
+        """
+        x = self.input_embedding(mx.maximum(tokens, 0))
+        end = x.shape[1] - lookahead
+        x, context = x[:, :end], x[:, end:] if lookahead else None
+        return self.encoder_proj(self.encoder(x, context, streaming=streaming, cache=cache))
+
+    def condition(self, prompt_feat: mx.array, frames: int) -> mx.array:
+        """cond [1, frames, 80]: as much of the prompt's mel as lies within these frames, and zeros after it."""
+        cond = prompt_feat[:, :frames].astype(self.dtype)
+        return mx.pad(cond, [(0, 0), (0, frames - cond.shape[1]), (0, 0)])
 
     def __call__(
         self,
@@ -96,7 +122,7 @@ class CausalMaskedDiffWithXvec(Module):
             ValueError: as `encode` and the decoder; prompt and speech may be 300 s long together, unless a longer
                 `noise` is given.
         """
-        self._check(token, prompt_token, prompt_feat, finalize)
+        self.check(token, prompt_token, prompt_feat, finalize)
         tokens = prompt_token.shape[1] + token.shape[1] - (0 if finalize else self.pre_lookahead_len)
         start = self.decoder.starting_noise(tokens * self.token_mel_ratio, noise)
         mu, spks, cond = self.encode(
@@ -105,7 +131,12 @@ class CausalMaskedDiffWithXvec(Module):
         mel = self.decoder(mu, spks, cond, n_timesteps=n_timesteps, noise=start, streaming=streaming)
         return mel[:, prompt_feat.shape[1] :]
 
-    def _check(self, token: mx.array, prompt_token: mx.array, prompt_feat: mx.array, finalize: bool) -> None:
+    def check(self, token: mx.array, prompt_token: mx.array, prompt_feat: mx.array, finalize: bool) -> None:
+        """Refuse arguments of a call whose shapes do not fit each other.
+
+        Raises:
+            ValueError: they do not; the argument is named.
+        """
         for name, array in (("token", token), ("prompt_token", prompt_token)):
             if array.ndim != 2 or array.shape[0] != 1:
                 raise ValueError(f"{name} must be [1, length], not {list(array.shape)}")

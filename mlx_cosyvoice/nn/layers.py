@@ -10,6 +10,7 @@ import mlx.nn as nn
 import numpy as np
 
 from mlx_cosyvoice.nn import functional
+from mlx_cosyvoice.nn.cache import Cache, extended
 from mlx_cosyvoice.nn.conv_kernels import conv1d, conv2d, conv_transpose1d
 from mlx_cosyvoice.nn.official import Module, Rule, same
 
@@ -32,7 +33,8 @@ def _weight_rule(weight_norm: bool, order: tuple[int, ...]) -> Rule:
 class Conv1d(Module):
     """torch.nn.Conv1d, [batch, time, channels] in and out. `pad` is (left, right) zeros.
 
-    The weight is [out, kernel, in / groups] (PyTorch: [out, in / groups, kernel]).
+    One that is padded on the left alone can run in pieces: with a cache, the frames before a piece take the place of
+    the zeros. The weight is [out, kernel, in / groups] (PyTorch: [out, in / groups, kernel]).
     """
 
     official_axes = "bct"
@@ -63,9 +65,12 @@ class Conv1d(Module):
             rules["bias"] = same("bias")
         return rules
 
-    def __call__(self, x: mx.array) -> mx.array:
-        if any(self.pad):
-            x = mx.pad(x, [(0, 0), self.pad, (0, 0)])
+    def __call__(self, x: mx.array, cache: Cache | None = None) -> mx.array:
+        left, right = self.pad
+        if left:
+            x = extended(x, left, cache)
+        if right:
+            x = mx.pad(x, [(0, 0), (0, right), (0, 0)])
         x = conv1d(x, self.weight, stride=self.stride, dilation=self.dilation, groups=self.groups)
         return x + self.bias if "bias" in self else x
 
@@ -167,7 +172,10 @@ class BatchNorm(Module):
 
 
 class Sequential(Module):
-    """torch.nn.Sequential: children under their numbers ("0", "1", ...), so that paths stay the official ones."""
+    """torch.nn.Sequential: children under their numbers ("0", "1", ...), so that paths stay the official ones.
+
+    A cache goes to the convolutions.
+    """
 
     def __init__(self, *layers: nn.Module, official_axes: str = "btc") -> None:
         super().__init__()
@@ -185,9 +193,9 @@ class Sequential(Module):
     def layers(self) -> Sequence[nn.Module]:
         return [self[key] for key in self if key.isdecimal()]
 
-    def __call__(self, x: mx.array) -> mx.array:
+    def __call__(self, x: mx.array, cache: Cache | None = None) -> mx.array:
         for layer in self.layers():
-            x = layer(x)
+            x = layer(x, cache) if isinstance(layer, Conv1d) else layer(x)
         return x
 
 

@@ -11,6 +11,7 @@ import mlx.core as mx
 from mlx_cosyvoice.config import HiFTConfig
 from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.nn import Conv1d, ConvTranspose1d, Module, functional
+from mlx_cosyvoice.nn.cache import Cache
 from mlx_cosyvoice.vocoder.f0_predictor import ConvRNNF0Predictor
 from mlx_cosyvoice.vocoder.resblock import ResBlock
 from mlx_cosyvoice.vocoder.source import SourceModuleHnNSF, Upsample
@@ -73,9 +74,23 @@ class HiFTGenerator(Module):
         self.conv_post = Conv1d(widths[-1], bins, 7, pad=(3, 3), weight_norm=True)
         self.reflection_pad = ReflectionPad()
 
-    def source(self, f0: mx.array, rand_ini: mx.array, sine_noise: mx.array) -> mx.array:
-        """f0 [B, T] in Hz, rand_ini [B, 9] in [0, 1), sine_noise [B, 480 T, 9]; gives [B, 480 T, 1], float32."""
-        return self.m_source(self.f0_upsamp(f0[..., None]), rand_ini, sine_noise)
+    def source(
+        self, f0: mx.array, rand_ini: mx.array, sine_noise: mx.array, *, start: int = 0, cache: Cache | None = None
+    ) -> mx.array:
+        """The excitation of an utterance, or of one piece of it.
+
+        Args:
+            f0: [B, T] in Hz. That of a piece begins one frame before it and ends one frame after it, as far as there
+                are frames.
+            rand_ini: [B, 9] in [0, 1).
+            sine_noise: [B, 480 N, 9], N being the frames of the piece; T without a cache.
+            start: the frame that the piece starts with.
+            cache: the pieces before.
+
+        Returns:
+            [B, 480 N, 1], float32.
+        """
+        return self.m_source(self.f0_upsamp(f0[..., None]), rand_ini, sine_noise, start=start, cache=cache)
 
     def decode(self, mel: mx.array, source: mx.array) -> mx.array:
         """mel [B, T, 80] and source [B, 480 T, 1] to wav [B, 480 T], float32, within +-audio_limit."""

@@ -6,10 +6,11 @@ import math
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 
 from mlx_cosyvoice.config import HiFTConfig
 from mlx_cosyvoice.nn import Module, Tanh, functional
+from mlx_cosyvoice.nn.cache import Cache
+from mlx_cosyvoice.nn.interpolation import interpolate, sample_positions
 
 #: Turns are summed as whole multiples of this, see `exact_cumsum`.
 TURN_UNIT = 2.0**-40
@@ -29,14 +30,13 @@ class Upsample(Module):
 
 
 def exact_cumsum(turns: mx.array) -> mx.array:
-    """The running sum over axis 1 of float32 values in [0, 2), without accumulated rounding.
+    """The running sum over axis 1 of float32 values in [0, 2) as int64 multiples of `TURN_UNIT`.
 
-    PyTorch sums float32 in double precision on the CPU; this gives the same float32 numbers on devices that have no
-    double, by summing 64-bit integers. Bits of a value below 2^-40 are dropped: they are less than a ten thousandth
-    of the last bit of a sum of one turn.
+    PyTorch sums float32 in double precision on the CPU; whole numbers lose nothing either, on devices that have no
+    double. Bits of a value below 2^-40 are dropped: they are less than a ten thousandth of the last bit of a sum of one
+    turn.
     """
-    whole = (turns * (1 / TURN_UNIT)).astype(mx.int64)
-    return mx.cumsum(whole, axis=1).astype(mx.float32) * TURN_UNIT
+    return mx.cumsum((turns * (1 / TURN_UNIT)).astype(mx.int64), axis=1)
 
 
 def linear_downsample(x: mx.array, scale: int) -> mx.array:
@@ -50,36 +50,24 @@ def linear_downsample(x: mx.array, scale: int) -> mx.array:
     return (frames[:, :, (scale - 1) // 2] + frames[:, :, scale // 2]) * 0.5
 
 
-def fused_multiply_add(a: mx.array, b: mx.array, c: mx.array) -> mx.array:
-    """a * b + c in float32 as if rounded once, for a and b well below float32's largest value (Dekker, 1971)."""
-
-    def halves(x: mx.array) -> tuple[mx.array, mx.array]:
-        shifted = x * 4097.0  # 2^12 + 1: keeps the upper 12 of 24 bits
-        upper = shifted - (shifted - x)
-        return upper, x - upper
-
-    (a_upper, a_lower), (b_upper, b_lower) = halves(a), halves(b)
-    product, total = a * b, a * b + c
-    lost_in_product = (a_upper * b_upper - product + a_upper * b_lower + a_lower * b_upper) + a_lower * b_lower
-    added = total - product
-    lost_in_sum = (product - (total - added)) + (c - added)
-    return total + (lost_in_sum + lost_in_product)
-
-
-def linear_upsample(x: mx.array, scale: int) -> mx.array:
+def linear_upsample(x: mx.array, scale: int, begin: int = 0, end: int | None = None, first: int = 0) -> mx.array:
     """torch's linear interpolation (align_corners=False) by `scale`, along axis 1 of [B, T, C].
 
-    Rounds where PyTorch does: positions to float32 once, and the weighted sum by one fused multiply-add. Late in a
-    long signal the phase is so large that its last bit is more than the parity bounds allow, so it has to be the same.
+    Late in a long signal the phase is so large that its last bit is more than the parity bounds allow, so positions are
+    rounded as in PyTorch.
+
+    Args:
+        x: frames of a signal.
+        scale: samples of a frame.
+        begin: the first frame that is upsampled, counted from the start of the signal.
+        end: the frame before which it ends; None for all that x holds.
+        first: which frame of the signal x starts with; a sample needs the frame before and the frame after it.
+
+    Returns:
+        [B, (end - begin) scale, C].
     """
-    frames = x.shape[1]
-    step = np.float64(np.float32(1 / scale))
-    position = np.maximum((step * (np.arange(frames * scale) + 0.5) - 0.5).astype(np.float32), 0)
-    left = np.minimum(position.astype(np.int32), frames - 1)
-    right = np.minimum(left + 1, frames - 1)
-    weight = (position - left.astype(np.float32))[:, None]
-    second = x[:, mx.array(right)] * mx.array(weight)
-    return fused_multiply_add(x[:, mx.array(left)], mx.array(1 - weight), second)
+    end = first + x.shape[1] if end is None else end
+    return interpolate(x, sample_positions(1 / scale, begin * scale, end * scale), first)
 
 
 class SineGen2(Module):
@@ -99,24 +87,56 @@ class SineGen2(Module):
         self.noise_std = config.nsf_sigma
         self.voiced_threshold = config.nsf_voiced_threshold
 
-    def sines(self, harmonics: mx.array, rand_ini: mx.array) -> mx.array:
-        """sin of the running phase of `harmonics` (Hz, [B, L, H]); same shape."""
+    def sines(self, harmonics: mx.array, rand_ini: mx.array, start: int, end: int, cache: Cache | None) -> mx.array:
+        """sin of the running phase of `harmonics` (Hz, [B, L, H]), from frame `start` to `end`."""
+        scale, first = self.upsample_scale, max(start - 1, 0)
         turns = mx.remainder(harmonics / self.sampling_rate, 1.0)
-        # The initial phases are added to sample 0 only, which the down-sampling below never picks (it averages the
-        # two middle samples of each frame): the official code draws them to no effect.
-        initial = mx.concatenate([mx.zeros_like(rand_ini[:, :1]), rand_ini[:, 1:]], axis=1)
-        turns = turns.at[:, 0].add(initial)
+        if not start:
+            # The initial phases are added to sample 0 only, which the down-sampling below never picks (it averages
+            # the two middle samples of each frame): the official code draws them to no effect.
+            initial = mx.concatenate([mx.zeros_like(rand_ini[:, :1]), rand_ini[:, 1:]], axis=1)
+            turns = turns.at[:, 0].add(initial)
 
-        phase = exact_cumsum(linear_downsample(turns, self.upsample_scale)) * 2 * math.pi
-        return functional.sin(linear_upsample(phase * self.upsample_scale, self.upsample_scale))
+        sums = exact_cumsum(linear_downsample(turns, scale))
+        if cache is not None:
+            sums = self._continued(sums, end - 1 - first, cache)
+        phase = sums.astype(mx.float32) * TURN_UNIT * 2 * math.pi
+        return functional.sin(linear_upsample(phase * scale, scale, start, end, first))
 
-    def __call__(self, f0: mx.array, rand_ini: mx.array, sine_noise: mx.array) -> mx.array:
-        """f0 [B, L, 1] in Hz at the sample rate, rand_ini [B, H] in turns, sine_noise [B, L, H]. Gives [B, L, H]."""
+    @staticmethod
+    def _continued(sums: mx.array, count: int, cache: Cache) -> mx.array:
+        """The sums [B, F, H] after what the cache holds, which gets that of the first `count` frames."""
+        before = cache.recalled()
+        if before is not None:
+            sums = sums + before
+        start = mx.zeros_like(sums[:, :1]) if before is None else before
+        cache.remember(sums[:, count - 1 : count] if count else start)
+        return sums
+
+    def __call__(
+        self, f0: mx.array, rand_ini: mx.array, sine_noise: mx.array, *, start: int = 0, cache: Cache | None = None
+    ) -> mx.array:
+        """A signal, or one piece of it.
+
+        Args:
+            f0: [B, L, 1] in Hz at the sample rate. That of a piece reaches one frame further to both sides, as far as
+                there are frames: the phase is interpolated between the middles of frames.
+            rand_ini: [B, H] in turns.
+            sine_noise: [B, N, H], as long as the piece; N is L without a cache.
+            start: the frame that the piece starts with.
+            cache: the pieces before.
+
+        Returns:
+            [B, N, H].
+        """
         f0, rand_ini, sine_noise = (x.astype(mx.float32) for x in (f0, rand_ini, sine_noise))
         numbers = mx.arange(1, self.harmonics + 1, dtype=mx.float32)
-        return self.mixed(self.sines(f0 * numbers, rand_ini), f0, sine_noise)
+        length, scale = sine_noise.shape[1], self.upsample_scale
+        sines = self.sines(f0 * numbers, rand_ini, start, start + length // scale, cache)
+        before = scale if start else 0
+        return self._mixed(sines, f0[:, before : before + length], sine_noise)
 
-    def mixed(self, sines: mx.array, f0: mx.array, sine_noise: mx.array) -> mx.array:
+    def _mixed(self, sines: mx.array, f0: mx.array, sine_noise: mx.array) -> mx.array:
         """Sines [B, L, H] where f0 [B, L, 1] is voiced, and noise [B, L, H]: little there, and more elsewhere."""
         voiced = (f0 > self.voiced_threshold).astype(mx.float32)
         noise_amp = voiced * self.noise_std + (1 - voiced) * self.sine_amp / 3
@@ -135,6 +155,8 @@ class SourceModuleHnNSF(Module):
         self.l_linear = nn.Linear(config.nb_harmonics + 1, 1)
         self.l_tanh = Tanh()
 
-    def __call__(self, f0: mx.array, rand_ini: mx.array, sine_noise: mx.array) -> mx.array:
-        """f0 [B, L, 1] in Hz at the sample rate; gives [B, L, 1], float32."""
-        return self.l_tanh(self.l_linear(self.l_sin_gen(f0, rand_ini, sine_noise)))
+    def __call__(
+        self, f0: mx.array, rand_ini: mx.array, sine_noise: mx.array, *, start: int = 0, cache: Cache | None = None
+    ) -> mx.array:
+        """Arguments as of `l_sin_gen`; gives [B, N, 1], float32."""
+        return self.l_tanh(self.l_linear(self.l_sin_gen(f0, rand_ini, sine_noise, start=start, cache=cache)))

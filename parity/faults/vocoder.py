@@ -191,14 +191,17 @@ def f0_without_abs(pair: Pair) -> Context:
     kind="leaf",
 )
 def source_phase_interpolation(pair: Pair) -> Context:
-    return patched(source, "linear_upsample", lambda x, scale: mx.repeat(x, scale, axis=1))
+    def repeated(x: mx.array, scale: int, begin: int, end: int, first: int) -> mx.array:
+        return mx.repeat(x[:, begin - first : end - first], scale, axis=1)
+
+    return patched(source, "linear_upsample", repeated)
 
 
 @fault("source-phase-every-sample", "The phase is summed at the sample rate, as in CosyVoice 1.", SINES, kind="leaf")
 def source_phase_every_sample(pair: Pair) -> Context:
-    def sines(self: Any, harmonics: mx.array, rand_ini: mx.array) -> mx.array:
+    def sines(self: Any, harmonics: mx.array, *piece: Any) -> mx.array:
         turns = mx.remainder(harmonics / self.sampling_rate, 1.0)
-        return mx.sin(source.exact_cumsum(turns) * 2 * math.pi)
+        return mx.sin(source.exact_cumsum(turns).astype(mx.float32) * source.TURN_UNIT * 2 * math.pi)
 
     return patched(source.SineGen2, "sines", sines)
 

@@ -10,8 +10,8 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_cosyvoice.decoding import FlowPrompt
+from mlx_cosyvoice.decoding.incremental import FlowState, IncrementalFlow
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
-from mlx_cosyvoice.flow.incremental import FlowState, IncrementalFlow
 from mlx_cosyvoice.nn import load_official
 from reference import flow as reference_flow
 from reference.synthetic import recipe

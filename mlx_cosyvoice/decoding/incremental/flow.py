@@ -1,25 +1,65 @@
-"""The incremental flow: tokens of a hop in, mel frames of that hop out."""
+"""The flow chunk by chunk: a hop costs its own frames, not the whole prefix again.
+
+In streaming mode the attention masks are block-causal and the convolutions causal, so what a chunk yields never changes
+once its lookahead is known. What later chunks need of earlier ones is the state of the networks' caches: attention keys
+and values, and the last frames before each convolution, for the encoder and for every Euler step of the estimator.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.flow.cfm import euler_schedule, with_unconditioned
-from mlx_cosyvoice.flow.flow import CausalMaskedDiffWithXvec, normalized
-from mlx_cosyvoice.flow.incremental.encoder import IncrementalEncoder
-from mlx_cosyvoice.flow.incremental.estimator import IncrementalEstimator
-from mlx_cosyvoice.flow.incremental.state import FlowState, Prompt
-from mlx_cosyvoice.mixed import outer_dtype
+from mlx_cosyvoice.decoding.decoder import FlowPrompt
+from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.flow.cfm import euler_schedule
+from mlx_cosyvoice.nn.cache import Cache, CacheOptions, CacheState
 
 Final = Literal["causal", "full"]
 #: Chunks that memory for keys and values is made for at a time.
 ROOM = 4
 STATE_DTYPES = (mx.float32, mx.float16, mx.bfloat16)
+
+
+@dataclass(frozen=True, eq=False)
+class FlowState:
+    """Everything about an utterance so far. It is never changed by a step, so it can be continued more than once.
+
+    Attributes:
+        prompt: the voice.
+        spks: [1, 80] the speaker, projected.
+        tokens: the prompt's, then all speech tokens that have come.
+        computed: how many of them have been computed.
+        cache: of the networks; None before the first chunk.
+        finished: the last chunk has been computed.
+    """
+
+    prompt: FlowPrompt
+    spks: mx.array
+    tokens: tuple[int, ...]
+    computed: int = 0
+    cache: CacheState | None = None
+    finished: bool = False
+
+    def arrays(self) -> Iterator[mx.array]:
+        """The memory that the state holds; states of one utterance share most of it."""
+        yield self.spks
+        if self.cache is not None:
+            yield from self.cache.arrays()
+
+    def ended(self) -> FlowState:
+        """The state after the last token, of which no memory is needed any more."""
+        return dataclasses.replace(self, computed=len(self.tokens), cache=None, finished=True)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of that memory."""
+        return sum(array.nbytes for array in self.arrays())
 
 
 class IncrementalFlow:
@@ -61,17 +101,15 @@ class IncrementalFlow:
         #: Tokens of a chunk, and how many after it must be known.
         self.chunk, self.lookahead = flow.encoder.static_chunk_size, flow.pre_lookahead_len
         self.ratio = flow.token_mel_ratio
-        self._schedule = euler_schedule(n_timesteps)
-        self._encoder = IncrementalEncoder(flow.encoder, state_dtype, left_context_chunks)
-        times = [t for t, _ in self._schedule]
-        self._estimator = IncrementalEstimator(flow.decoder.estimator, times, state_dtype, left_context_chunks)
-        if self._estimator.chunk != self.chunk * self.ratio:
+        euler_schedule(n_timesteps)
+        frames = flow.decoder.estimator.static_chunk_size
+        if frames != self.chunk * self.ratio:
             raise ValueError(
-                f"the encoder's chunks of {self.chunk} tokens and the estimator's of {self._estimator.chunk} frames "
+                f"the encoder's chunks of {self.chunk} tokens and the estimator's of {frames} frames "
                 f"differ (a token has {self.ratio} frames): such a network cannot be computed chunk by chunk"
             )
 
-    def start(self, prompt: Prompt) -> FlowState:
+    def start(self, prompt: FlowPrompt) -> FlowState:
         """The state before the first token, with every chunk computed that depends on the prompt only.
 
         Two utterances of one voice can start from the same state.
@@ -79,20 +117,9 @@ class IncrementalFlow:
         Raises:
             ValueError: a prompt of the wrong shapes.
         """
-        token = mx.array(prompt.prompt_token)
-        self.flow._check(mx.zeros((1, 1), mx.int32), token, prompt.prompt_feat, finalize=True)
-        ids = self._checked(np.array(token)[0].tolist())
-        dtype = outer_dtype(self.flow.encoder.after_norm)
-        embedding = normalized(prompt.embedding.astype(mx.float32)).astype(dtype)
-        state = FlowState(
-            prompt=prompt,
-            spks=self.flow.spk_embed_affine_layer(embedding),
-            tokens=ids,
-            computed=0,
-            encoder=self._encoder.start(),
-            solver=(self._estimator.start(),) * self.n_timesteps,
-        )
-        mx.eval(list(state.arrays()))
+        ids = self._checked(np.array(prompt.prompt_token)[0].tolist())
+        state = FlowState(prompt, self.flow.speaker(prompt.embedding), ids)
+        mx.eval(state.spks)
         # the state may be kept for the voice, and what follows goes elsewhere
         return self._advanced(state, self._ready(len(ids)), spare=False)[1]
 
@@ -120,7 +147,7 @@ class IncrementalFlow:
         state = dataclasses.replace(state, tokens=state.tokens + self._checked(token))
         if final is None:
             return self._advanced(state, self._ready(len(state.tokens)), spare=True)
-        if len(state.tokens) == state.prompt_tokens:
+        if len(state.tokens) == state.prompt.tokens:
             raise ValueError("the utterance ends without a token: nothing is left to speak")
         if final == "causal":
             mel, _ = self._advanced(state, len(state.tokens), spare=False)
@@ -155,37 +182,25 @@ class IncrementalFlow:
 
         Where memory for keys and values is needed, it is made for `room` chunks.
         """
-        start = state.computed
-        tokens = mx.array([state.tokens[start : end + self.lookahead]], mx.int32)
-        embedded = self.flow.input_embedding(tokens)
-        features, encoder = self._encoder.step(
-            state.encoder, embedded[:, : end - start], embedded[:, end - start :], room=room
-        )
-        mu = self.flow.encoder_proj(features)
-        span = slice(start * self.ratio, end * self.ratio)
-        cond = state.prompt.prompt_feat[:, span].astype(mu.dtype)
-        cond = mx.pad(cond, [(0, 0), (0, mu.shape[1] - cond.shape[1]), (0, 0)])
-        spks = mx.broadcast_to(state.spks[:, None], (1, mu.shape[1], state.spks.shape[1]))
-        given = with_unconditioned(mx.concatenate([mu, spks, cond], axis=-1))
-        mx.eval(given, list(encoder.arrays()))
-
-        x = self.flow.decoder.starting_noise(span.stop, self.noise)[:, span.start :]
-        rate = self.flow.decoder.inference_cfg_rate
-        solver = []
-        for index, (past, (_, dt)) in enumerate(zip(state.solver, self._schedule, strict=True)):
-            both = mx.concatenate([mx.broadcast_to(x.astype(mu.dtype), (2, *x.shape[1:])), given], axis=-1)
-            velocity, renewed = self._estimator.step(past, both, index, room=room)
-            velocity = velocity.astype(mx.float32)
-            x = x + dt * ((1 + rate) * velocity[:1] - rate * velocity[1:])
-            mx.eval(x, list(renewed.arrays()))  # bounds the graph, and with it the memory, to one step
-            solver.append(renewed)
-        mel = x[:, max(state.prompt_tokens * self.ratio - span.start, 0) :]
-        return mel, dataclasses.replace(state, computed=end, encoder=encoder, solver=tuple(solver))
+        start, flow = state.computed, self.flow
+        cache = Cache(state.cache, CacheOptions(self.state_dtype, self.left_context_chunks, room))
+        encoder, decoder = cache.part("encoder", 0), cache.part("decoder", 0)
+        tokens = state.tokens[start : end + self.lookahead]
+        lookahead = len(tokens) - (end - start)
+        mu = flow.features(mx.array([tokens], mx.int32), lookahead, streaming=True, cache=encoder)
+        mx.eval(mu, list(encoder.state.arrays()))
+        first, last = start * self.ratio, end * self.ratio
+        cond = flow.condition(state.prompt.prompt_feat[:, first:], last - first)
+        noise = flow.decoder.starting_noise(last, self.noise)[:, first:]
+        steps = self.n_timesteps
+        mel = flow.decoder(mu, state.spks, cond, n_timesteps=steps, noise=noise, streaming=True, cache=decoder)
+        mel = mel[:, max(state.prompt.tokens * self.ratio - first, 0) :]
+        return mel, dataclasses.replace(state, computed=end, cache=cache.state)
 
     def _whole(self, state: FlowState) -> mx.array:
         prompt = state.prompt
         mel = self.flow(
-            mx.array([state.tokens[state.prompt_tokens :]], mx.int32),
+            mx.array([state.tokens[state.prompt.tokens :]], mx.int32),
             prompt.prompt_token,
             prompt.prompt_feat,
             prompt.embedding,
@@ -194,4 +209,4 @@ class IncrementalFlow:
             n_timesteps=self.n_timesteps,
             noise=self.noise,
         )
-        return mel[:, max(state.computed - state.prompt_tokens, 0) * self.ratio :]
+        return mel[:, max(state.computed - state.prompt.tokens, 0) * self.ratio :]

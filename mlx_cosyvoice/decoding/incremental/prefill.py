@@ -9,7 +9,7 @@ from threading import Lock
 import numpy as np
 
 from mlx_cosyvoice.decoding.decoder import FlowPrompt
-from mlx_cosyvoice.flow.incremental import FlowState, IncrementalFlow
+from mlx_cosyvoice.decoding.incremental.flow import FlowState, IncrementalFlow
 
 #: Bytes; a voice of 3 s takes 460 MB in the full model with a float32 state.
 DEFAULT_BUDGET = 1 << 30

@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 import mlx.core as mx
 
 from mlx_cosyvoice.decoding.decoder import FlowPrompt, SourceNoise, check_step
-from mlx_cosyvoice.decoding.prefill import DEFAULT_BUDGET, PrefilledVoices
+from mlx_cosyvoice.decoding.incremental.flow import Final, FlowState, IncrementalFlow
+from mlx_cosyvoice.decoding.incremental.prefill import DEFAULT_BUDGET, PrefilledVoices
+from mlx_cosyvoice.decoding.incremental.vocoder import IncrementalVocoder, VocoderState
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
-from mlx_cosyvoice.flow.incremental import FlowState, IncrementalFlow
-from mlx_cosyvoice.flow.incremental.flow import Final
 from mlx_cosyvoice.turns import turn
 from mlx_cosyvoice.vocoder import HiFTGenerator
-from mlx_cosyvoice.vocoder.incremental import IncrementalVocoder, VocoderState
 
 #: Chunks of a second that a frame attends to before its own: what is not longer, prompt and speech, is exact.
 LEFT_CONTEXT_CHUNKS = 16
@@ -112,7 +111,7 @@ class IncrementalDecoder:
         """The new tokens of the next hop; those of the first one include the lookahead, which stays ahead."""
         if state.hops:
             return self.hop
-        prompt = state.flow.prompt_tokens
+        prompt = state.flow.prompt.tokens
         return self.first + -(prompt + self.first) % self.flow.chunk + self.flow.lookahead
 
     def step(self, state: IncrementalState, token: Sequence[int], *, final: bool) -> tuple[mx.array, IncrementalState]:
@@ -131,7 +130,7 @@ class IncrementalDecoder:
                 ended, or one that is too long for the flow's noise (300 s with the prompt).
         """
         new = check_step(token, self.flow.flow.vocab_size, due=self.due(state), final=final, ended=state.ended)
-        if final and not new and len(state.flow.tokens) == state.flow.prompt_tokens:
+        if final and not new and len(state.flow.tokens) == state.flow.prompt.tokens:
             return mx.zeros((0,)), replace(state, flow=state.flow.ended())
         with turn():
             mel, flow = self.flow.step(state.flow, new, final=self.final if final else None)

@@ -8,19 +8,16 @@ numbers, so that nothing is lost however long the utterance is. There is no seam
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import mlx.core as mx
-import numpy as np
 
 from mlx_cosyvoice.config import HiFTConfig
-from mlx_cosyvoice.nn import Conv1d, functional
-from mlx_cosyvoice.vocoder.generator import HiFTGenerator
-from mlx_cosyvoice.vocoder.source import TURN_UNIT, fused_multiply_add
-
-#: samples -> (rand_ini [1, 9], which is not heard, sine_noise [1, samples, 9] standard normal).
-SourceNoise = Callable[[int], tuple[mx.array, mx.array]]
+from mlx_cosyvoice.decoding.decoder import SourceNoise
+from mlx_cosyvoice.nn import Conv1d
+from mlx_cosyvoice.nn.cache import Cache, CacheState
+from mlx_cosyvoice.vocoder import HiFTGenerator
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,21 +27,27 @@ class VocoderState:
     Attributes:
         mel: [1, F, 80], the last frames.
         source: [1, 480 S, 1] the excitation of the first S of them.
-        turns: [1, 1, 9] int64, the phase at the end of the frame before the last that has an excitation.
+        phase: of the excitation where it ends; None before the first frame.
         given: how many frames have been given out.
         start: which frame `mel` and `source` start with.
     """
 
     mel: mx.array
     source: mx.array
-    turns: mx.array
+    phase: CacheState | None = None
     given: int = 0
     start: int = 0
+
+    def arrays(self) -> Iterator[mx.array]:
+        """What it holds."""
+        yield from (self.mel, self.source)
+        if self.phase is not None:
+            yield from self.phase.arrays()
 
     @property
     def nbytes(self) -> int:
         """Size of the arrays."""
-        return self.mel.nbytes + self.source.nbytes + self.turns.nbytes
+        return sum(array.nbytes for array in self.arrays())
 
 
 def receptive_frames(config: HiFTConfig) -> int:
@@ -81,11 +84,9 @@ class IncrementalVocoder:
 
     def start(self) -> VocoderState:
         """Before the first frame."""
-        config = self.hift.config
-        mel, source = mx.zeros((1, 0, config.in_channels)), mx.zeros((1, 0, 1))
-        turns = mx.zeros((1, 1, config.nb_harmonics + 1), mx.int64)
-        mx.eval(mel, source, turns)
-        return VocoderState(mel, source, turns)
+        mel, source = mx.zeros((1, 0, self.hift.config.in_channels)), mx.zeros((1, 0, 1))
+        mx.eval(mel, source)
+        return VocoderState(mel, source)
 
     def step(
         self, state: VocoderState, mel: mx.array, noise: SourceNoise, *, final: bool
@@ -111,7 +112,7 @@ class IncrementalVocoder:
         known = mx.concatenate([state.mel, mel.astype(mx.float32)], axis=1)
         end = state.start + known.shape[1]
         sourced = end if final else max(end - self.source_delay, 0)
-        source, turns = self._source(state, known, sourced, noise, final)
+        source, phase = self._source(state, known, sourced, noise, final)
         given = end if final else max(sourced - self.reach, state.given)
         wav = mx.zeros((0,))
         scale = self.hift.samples_per_frame
@@ -121,45 +122,21 @@ class IncrementalVocoder:
         start = max(given - self.reach, 0)
         skipped = start - state.start
         renewed = VocoderState(
-            mx.contiguous(known[:, skipped:]), mx.contiguous(source[:, skipped * scale :]), turns, given, start
+            mx.contiguous(known[:, skipped:]), mx.contiguous(source[:, skipped * scale :]), phase, given, start
         )
-        mx.eval(wav, renewed.mel, renewed.source, renewed.turns)
+        mx.eval(wav, list(renewed.arrays()))
         return wav, renewed
 
     def _source(
         self, state: VocoderState, known: mx.array, end: int, noise: SourceNoise, final: bool
-    ) -> tuple[mx.array, mx.array]:
-        """The excitation from frame `state.start` to `end`, and the turns to go on with."""
-        generator, scale = self.hift.m_source.l_sin_gen, self.hift.samples_per_frame
+    ) -> tuple[mx.array, CacheState | None]:
+        """The excitation from frame `state.start` to `end`, and the phase to go on with."""
+        scale = self.hift.samples_per_frame
         begin = state.start + state.source.shape[1] // scale
         if end <= begin:
-            return state.source, state.turns
-        # the phase between two frames is interpolated, so the frame before and the frame after are needed too
+            return state.source, state.phase
         before, after = max(begin - 1, 0), end if final else end + 1
-        f0 = self.hift.f0_predictor(known)[:, before - state.start : after - state.start, None]
-        numbers = mx.arange(1, generator.harmonics + 1, dtype=mx.float32)
-        turns = mx.remainder(f0 * numbers / generator.sampling_rate, 1.0)
-        sums = state.turns + mx.cumsum((turns * (1 / TURN_UNIT)).astype(mx.int64), axis=1)
-        phase = sums.astype(mx.float32) * TURN_UNIT * 2 * math.pi
-        sines = functional.sin(_stretched(phase * scale, scale, before, begin, end))
-        _, sine_noise = noise((end - begin) * scale)
-        f0 = mx.repeat(f0[:, begin - before : end - before], scale, axis=1)
-        mixed = generator.mixed(sines, f0, sine_noise.astype(mx.float32))
-        source = self.hift.m_source.l_tanh(self.hift.m_source.l_linear(mixed))
-        # the next step starts with the frame before `end` again
-        rest = end - 1 - before
-        return mx.concatenate([state.source, source], axis=1), sums[:, rest - 1 : rest] if rest else state.turns
-
-
-def _stretched(x: mx.array, scale: int, first: int, begin: int, end: int) -> mx.array:
-    """Frames `begin` to `end` of `source.linear_upsample`, of which x [1, T, C] holds the frames from `first` on.
-
-    Positions are counted from the start of the utterance, and rounded there as in one run over everything.
-    """
-    step = np.float64(np.float32(1 / scale))
-    position = np.maximum((step * (np.arange(begin * scale, end * scale) + 0.5) - 0.5).astype(np.float32), 0)
-    left = position.astype(np.int32)
-    weight = (position - left.astype(np.float32))[:, None]
-    last = x.shape[1] - 1
-    near, far = (x[:, mx.array(np.minimum(frame - first, last))] for frame in (left, left + 1))
-    return fused_multiply_add(near, mx.array(1 - weight), far * mx.array(weight))
+        f0 = self.hift.f0_predictor(known)[:, before - state.start : after - state.start]
+        cache = Cache(state.phase)
+        source = self.hift.source(f0, *noise((end - begin) * scale), start=begin, cache=cache)
+        return mx.concatenate([state.source, source], axis=1), cache.state
