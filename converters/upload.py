@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from converters.json_file import read_json_object
 from converters.model_card import CARD, with_parity
 from mlx_cosyvoice.config import FORMAT_VERSION
+from mlx_cosyvoice.files import write_file
 from mlx_cosyvoice.weights import ModelFolderError, read_config, weight_files
 
 if TYPE_CHECKING:
@@ -94,10 +95,10 @@ def _prepare(folder: Path, parity: Path | None) -> None:
     if result is not None and result.get("model_sha256") != model_sha256(folder):
         raise UploadError(f"{source}: is of another model than {folder}; run python -m parity run --json for this one")
     if result is not None and source.resolve() != (folder / PARITY).resolve():
-        (folder / PARITY).write_bytes(source.read_bytes())
+        write_file(folder / PARITY, source.read_bytes(), force=True)
     card = folder / CARD
     if card.is_file():
-        card.write_text(with_parity(card.read_text(encoding="utf-8"), result), encoding="utf-8")
+        write_file(card, with_parity(card.read_text(encoding="utf-8"), result).encode(), force=True)
 
 
 def upload(

@@ -6,14 +6,18 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from mlx_cosyvoice import files
 from mlx_cosyvoice.audio import open_audio
 from mlx_cosyvoice.files import check_target, give_name, write_file
+from parity.report import data
+from tests.support.lines import killed_at_line, lines_of
 
 
 def write_voice(path: Path, force: bool) -> None:
@@ -27,6 +31,10 @@ def write_audio(path: Path, force: bool) -> None:
 
 def no_links(*_: Any) -> None:
     raise OSError(errno.EPERM, "Operation not permitted")
+
+
+def no_space(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.fixture(params=[True, False], ids=["hard links", "no hard links"])
@@ -45,6 +53,40 @@ def another_is_first(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(os, "replace", after_the_other(os.replace))
 
     return begin
+
+
+def write_report(path: Path, force: bool) -> None:
+    assert force  # a report always replaces its predecessor
+    data.write_text(path, "mine")
+
+
+@pytest.mark.parametrize("write", [write_voice, write_report])
+def test_killed_at_any_line_the_file_is_the_old_one_or_the_new_one(
+    write: Callable[[Path, bool], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "uninterrupted", lambda work: work())  # in this thread, where lines are counted
+    path, modules = tmp_path / "file", [files, data]
+    path.write_bytes(b"old")
+    found = []
+    for number in range(1, 1 + lines_of(modules, partial(write, path, True))):
+        path.write_bytes(b"old")
+        assert killed_at_line(number, modules, partial(write, path, True))
+        found.append(path.read_bytes())
+    assert set(found) == {b"old", b"mine"}
+    assert found == sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("write", [write_voice, write_report])
+def test_a_full_disk_leaves_the_old_file(
+    write: Callable[[Path, bool], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", no_space)
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match="No space"):
+        write(path, True)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize("write", [write_voice, write_audio])

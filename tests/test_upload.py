@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -142,6 +144,18 @@ class TestCard:
         (model / "README.md").write_text((model / "README.md").read_text() + "\nMy own words.\n")
         upload(model, REPO)
         assert hub.repositories[REPO].branches["main"]["README.md"].endswith(b"\nMy own words.\n")
+
+    def test_a_full_disk_leaves_the_card(self, hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def no_space(_: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        (model / "parity.json").write_text(json.dumps(parity_of(model)))
+        before = snapshot(model)
+        monkeypatch.setattr(os, "fsync", no_space)
+        with pytest.raises(OSError, match="No space"):
+            upload(model, REPO)
+        assert snapshot(model) == before
+        assert hub.requests == []
 
     def test_parity_of_another_model(self, hub: Hub, model: Path) -> None:
         (model / "parity.json").write_text(json.dumps(parity_of(model, model_sha256="0" * 64)))

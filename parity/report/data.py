@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from converters.upload import RECORD, model_sha256
+from mlx_cosyvoice.files import write_file
 from parity.compare import FACTOR, MINIMUM_STEPS
 from parity.mel import mel_statistics
 from parity.run import RunReport, StageReport
@@ -76,14 +76,9 @@ def _stage(stage: StageReport) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all, in a folder that is made if it is missing; one of that name is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_file(path, text.encode(), force=True)
 
 
 def write_json(data: dict[str, Any], path: Path) -> None:
