@@ -12,9 +12,10 @@ from mlx.utils import tree_flatten
 
 from mlx_cosyvoice.nn.official import Converted, from_official
 from parity.compare import Layer, Verdict, judge
-from parity.isolate import INPUT, OPAQUE, Call, Calls, Value, observe_mlx
+from parity.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
 from parity.pair import Pair
 from parity.run import exempt_modules, judge_tokens
+from parity.sides import Side
 from parity.stages import Outputs, Settings, Sides, Stage
 from parity.tape import Tape
 from parity.unpacked import unpacked_layers
@@ -49,7 +50,7 @@ class Captured:
     `constants` are numbers that its modules hold beside their weights, such as the epsilon of a norm.
     """
 
-    given: dict[str, Any]
+    inputs: dict[str, Any]
     calls: dict[tuple[str, int], Call]
     exact: dict[tuple[str, int], Call]
     outputs: Outputs
@@ -61,12 +62,12 @@ class Captured:
 CONSTANTS = ("eps",)
 
 
-def constants_of(module: Any, component: str) -> dict[str, dict[str, float]]:
-    """Official path -> the `CONSTANTS` that the module there has; the same for a torch and an MLX model."""
+def constants_of(side: Side, component: str) -> dict[str, dict[str, float]]:
+    """Official path -> the `CONSTANTS` that the module there has."""
     found = {}
-    for path, child in module.named_modules():
+    for path, child in side.modules().items():
         own = {name: float(getattr(child, name)) for name in CONSTANTS if isinstance(getattr(child, name, None), float)}
-        if path and own:
+        if own:
             found[f"{component}.{path}"] = own
     return found
 
@@ -86,18 +87,18 @@ class StageJudge:
         self._doubtful: list[tuple[Call, str, Layer]] = []
 
     def run(self, tape: Tape, settings: Settings) -> None:
-        model: Any = self.stage.model_module(self.pair)
-        if not hasattr(model, "named_modules"):
-            found = self._run_model(model, tape, settings, None)
+        side = self.stage.model(self.pair)
+        if not side.modules():
+            found = self._call(side, tape, settings, None)
             if found is None:
                 self.unobserved.append(f"{self.stage.title}: what comes after the exception")
             else:
                 self._judge_outputs(found)
             return
-        wrong_weights = self._audit_weights(model)
-        wrong_constants = self._audit_constants(model)
-        with observe_mlx(model, self.stage.component, self.stage.keep, self.captured.calls) as calls:
-            outputs = self._run_model(model, tape, settings, calls)
+        wrong_weights = self._audit_weights(side.module)
+        wrong_constants = self._audit_constants(side)
+        with observe(side, self.stage.component, self.stage.keep, self.captured.calls) as calls:
+            outputs = self._call(side, tape, settings, calls)
         for call in calls.entered:
             if call.caller not in wrong_weights:
                 self._judge_arguments(call)
@@ -113,13 +114,13 @@ class StageJudge:
             self._judge_outputs(outputs, blame=calls.isolated or not self.culprits)
         self.culprits.sort(key=lambda culprit: self._rank[culprit.module, culprit.kind])
 
-    def _run_model(self, model: Any, tape: Tape, settings: Settings, calls: Calls | None) -> Outputs | None:
+    def _call(self, side: Side, tape: Tape, settings: Settings, calls: Calls | None) -> Outputs | None:
         """The stage's outputs; None where the MLX model raises, for which the innermost module is blamed."""
-        given = self.captured.given
+        inputs = self.captured.inputs
         try:
             if calls is None:
-                return self.stage.run_isolated(model, given, tape, settings, self.captured.outputs)
-            return self.stage.run_model(model, given, tape, settings)
+                return self.stage.call_isolated(side, inputs, tape, settings, self.captured.outputs)
+            return self.stage.call(side, inputs, tape, settings)
         except Exception as error:  # whatever a wrong port may raise is its fault, not the harness's
             failed = calls.failed if calls else None
             root = self.stage.component or self.stage.name
@@ -170,10 +171,10 @@ class StageJudge:
             )
         return wrong
 
-    def _audit_constants(self, model: Any) -> set[str]:
+    def _audit_constants(self, side: Side) -> set[str]:
         """Hold the numbers that modules keep beside their weights against the official ones."""
         wrong = set()
-        for path, constants in constants_of(model, self.stage.component).items():
+        for path, constants in constants_of(side, self.stage.component).items():
             for name, official in self.captured.constants.get(path, {}).items():
                 mine = constants.get(name, official)
                 if abs(mine - official) > 1e-6 * abs(official):
@@ -275,7 +276,7 @@ class StageJudge:
                 module = self.stage.owners.get(name, root if self.stage.component else f"{root}.{name}")
                 self._blame(module, "glue", module, f"output `{name}`: {_evidence(layer)}", layer)
         for name in expected.tokens:
-            layer = judge_tokens(self.stage, name, sides, self.captured.given, self.dtype, self.factor)
+            layer = judge_tokens(self.stage, name, sides, self.captured.inputs, self.dtype, self.factor)
             if not blame:
                 continue
             self.layers.append(layer)

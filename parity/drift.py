@@ -1,7 +1,7 @@
 """Which layers cost how much of the final error when a network runs in a lower precision.
 
 The network is the MLX model in float32; precision is taken away from groups of layers (`parity.drift_stages.groups`) by
-simulation (`parity.rounding`). Every network is given the float32 inputs that the reference made, so that errors of
+simulation (`parity.rounding`). Every network runs on the float32 inputs that the reference made, so that errors of
 one do not hide another's. For each precision:
 
 1. Everything is rounded, and each call of a group is repeated in float32 on the same inputs: the group's own error.
@@ -86,10 +86,10 @@ def drift(
                 "convert the checkpoint with --dtype float32"
             )
     last = {stage.last for stage in chosen}
-    given = reference_arrays(pair, inputs, last, seed=seed, settings=settings, progress=progress)
+    arrays = reference_arrays(pair, inputs, last, seed=seed, settings=settings, progress=progress)
     reports = []
     for stage in chosen:
-        measure = Measure(stage, getattr(pair.model, stage.component), given, seed, settings, progress)
+        measure = Measure(stage, getattr(pair.model, stage.component), arrays, seed, settings, progress)
         for precision in precisions:
             if not precision.quantised or stage.name in QUANTISED_STAGES:
                 reports.append(measure.drift(precision, verified))
@@ -116,10 +116,10 @@ def reference_arrays(
     progress: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
     """What the reference computes up to the stages named in `last`, in float32, by name."""
-    given = dict(inputs)
+    arrays = dict(inputs)
     with torch.inference_mode():
         for stage in STAGES:
             if stage.name in last or any(needed_by(other, stage) for other in STAGES if other.name in last):
                 progress(f"{stage.title} (reference)")
-                advance(stage, pair, given, Tape(seed), settings)
-    return given
+                advance(stage, pair, arrays, Tape(seed), settings)
+    return arrays

@@ -15,6 +15,7 @@ from parity.compare import Difference, compare
 from parity.drift_stages import DriftStage, groups
 from parity.perturb import own_errors, shares
 from parity.rounding import Precision, rounded
+from parity.sides.mlx import MLXSide
 from parity.stages import Settings
 from parity.tape import Tape
 
@@ -74,19 +75,19 @@ class Measure:
         self,
         stage: DriftStage,
         model: nn.Module,
-        given: dict[str, Any],
+        arrays: dict[str, Any],
         seed: int,
         settings: Settings,
         progress: Callable[[str], None],
     ) -> None:
-        self.stage, self.model, self.given, self.seed, self.settings = stage, model, given, seed, settings
+        self.stage, self.model, self.arrays, self.seed, self.settings = stage, model, arrays, seed, settings
         self.groups = groups(stage.component, model)
         self._progress = progress
         self.exact = self._output()
         mx.eval(self.exact)
 
     def _output(self) -> mx.array:
-        return self.stage.run(self.model, self.given, Tape(self.seed), self.settings)
+        return self.stage.run(MLXSide(self.model, lazy=True), self.arrays, Tape(self.seed), self.settings)
 
     def _rounded(self, names: Iterable[str], precision: Precision) -> mx.array:
         """The output with the named groups rounded."""
@@ -118,7 +119,7 @@ class Measure:
         if any(math.isinf(group.own) for group in ranked):
             low = self._rounded(candidates, precision)  # the other one was mended where it overflowed
         kept = self._rounded((name for name in candidates if name not in exceptions), precision)
-        reference = np.asarray(self.given[self.stage.output], np.float32)
+        reference = np.asarray(self.arrays[self.stage.output], np.float32)
         return StageDrift(
             stage=self.stage.name,
             title=self.stage.title,
@@ -127,7 +128,7 @@ class Measure:
             groups=ranked,
             final=self._difference(low),
             kept=self._difference(kept),
-            baseline=compare(np.array(self.stage.official(self.exact)), reference),
+            baseline=compare(np.array(self.exact), reference),
             exceptions=exceptions,
             explained=explained,
             note=note,

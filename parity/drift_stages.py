@@ -15,9 +15,11 @@ from mlx_cosyvoice.flow.estimator import CausalConditionalDecoder
 from mlx_cosyvoice.llm import Qwen2LM
 from mlx_cosyvoice.llm.qwen2 import Qwen2Encoder, Qwen2ForCausalLM, Qwen2Model
 from mlx_cosyvoice.vocoder import HiFTGenerator
-from parity.stages import Settings
+from parity.sides import Side
+from parity.stages import Settings, vocoder
 from parity.stages.base import Arrays
-from parity.stages.vocoder import Vocoder
+from parity.stages.flow import FlowDecoder, FlowEncoder
+from parity.stages.llm import prompt
 from parity.tape import Tape
 
 #: Modules that only line up others; what they line up are the groups.
@@ -64,12 +66,8 @@ class DriftStage(ABC):
     differentiable: ClassVar[bool] = True
 
     @abstractmethod
-    def run(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> mx.array:
-        """The output, float32, from the reference's inputs. Lazy."""
-
-    @abstractmethod
-    def official(self, output: mx.array) -> mx.array:
-        """The output in the official layout."""
+    def run(self, side: Side, arrays: Arrays, tape: Tape, settings: Settings) -> Any:
+        """The output, float32, from what the reference made; computed when it is asked for if `side` is lazy."""
 
 
 class LanguageModelDrift(DriftStage):
@@ -77,17 +75,14 @@ class LanguageModelDrift(DriftStage):
 
     name, title, component, last, output = "llm", "Language model", "llm", "llm", "log_probs"
 
-    def run(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> mx.array:
-        x = module.prompt(*(given[k][0].tolist() for k in ("text_token", "prompt_text_token", "prompt_token")))
-        walk = given["walk"][0].tolist()
+    def run(self, side: Side, arrays: Arrays, tape: Tape, settings: Settings) -> Any:
+        module, x = side.module, prompt(side, arrays)
+        walk = arrays["walk"][0].tolist()
         if len(walk) > 1:
             x = mx.concatenate([x, module.embed_speech(walk[:-1])], axis=1)
         hidden = module.llm(x, module.make_cache())
         logits = module.llm_decoder(hidden[:, -len(walk) :]).astype(mx.float32)
-        return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-
-    def official(self, output: mx.array) -> mx.array:
-        return output
+        return side.official(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
 
 
 class FlowDrift(DriftStage):
@@ -95,17 +90,9 @@ class FlowDrift(DriftStage):
 
     name, title, component, last, output = "flow", "Flow", "flow", "flow_decoder", "mel"
 
-    def run(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> mx.array:
-        names = ("speech_token", "prompt_token", "prompt_feat", "embedding")
-        return module(
-            *(mx.array(given[name]) for name in names),
-            streaming=settings.streaming,
-            finalize=not settings.streaming,
-            n_timesteps=settings.n_timesteps,
-        )
-
-    def official(self, output: mx.array) -> mx.array:
-        return output.transpose(0, 2, 1)
+    def run(self, side: Side, arrays: Arrays, tape: Tape, settings: Settings) -> Any:
+        encoded = FlowEncoder().call(side, arrays, tape, settings).tensors
+        return FlowDecoder().call(side, {**arrays, **encoded}, tape, settings).tensors["mel"]
 
 
 class VocoderDrift(DriftStage):
@@ -117,13 +104,11 @@ class VocoderDrift(DriftStage):
     name, title, component, last, output = "vocoder", "Vocoder", "hift", "vocoder", "wav"
     differentiable = False
 
-    def run(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> mx.array:
-        mel = mx.array(given["mel"].transpose(0, 2, 1))
-        rand_ini, sine_noise = (mx.array(draw) for draw in Vocoder._draws(tape, mel.shape[1]))
-        return module(mel, rand_ini=rand_ini, sine_noise=sine_noise)[0]
-
-    def official(self, output: mx.array) -> mx.array:
-        return output
+    def run(self, side: Side, arrays: Arrays, tape: Tape, settings: Settings) -> Any:
+        made = {"mel": arrays["mel"]}
+        for part in (vocoder.f0, vocoder.source, vocoder.generated):
+            made |= part(side, made, tape)
+        return made["wav"]
 
 
 DRIFT_STAGES: tuple[DriftStage, ...] = (LanguageModelDrift(), FlowDrift(), VocoderDrift())

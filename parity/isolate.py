@@ -13,15 +13,16 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as mlx_nn
 import numpy as np
 import torch
 
-from mlx_cosyvoice.nn.official import input_to_official_axes, input_to_our_axes, to_official_axes, to_our_axes
-from parity.capture import Keep, as_numpy
+from parity.capture import Keep
+from parity.intercept import ModuleCall, intercepted
+from parity.sides import Side
 
 #: The name of a module's first argument, whatever the two sides call it.
 INPUT = "input"
@@ -103,36 +104,19 @@ def _map(value: Value, array: Callable[[Any], Any]) -> Value:
     return OPAQUE
 
 
-def _replace(own: Value, given: Value, array: Callable[[Any, Any], Any]) -> Value:
+def _replace(own: Value, right: Value, array: Callable[[Any, Any], Any]) -> Value:
     """`own` with the reference's values in place of its tensors, flags and numbers, where there are any."""
-    if isinstance(given, tuple) and given and isinstance(own, (torch.Tensor, mx.array)):
-        given = given[0]  # the reference's layer returns its cache as well, where ours keeps it elsewhere
-    if isinstance(own, (tuple, list)) and isinstance(given, tuple) and len(own) == len(given):
-        return tuple(_replace(a, b, array) for a, b in zip(own, given, strict=True))
-    if isinstance(given, np.ndarray) and (own is None or isinstance(own, (torch.Tensor, mx.array))):
-        return array(own, given)
-    if isinstance(own, (bool, int, float)) and isinstance(given, (bool, int, float)):
-        return given
-    if given is None and isinstance(own, (torch.Tensor, mx.array)):
+    if isinstance(right, tuple) and right and isinstance(own, (torch.Tensor, mx.array)):
+        right = right[0]  # the reference's layer returns its cache as well, where ours keeps it elsewhere
+    if isinstance(own, (tuple, list)) and isinstance(right, tuple) and len(own) == len(right):
+        return tuple(_replace(a, b, array) for a, b in zip(own, right, strict=True))
+    if isinstance(right, np.ndarray) and (own is None or isinstance(own, (torch.Tensor, mx.array))):
+        return array(own, right)
+    if isinstance(own, (bool, int, float)) and isinstance(right, (bool, int, float)):
+        return right
+    if right is None and isinstance(own, (torch.Tensor, mx.array)):
         return None
     return own
-
-
-def _same_but_for_ones(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    """Whether two shapes differ in axes of length 1 alone (a table that is broadcast over heads, say)."""
-    return [n for n in a if n != 1] == [n for n in b if n != 1]
-
-
-def _torch_value(value: Value) -> Value:
-    def convert(tensor: torch.Tensor) -> np.ndarray:
-        return (as_numpy(tensor) if tensor.is_floating_point() else tensor.detach().numpy()).copy()
-
-    return _map(value, convert)
-
-
-def _torch_given(own: torch.Tensor | None, given: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(given))
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 class _Recorder:
@@ -170,117 +154,36 @@ class _Recorder:
 
 
 @contextmanager
-def observe_torch(
-    model: torch.nn.Module,
-    component: str,
-    keep: Keep,
-    feed: Feed | None = None,
-    dtype: torch.dtype = torch.float64,
-) -> Iterator[Calls]:
-    """Note every call in a PyTorch model; with `feed`, also replace what goes in and out by what `feed` holds.
+def observe(side: Side, component: str, keep: Keep, feed: Feed | None = None) -> Iterator[Calls]:
+    """Note every call in a side's network; with `feed`, also replace what goes in and out by what `feed` holds.
 
     Args:
-        model: the component's module.
+        side: with the component's module. Arrays are noted in the official layout.
         component: its name, the prefix of all paths and the caller of its outermost modules.
         keep: which calls are noted.
         feed: (path, call index) -> the reference's call in the working dtype.
-        dtype: of replaced floats.
     """
-    calls = Calls()
+    calls, feed = Calls(), feed or {}
     recorder = _Recorder(calls, keep, component)
 
-    def given(own: Any, value: np.ndarray) -> Any:
-        return _torch_given(own, value, dtype)
+    def answer(call: ModuleCall) -> Any:
+        module, function = call.module, side.parameters_of(call.module)
+        arguments = _bind(function, call.args, call.kwargs)
+        note = partial(side.noted, module, incoming=True)
+        noted = recorder.enter(call.path, {name: _map(value, note) for name, value in arguments.items()}, feed)
+        right = feed.get((call.path, noted.index))
+        if right is not None:
+            put = partial(side.fed, module, incoming=True)
+            replaced = {name: _replace(own, right.arguments.get(name, own), put) for name, own in arguments.items()}
+            call.args, call.kwargs = _unbind(function, replaced)
+        try:
+            output = call.run()
+            noted_output = _map(output, partial(side.noted, module))
+        except Exception:
+            recorder.fail()
+            raise
+        recorder.leave(noted_output)
+        return output if right is None else _replace(output, right.output, partial(side.fed, module))
 
-    def before(path: str) -> Callable[..., Any]:
-        def hook(module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
-            function = type(module).forward
-            arguments = _bind(function, args, kwargs)
-            noted = {name: _torch_value(value) for name, value in arguments.items()}
-            call = recorder.enter(path, noted, feed or {})
-            source = feed.get((path, call.index)) if feed is not None else None
-            if source is None:
-                return None
-            replaced = {name: _replace(own, source.arguments.get(name, own), given) for name, own in arguments.items()}
-            return _unbind(function, replaced)
-
-        return hook
-
-    def after(path: str) -> Callable[..., Any]:
-        def hook(module: torch.nn.Module, args: Any, output: Any) -> Any:
-            index = recorder.stack[-1].index
-            recorder.leave(_torch_value(output))
-            source = feed.get((path, index)) if feed is not None else None
-            return None if source is None else _replace(output, source.output, given)
-
-        return hook
-
-    handles = []
-    for name, module in model.named_modules():
-        if name and "parametrizations" not in name and not isinstance(module, torch.nn.ModuleList):
-            path = f"{component}.{name}"
-            handles.append(module.register_forward_pre_hook(before(path), with_kwargs=True))
-            handles.append(module.register_forward_hook(after(path)))
-    try:
+    with intercepted({f"{component}.{path}": module for path, module in side.modules().items()}, answer):
         yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def observe_mlx(model: mlx_nn.Module, component: str, keep: Keep, feed: Feed) -> Iterator[Calls]:
-    """The same for an MLX model, always fed. Arrays are noted in the official layout."""
-    calls = Calls()
-    recorder = _Recorder(calls, keep, component)
-    originals: list[tuple[mlx_nn.Module, type]] = []
-
-    def official(module: mlx_nn.Module, permute: Callable[[Any, Any], mx.array]) -> Callable[[mx.array], np.ndarray]:
-        def convert(array: mx.array) -> np.ndarray:
-            array = permute(module, array)
-            return as_numpy(array) if mx.issubdtype(array.dtype, mx.floating) else np.array(array)
-
-        return convert
-
-    def ours(module: mlx_nn.Module, permute: Callable[[Any, Any], np.ndarray]) -> Callable[[Any, Any], mx.array]:
-        def convert(own: mx.array | None, given: np.ndarray) -> mx.array:
-            array = mx.array(permute(module, given))
-            if own is not None and array.shape != own.shape and _same_but_for_ones(array.shape, own.shape):
-                array = array.reshape(own.shape)
-            floating = mx.issubdtype(array.dtype, mx.floating)
-            return array.astype(own.dtype) if own is not None and floating else array
-
-        return convert
-
-    def tapped(cls: type, path: str) -> type:
-        function = cls.__call__  # type: ignore[operator]
-
-        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            arguments = _bind(function, args, kwargs)
-            note_input = official(self, input_to_official_axes)
-            noted = recorder.enter(path, {n: _map(value, note_input) for n, value in arguments.items()}, feed)
-            source = feed.get((path, noted.index))
-            if source is not None:
-                put = ours(self, input_to_our_axes)
-                arguments = {n: _replace(own, source.arguments.get(n, own), put) for n, own in arguments.items()}
-                args, kwargs = _unbind(function, arguments)
-            try:
-                output = function(self, *args, **kwargs)
-                noted_output = _map(output, official(self, to_official_axes))
-            except Exception:
-                recorder.fail()
-                raise
-            recorder.leave(noted_output)
-            return output if source is None else _replace(output, source.output, ours(self, to_our_axes))
-
-        return type(cls.__name__, (cls,), {"__call__": call})
-
-    for name, module in model.named_modules():
-        if name:
-            originals.append((module, type(module)))
-            module.__class__ = tapped(type(module), f"{component}.{name}")
-    try:
-        yield calls
-    finally:
-        for module, cls in originals:
-            module.__class__ = cls

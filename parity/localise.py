@@ -16,9 +16,10 @@ import torch
 from parity.blame import KINDS, Captured, Culprit, StageJudge, constants_of
 from parity.compare import FACTOR, Layer, Verdict, worst
 from parity.inputs import load_inputs
-from parity.isolate import Calls, observe_torch
+from parity.isolate import Calls, observe
 from parity.pair import DTYPES, Pair
 from parity.run import StageReport, advance, compare_stage, needed_by
+from parity.sides.pytorch import TorchSide
 from parity.stages import STAGES, Settings, Stage, choose_stages
 from parity.tape import Tape
 
@@ -57,34 +58,34 @@ class ReferenceCapture:
         self.settings, self.seed = settings or Settings(), seed
         self.stages = choose_stages(stages, self.settings)
         self.captured: dict[str, Captured] = {}
-        given = dict(inputs)
+        arrays = dict(inputs)
         with torch.inference_mode():
             for stage in STAGES:
                 if stage in self.stages:
                     progress(f"{stage.title}: reference")
-                    self.captured[stage.name] = self._capture(stage, pair, given)
+                    self.captured[stage.name] = self._capture(stage, pair, arrays)
                 elif any(needed_by(other, stage) for other in self.stages):
                     progress(f"{stage.title}: reference only")
-                    advance(stage, pair, given, Tape(seed), self.settings)
+                    advance(stage, pair, arrays, Tape(seed), self.settings)
 
-    def _capture(self, stage: Stage, pair: Pair, given: dict[str, Any]) -> Captured:
-        dtype = DTYPES[pair.dtype(stage.component)]
-        module = stage.reference_module(pair, dtype)
-        given.update(stage.prepare(module, given, Tape(self.seed), self.settings, dtype))
-        before = dict(given)
-        if not isinstance(module, torch.nn.Module):
-            outputs = stage.run_reference(module, before, Tape(self.seed), self.settings, dtype)
-            exact = stage.exact_isolated(pair, before, Tape(self.seed), self.settings, outputs)
-            calls, exact_calls = Calls(), Calls()
+    def _capture(self, stage: Stage, pair: Pair, arrays: dict[str, Any]) -> Captured:
+        dtype, settings = DTYPES[pair.dtype(stage.component)], self.settings
+        side = stage.reference(pair, dtype)
+        arrays.update(stage.prepare(side, arrays, Tape(self.seed), settings))
+        inputs, calls, exact_calls = dict(arrays), Calls(), Calls()
+        if not side.modules():
+            outputs = stage.call(side, inputs, Tape(self.seed), settings)
+            double = TorchSide(side.module, torch.float64)
+            exact = stage.call_isolated(double, inputs, Tape(self.seed), settings, outputs)
         else:
-            with observe_torch(module, stage.component, stage.keep, dtype=dtype) as calls:
-                outputs = stage.run_reference(module, before, Tape(self.seed), self.settings, dtype)
-            double = pair.reference.component(stage.component, torch.float64)
-            with observe_torch(double, stage.component, stage.keep, calls.by_key()) as exact_calls:
-                exact = stage.run_reference(double, before, Tape(self.seed), self.settings, torch.float64)
-        given.update(stage.publish(outputs, given))
-        constants = constants_of(module, stage.component) if isinstance(module, torch.nn.Module) else {}
-        return Captured(before, calls.by_key(), exact_calls.by_key(), outputs, exact, constants)
+            with observe(side, stage.component, stage.keep) as calls:
+                outputs = stage.call(side, inputs, Tape(self.seed), settings)
+            double = stage.reference(pair, torch.float64)
+            with observe(double, stage.component, stage.keep, calls.by_key()) as exact_calls:
+                exact = stage.call(double, inputs, Tape(self.seed), settings)
+        arrays.update(stage.publish(outputs, arrays))
+        constants = constants_of(side, stage.component)
+        return Captured(inputs, calls.by_key(), exact_calls.by_key(), outputs, exact, constants)
 
     def localise(
         self,
@@ -132,10 +133,10 @@ class ReferenceCapture:
 
     def _free_run(self, stage: Stage, pair: Pair, factor: float) -> StageReport | None:
         """The ordinary comparison of a stage; None where the faulty model raises."""
-        given = dict(self.captured[stage.name].given)
+        arrays = dict(self.captured[stage.name].inputs)
         try:
             with torch.inference_mode():
-                return compare_stage(stage, pair, given, Tape(self.seed), self.settings, factor)
+                return compare_stage(stage, pair, arrays, Tape(self.seed), self.settings, factor)
         except Exception:  # its culprit says so already
             return None
 

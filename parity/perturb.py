@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mlx.core as mx
@@ -13,6 +13,7 @@ import mlx.nn as nn
 
 from mlx_cosyvoice.llm.cache import LayerCache
 from mlx_cosyvoice.nn.functional import differentiable
+from parity.intercept import ModuleCall, intercepted
 from parity.rounding import Precision, map_floats, rounded
 
 
@@ -45,31 +46,6 @@ class OwnErrors:
         return OwnErrors(self.paths, errors, self.powers)
 
 
-@contextmanager
-def _wrapped(found: Mapping[str, nn.Module], wrap: Callable[[str, nn.Module, Any, Any], Any]) -> Iterator[None]:
-    """Let `wrap(path, module, args, kwargs)` answer for every group; it sees the module as it was before."""
-    originals = {path: type(module) for path, module in found.items()}
-
-    def wrapper(path: str, cls: type) -> type:
-        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            wrapped = type(self)
-            self.__class__ = cls
-            try:
-                return wrap(path, self, args, kwargs)
-            finally:
-                self.__class__ = wrapped
-
-        return type(cls.__name__, (cls,), {"__call__": call})
-
-    try:
-        for path, module in found.items():
-            module.__class__ = wrapper(path, originals[path])
-        yield
-    finally:
-        for path, module in found.items():
-            module.__class__ = originals[path]
-
-
 def _leaves(value: Any) -> list[mx.array]:
     """Every array of floats in a value or tuple."""
     leaves: list[mx.array] = []
@@ -91,21 +67,21 @@ def own_errors(found: Mapping[str, nn.Module], precision: Precision) -> Iterator
     """
     noted = OwnErrors()
 
-    def both(path: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
+    def both(call: ModuleCall) -> Any:
         # the repetition must not extend the cache a second time
-        copies = [value.copy() if isinstance(value, LayerCache) else value for value in args]
-        exact = module(*copies, **kwargs)
-        with rounded([(path, module)], precision):
-            low = module(*args, **kwargs)
+        copies = tuple(value.copy() if isinstance(value, LayerCache) else value for value in call.args)
+        exact = replace(call, args=copies).run()
+        with rounded([(call.path, call.module)], precision):
+            low = call.run()
             errors = [a - b for a, b in zip(_leaves(low), _leaves(exact), strict=True)]
             powers = [mx.square(leaf).sum() for leaf in _leaves(exact)]
             mx.eval(errors, powers)  # bounds the graph to one call
-        noted.paths += [path] * len(errors)
+        noted.paths += [call.path] * len(errors)
         noted.errors += errors
         noted.powers += [float(power) for power in powers]
         return low if all(mx.isfinite(error).all().item() for error in errors) else exact
 
-    with _wrapped(found, both):
+    with intercepted(found, both):
         yield noted
 
 
@@ -128,10 +104,10 @@ def shares(
     def perturbed(*deltas: mx.array) -> mx.array:
         left = iter(deltas)
 
-        def add(path: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
-            return map_floats(module(*args, **kwargs), lambda leaf: leaf + next(left))
+        def add(call: ModuleCall) -> Any:
+            return map_floats(call.run(), lambda leaf: leaf + next(left))
 
-        with _wrapped(found, add), differentiable():
+        with intercepted(found, add), differentiable():
             return run()
 
     zeros = [mx.zeros_like(error) for error in noted.errors]

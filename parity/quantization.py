@@ -19,7 +19,8 @@ import torch
 
 from mlx_cosyvoice.quantize import Quantization, quantized_modules, unpacked_weight
 from parity.compare import EPSILON, Difference, Layer, Verdict, compare
-from parity.pair import Pair
+from parity.pair import Pair, Reference
+from parity.sides.pytorch import TorchSide
 from parity.stages import STAGES, Outputs, Settings
 from parity.tape import Tape
 
@@ -97,7 +98,7 @@ def judge_weights(pair: Pair, component: str) -> Layer:
 
 def quantization_drift(
     pair: Pair,
-    given: Mapping[str, Any],
+    arrays: Mapping[str, Any],
     stages: set[str],
     settings: Settings,
     seed: int = 0,
@@ -107,7 +108,7 @@ def quantization_drift(
 
     Args:
         pair: both models.
-        given: everything that the reference made in a run, by name.
+        arrays: everything that the reference made in a run, by name.
         stages: names of those that were run.
         settings: of the run.
         seed: of its tape.
@@ -119,7 +120,7 @@ def quantization_drift(
             progress(f"{component}: what quantising changed")
             drift = _weights(pair, component)
             with torch.inference_mode():
-                measure(pair, given, settings, seed, drift)
+                measure(pair, arrays, settings, seed, drift)
             measured.append(drift)
     return measured
 
@@ -138,15 +139,16 @@ def _weights(pair: Pair, component: str) -> QuantizationDrift:
     return QuantizationDrift(component, usual.bits, usual.group_size, len(modules), relative)
 
 
-def _run(name: str, reference: Any, given: Mapping[str, Any], settings: Settings, seed: int) -> Outputs:
+def _run(name: str, reference: Reference, arrays: Mapping[str, Any], settings: Settings, seed: int) -> Outputs:
     stage = next(stage for stage in STAGES if stage.name == name)
-    module, dtype = reference.component(stage.component, torch.float32), torch.float32
-    prepared = {} if name == "llm" else stage.prepare(module, given, Tape(seed), settings, dtype)  # both take one walk
-    return stage.run_reference(module, {**given, **prepared}, Tape(seed), settings, dtype)
+    side = TorchSide(reference.component(stage.component, torch.float32))
+    # both go along one walk
+    prepared = {} if name == "llm" else stage.prepare(side, arrays, Tape(seed), settings)
+    return stage.call(side, {**arrays, **prepared}, Tape(seed), settings)
 
 
-def _llm(pair: Pair, given: Mapping[str, Any], settings: Settings, seed: int, drift: QuantizationDrift) -> None:
-    packed, official = (_run("llm", side, given, settings, seed) for side in (pair.reference, pair.original))
+def _llm(pair: Pair, arrays: Mapping[str, Any], settings: Settings, seed: int, drift: QuantizationDrift) -> None:
+    packed, official = (_run("llm", side, arrays, settings, seed) for side in (pair.reference, pair.original))
     q, p = (np.asarray(side.tensors["log_probs"][0], np.float64) for side in (packed, official))
     drift.outputs["log_probs"] = compare(q, p)
     drift.measures = {
@@ -156,11 +158,11 @@ def _llm(pair: Pair, given: Mapping[str, Any], settings: Settings, seed: int, dr
     }
 
 
-def _flow(pair: Pair, given: Mapping[str, Any], settings: Settings, seed: int, drift: QuantizationDrift) -> None:
+def _flow(pair: Pair, arrays: Mapping[str, Any], settings: Settings, seed: int, drift: QuantizationDrift) -> None:
     """Encoder and decoder in a row, and what the vocoder makes of both mels."""
     made = []
     for side in (pair.reference, pair.original):
-        own = dict(given)
+        own = dict(arrays)
         for name in ("flow_encoder", "flow_decoder"):
             outputs = _run(name, side, own, settings, seed)
             own |= {key: array.astype(np.float32) for key, array in outputs.tensors.items()}

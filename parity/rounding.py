@@ -21,6 +21,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from parity.intercept import ModuleCall, intercepted
+
 HALF = {"float16": mx.float16, "bfloat16": mx.bfloat16}
 BITS = {"q8": 8, "q4": 4}
 PRECISIONS = (*HALF, *BITS)
@@ -99,16 +101,6 @@ def _rounds_input(path: str, module: nn.Module) -> bool:
     return any(_is_float(value) for value in module.values()) and not _stays_float32(path)
 
 
-def _rounded_class(cls: type, precision: Precision, inputs: bool, outputs: bool) -> type:
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if inputs:
-            args = map_floats(args, precision.activation)
-        output = cls.__call__(self, *args, **kwargs)  # type: ignore[operator]
-        return map_floats(output, precision.activation) if outputs else output
-
-    return type(cls.__name__, (cls,), {"__call__": call})
-
-
 @contextmanager
 def rounded(roots: Iterable[tuple[str, nn.Module]], precision: Precision) -> Iterator[None]:
     """Round the given modules and all below them while the context lasts.
@@ -117,21 +109,27 @@ def rounded(roots: Iterable[tuple[str, nn.Module]], precision: Precision) -> Ite
         roots: (official path, live module); none of them inside another.
         precision: what to round to.
     """
-    originals: list[tuple[nn.Module, type, dict[str, mx.array]]] = []
+    modules = {
+        f"{root}.{name}" if name else root: module for root, owner in roots for name, module in owner.named_modules()
+    }
+
+    def answer(call: ModuleCall) -> Any:
+        if _rounds_input(call.path, call.module):
+            call.args = map_floats(call.args, precision.activation)
+        output = call.run()
+        return map_floats(output, precision.activation) if rounds_output(call.path) else output
+
+    weights = [(module, precision.weights(module)) for module in modules.values()]
+    originals = [(module, {name: module[name] for name in replaced}) for module, replaced in weights]
     try:
-        for root, owner in roots:
-            for name, module in owner.named_modules():
-                path = f"{root}.{name}" if name else root
-                replaced = precision.weights(module)
-                originals.append((module, type(module), {key: module[key] for key in replaced}))
-                for key, value in replaced.items():
-                    module[key] = value
-                if not precision.quantised:
-                    inputs, outputs = _rounds_input(path, module), rounds_output(path)
-                    module.__class__ = _rounded_class(type(module), precision, inputs, outputs)
-        yield
+        _put(weights)
+        with intercepted({} if precision.quantised else modules, answer):
+            yield
     finally:
-        for module, cls, weights in originals:
-            module.__class__ = cls
-            for key, value in weights.items():
-                module[key] = value
+        _put(originals)
+
+
+def _put(weights: Iterable[tuple[nn.Module, dict[str, mx.array]]]) -> None:
+    for module, values in weights:
+        for name, value in values.items():
+            module[name] = value

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity.capture import tap_mlx, tap_torch
+from parity.capture import tap
 from parity.compare import FACTOR, Layer, Verdict, judge, worst
 from parity.pair import DTYPES, Pair
 from parity.quantization import QuantizationDrift, is_quantized, judge_weights, quantization_drift
+from parity.sides import Side
 from parity.stage_measures import Observed, measure
 from parity.stages import STAGES, Outputs, Settings, Sides, Stage, choose_stages
 from parity.tape import Tape
@@ -62,7 +63,7 @@ class Recording(dict[str, np.ndarray]):
     """What taps reported, under path or path#call, in the order in which the modules returned."""
 
     def sink(self, path: str, call: int, output: np.ndarray) -> None:
-        self[path if call == 0 else f"{path}#{call}"] = output.copy()
+        self[path if call == 0 else f"{path}#{call}"] = output
 
 
 def run(
@@ -75,7 +76,7 @@ def run(
     factor: float = FACTOR,
     progress: Callable[[str], None] = lambda message: None,
 ) -> RunReport:
-    """Compare the chosen stages, in data-flow order; each is given the reference's own inputs.
+    """Compare the chosen stages, in data-flow order; each on the reference's own inputs.
 
     Args:
         pair: both models.
@@ -91,18 +92,18 @@ def run(
     """
     settings = settings or Settings()
     chosen = choose_stages(stages, settings)
-    given = dict(inputs)
+    arrays = dict(inputs)
     reports = []
     with torch.inference_mode():
         for stage in STAGES:
             if stage in chosen:
                 progress(stage.title)
-                reports.append(compare_stage(stage, pair, given, Tape(seed), settings, factor))
+                reports.append(compare_stage(stage, pair, arrays, Tape(seed), settings, factor))
             elif any(needed_by(other, stage) for other in chosen):
                 progress(f"{stage.title} (reference only)")
-                advance(stage, pair, given, Tape(seed), settings)
+                advance(stage, pair, arrays, Tape(seed), settings)
     compared = {report.name for report in reports}
-    packing = quantization_drift(pair, given, compared, settings, seed, progress)
+    packing = quantization_drift(pair, arrays, compared, settings, seed, progress)
     return RunReport(reports, settings, packing)
 
 
@@ -120,64 +121,50 @@ def needed_by(later: Stage, earlier: Stage) -> bool:
 def advance(
     stage: Stage,
     pair: Pair,
-    given: dict[str, Any],
+    arrays: dict[str, Any],
     tape: Tape,
     settings: Settings,
     recording: Recording | None = None,
 ) -> tuple[Outputs, float]:
-    """Run the reference alone in the working dtype, so that later stages find in `given` what they need.
+    """Run the reference alone in the working dtype, so that later stages find in `arrays` what they need.
 
-    Returns its outputs and the seconds it took; `recording` is given the outputs of its modules.
+    Returns its outputs and the seconds it took; `recording` gets the outputs of its modules.
     """
-    dtype = DTYPES[pair.dtype(stage.component)]
-    module = stage.reference_module(pair, dtype)
-    given.update(stage.prepare(module, given, tape, settings, dtype))
-    started = time.perf_counter()
-    with nullcontext() if recording is None else _tap_reference(stage, module, recording):
-        outputs = stage.run_reference(module, given, tape, settings, dtype)
-    seconds = time.perf_counter() - started
-    given.update(stage.publish(outputs, given))
+    side = stage.reference(pair, DTYPES[pair.dtype(stage.component)])
+    arrays.update(stage.prepare(side, arrays, tape, settings))
+    outputs, seconds = _timed(stage, side, arrays, tape, settings, recording)
+    arrays.update(stage.publish(outputs, arrays))
     return outputs, seconds
 
 
-def _tap_reference(stage: Stage, module: Any, recording: Recording) -> Any:
-    if not isinstance(module, torch.nn.Module):
-        return nullcontext()
-    return tap_torch(module, recording.sink, f"{stage.component}.", stage.keep)
+def _timed(
+    stage: Stage, side: Side, inputs: Mapping[str, Any], tape: Tape, settings: Settings, recording: Recording | None
+) -> tuple[Outputs, float]:
+    """A side's outputs, and the seconds it took; `recording` gets the outputs of its modules."""
+    started = time.perf_counter()
+    with nullcontext() if recording is None else tap(side, recording.sink, f"{stage.component}.", stage.keep):
+        outputs = stage.call(side, inputs, tape, settings)
+    return outputs, time.perf_counter() - started
 
 
 def compare_stage(
-    stage: Stage, pair: Pair, given: dict[str, Any], tape: Tape, settings: Settings, factor: float
+    stage: Stage, pair: Pair, arrays: dict[str, Any], tape: Tape, settings: Settings, factor: float
 ) -> StageReport:
-    dtype = pair.dtype(stage.component)
-    before = dict(given)
-    expected_layers = Recording()
-    expected, seconds_reference = advance(stage, pair, given, tape, settings, expected_layers)
-    before.update({key: value for key, value in given.items() if key not in before and key not in stage.gives})
-
-    exact_module = stage.reference_module(pair, torch.float64)
-    exact_layers = Recording()
-    with _tap_reference(stage, exact_module, exact_layers):
-        exact = stage.run_reference(exact_module, before, tape, settings, torch.float64)
-    types, exempt = _module_types(exact_module, stage), exempt_modules(pair, stage)
-    del exact_module
-
-    model: Any = stage.model_module(pair)
-    actual_layers = Recording()
-    started = time.perf_counter()
-    tap = (
-        tap_mlx(model, actual_layers.sink, f"{stage.component}.", stage.keep)
-        if hasattr(model, "named_modules")
-        else nullcontext()
-    )
-    with tap:
-        actual = stage.run_model(model, before, tape, settings)
-    seconds_model = time.perf_counter() - started
+    dtype, inputs = pair.dtype(stage.component), dict(arrays)
+    expected_layers, exact_layers, actual_layers = Recording(), Recording(), Recording()
+    expected, seconds_reference = advance(stage, pair, arrays, tape, settings, expected_layers)
+    inputs |= {key: value for key, value in arrays.items() if key not in inputs and key not in stage.gives}
+    double = stage.reference(pair, torch.float64)
+    exact, _ = _timed(stage, double, inputs, tape, settings, exact_layers)
+    types = {f"{stage.component}.{path}": type(module).__name__ for path, module in double.modules().items()}
+    exempt = exempt_modules(pair, stage)
+    del double
+    actual, seconds_model = _timed(stage, stage.model(pair), inputs, tape, settings, actual_layers)
 
     report = StageReport(stage.name, stage.title, dtype, Verdict.PASS)
     report.seconds_reference, report.seconds_model = seconds_reference, seconds_model
     report.measures = measure(
-        Observed(pair, stage, settings, before, factor, actual, expected, exact, actual_layers, expected_layers)
+        Observed(pair, stage, settings, inputs, factor, actual, expected, exact, actual_layers, expected_layers)
     )
     for path in _union(exact_layers, expected_layers, actual_layers):
         module_path = path.split("#")[0]
@@ -187,10 +174,10 @@ def compare_stage(
         recorded = (layers.pop(path, None) for layers in (actual_layers, expected_layers, exact_layers))
         report.layers.append(judge(path, types.get(module_path, ""), *recorded, dtype=dtype, factor=factor))
     sides = Sides(actual, expected, exact)
-    report.outputs = _judge_outputs(stage, sides, before, dtype, factor)
-    witness = stage.witnesses(pair.reference.checkpoint, before)
+    report.outputs = _judge_outputs(stage, sides, inputs, dtype, factor)
+    witness = stage.witnesses(pair.reference.checkpoint, inputs)
     if witness:
-        report.outputs += _judge_witness(stage, witness, sides, before, factor)
+        report.outputs += _judge_witness(stage, witness, sides, inputs, factor)
     if is_quantized(pair, stage.component):
         report.outputs.append(judge_weights(pair, stage.component))
     report.arrays = {name: (actual.tensors[name], expected.tensors[name]) for name in actual.tensors}
@@ -203,19 +190,10 @@ def _union(*recordings: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(path for recording in recordings for path in recording))
 
 
-def _module_types(module: Any, stage: Stage) -> dict[str, str]:
-    if not isinstance(module, torch.nn.Module):
-        return {}
-    return {f"{stage.component}.{path}": type(child).__name__ for path, child in module.named_modules()}
-
-
 def exempt_modules(pair: Pair, stage: Stage) -> dict[str, str]:
     """Official modules that the MLX network leaves out on purpose: those whose weights it declares unused."""
-    model: Any = getattr(pair.model, stage.component, None) if stage.component else None
-    if not hasattr(model, "named_modules"):
-        return {}
     exempt = {}
-    for path, module in model.named_modules():
+    for path, module in getattr(stage.model(pair).module, "named_modules", tuple)():
         for name, why in getattr(module, "unused", dict)().items():
             owner, _, parameter = name.rpartition(".")
             if owner and parameter:
@@ -223,7 +201,7 @@ def exempt_modules(pair: Pair, stage: Stage) -> dict[str, str]:
     return exempt
 
 
-def _judge_outputs(stage: Stage, sides: Sides, given: Mapping[str, Any], dtype: str, factor: float) -> list[Layer]:
+def _judge_outputs(stage: Stage, sides: Sides, inputs: Mapping[str, Any], dtype: str, factor: float) -> list[Layer]:
     layers = [
         judge(
             name,
@@ -236,10 +214,10 @@ def _judge_outputs(stage: Stage, sides: Sides, given: Mapping[str, Any], dtype: 
         )
         for name in sides.expected.tensors
     ]
-    return layers + [judge_tokens(stage, name, sides, given, dtype, factor) for name in sides.expected.tokens]
+    return layers + [judge_tokens(stage, name, sides, inputs, dtype, factor) for name in sides.expected.tokens]
 
 
-def judge_tokens(stage: Stage, name: str, sides: Sides, given: Mapping[str, Any], dtype: str, factor: float) -> Layer:
+def judge_tokens(stage: Stage, name: str, sides: Sides, inputs: Mapping[str, Any], dtype: str, factor: float) -> Layer:
     """Token ids must be equal, but where the stage finds that rounding decides."""
     actual, expected = sides.actual.tokens.get(name), sides.expected.tokens[name]
     if actual is None:
@@ -249,7 +227,7 @@ def judge_tokens(stage: Stage, name: str, sides: Sides, given: Mapping[str, Any]
         return Layer(name, "tokens", Verdict.DIVERGED, actual.shape, reason=reason)
     flips = actual != expected
     count = int(flips.sum())
-    ties = int((flips & stage.near_ties(name, sides, given, dtype, factor)).sum()) if count else 0
+    ties = int((flips & stage.near_ties(name, sides, inputs, dtype, factor)).sum()) if count else 0
     where = f", first at {int(np.flatnonzero(flips)[0])}" if count else ""
     reason = f"{flips.size} tokens equal" if not count else f"{count} of {flips.size} differ{where}, {ties} near ties"
     verdict = Verdict.PASS if count == ties else Verdict.DIVERGED
@@ -257,7 +235,7 @@ def judge_tokens(stage: Stage, name: str, sides: Sides, given: Mapping[str, Any]
 
 
 def _judge_witness(
-    stage: Stage, witness: Outputs, sides: Sides, given: Mapping[str, Any], factor: float
+    stage: Stage, witness: Outputs, sides: Sides, inputs: Mapping[str, Any], factor: float
 ) -> list[Layer]:
     """ONNX Runtime on the official file against the reference: says that the file was read rightly."""
     third = Sides(witness, sides.expected, sides.exact)
@@ -273,5 +251,5 @@ def _judge_witness(
         )
         for name, value in witness.tensors.items()
     ]
-    layers += [judge_tokens(stage, name, third, given, "float32", factor) for name in witness.tokens]
+    layers += [judge_tokens(stage, name, third, inputs, "float32", factor) for name in witness.tokens]
     return [replace(layer, path=f"onnxruntime.{layer.path}") for layer in layers]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,13 @@ class Observed:
     """What the comparison of one stage saw; arrays in the official layout.
 
     `exact` is the float64 reference. The layers map a module's path (path#call from the second call on) to its
-    output. `given` are the stage's inputs, made by the reference in the working dtype.
+    output. `inputs` are those of the stage, made by the reference in the working dtype.
     """
 
     pair: Pair
     stage: Stage
     settings: Settings
-    given: Mapping[str, Any]
+    inputs: Mapping[str, Any]
     factor: float
     actual: Outputs
     expected: Outputs
@@ -86,7 +86,7 @@ def _llm(observed: Observed) -> dict[str, Any]:
     flip = measures.first_flip(
         *tokens,
         log_probs=observed.expected.tensors["log_probs"],
-        near_ties=observed.stage.near_ties(name, sides, observed.given, observed.dtype, observed.factor)
+        near_ties=observed.stage.near_ties(name, sides, observed.inputs, observed.dtype, observed.factor)
         if comparable
         else None,
     )
@@ -121,7 +121,7 @@ def _mel_seams(observed: Observed) -> dict[str, Any]:
     `offline_seam_error` is against the reference's mel with full attention: streaming costs that much on either side.
     """
     mel, expected = observed.sides("mel")
-    prompt, frames = observed.given["prompt_feat"].shape[1], mel.shape[2]
+    prompt, frames = observed.inputs["prompt_feat"].shape[1], mel.shape[2]
     chunk = observed.pair.reference.config.flow.decoder.estimator.static_chunk_size
     boundaries = measures.chunk_boundaries(frames, chunk, offset=prompt)
     streamed = mel.copy()
@@ -145,18 +145,17 @@ def _mel_seams(observed: Observed) -> dict[str, Any]:
 
 def _decode(observed: Observed, end: int) -> np.ndarray:
     """The MLX mel of what has been heard until frame `end` of prompt and speech."""
-    prefix = {**observed.given, **{name: observed.given[name][:, :, :end] for name in ("mu", "cond")}}
-    outputs = observed.stage.run_model(observed.pair.model.flow, prefix, Tape(), observed.settings)
-    return outputs.tensors["mel"]
+    inputs, stage = observed.inputs, observed.stage
+    prefix = {**inputs, **{name: inputs[name][:, :, :end] for name in ("mu", "cond")}}
+    return stage.call(stage.model(observed.pair), prefix, Tape(), observed.settings).tensors["mel"]
 
 
 def _decode_offline(observed: Observed) -> np.ndarray:
     """The reference's mel from the same conditions with full attention."""
-    dtype = DTYPES[observed.dtype]
-    settings = Settings(False, observed.settings.llm_steps, observed.settings.n_timesteps)
+    side = observed.stage.reference(observed.pair, DTYPES[observed.dtype])
     with torch.inference_mode():
-        module = observed.pair.reference.component("flow", dtype)
-        return observed.stage.run_reference(module, observed.given, Tape(), settings, dtype).tensors["mel"]
+        outputs = observed.stage.call(side, observed.inputs, Tape(), replace(observed.settings, streaming=False))
+    return outputs.tensors["mel"]
 
 
 def _vocoder(observed: Observed) -> dict[str, Any]:

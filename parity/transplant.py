@@ -19,6 +19,7 @@ import torch
 from parity.compare import FACTOR, Difference, Layer, Verdict, compare, judge, worst
 from parity.pair import DTYPES, Pair
 from parity.run import advance
+from parity.sides import Side
 from parity.stages import STAGES, Settings
 from parity.tape import Tape
 from parity.transplant_parts import PARTS, Part
@@ -93,11 +94,11 @@ def transplant(
         ValueError: a stage that cannot be swapped, or results of one side on which a part of the other cannot run.
     """
     settings = settings or Settings()
-    known = list(dict.fromkeys(part.stage for part in PARTS))
+    known = list(dict.fromkeys(part.stage.name for part in PARTS))
     unknown = sorted(set(stages or ()) - set(known))
     if unknown:
         raise ValueError(f"cannot swap {', '.join(unknown)}; what can be swapped: {', '.join(known)}")
-    swapped = [part for part in PARTS if not stages or part.stage in stages]
+    swapped = [part for part in PARTS if not stages or part.stage.name in stages]
     with torch.inference_mode():
         finals = _run_all(pair, inputs, swapped, settings, seed, progress)
     return _report(pair, finals, swapped, settings, factor)
@@ -132,28 +133,27 @@ def _run_all(
     start = {**inputs, "speech_token": _reference_tokens(pair, inputs, settings, seed)}
     pipelines = [_Pipeline(base) for base in (REFERENCE, MLX, FLOAT64)]
     pipelines += [_Pipeline(base, part.name) for part in swapped for base in (REFERENCE, MLX)]
-    given = {pipeline: dict(start) for pipeline in pipelines}
+    arrays = {pipeline: dict(start) for pipeline in pipelines}
     for part in PARTS:
         progress(part.title)
         done: dict[tuple[str, str], dict[str, np.ndarray]] = {}
         for pipeline in sorted(pipelines, key=lambda pipeline: pipeline.side(part)):
-            key = pipeline.side(part), _digest(given[pipeline][name] for name in part.needs)
+            key = pipeline.side(part), _digest(arrays[pipeline][name] for name in part.needs)
             if key not in done:
-                done[key] = _run_part(part, key[0], pair, given[pipeline], settings, seed)
-            given[pipeline] |= done[key]
-    return {pipeline: {name: arrays[name] for name in FINAL} for pipeline, arrays in given.items()}
+                done[key] = _run_part(part, key[0], pair, arrays[pipeline], settings, seed)
+            arrays[pipeline] |= done[key]
+    return {pipeline: {name: made[name] for name in FINAL} for pipeline, made in arrays.items()}
 
 
 def _reference_tokens(pair: Pair, inputs: dict[str, Any], settings: Settings, seed: int) -> np.ndarray:
     """[1, N] speech tokens that the reference speaks."""
-    given = dict(inputs)
+    arrays = dict(inputs)
     for stage in STAGES:
         if stage.name == "llm":
-            dtype = DTYPES[pair.dtype(stage.component)]
-            module = pair.reference.component(stage.component, dtype)
-            return stage.prepare(module, given, Tape(seed), settings, dtype)["walk"]
+            side = stage.reference(pair, DTYPES[pair.dtype(stage.component)])
+            return stage.prepare(side, arrays, Tape(seed), settings)["walk"]
         if stage.name != "speaker_encoder":
-            advance(stage, pair, given, Tape(seed), settings)
+            advance(stage, pair, arrays, Tape(seed), settings)
     raise AssertionError("there is no language model among the stages")
 
 
@@ -165,17 +165,17 @@ def _digest(arrays: Any) -> str:
 
 
 def _run_part(
-    part: Part, side: str, pair: Pair, given: dict[str, Any], settings: Settings, seed: int
+    part: Part, name: str, pair: Pair, inputs: dict[str, Any], settings: Settings, seed: int
 ) -> dict[str, np.ndarray]:
+    working = DTYPES[pair.dtype(part.stage.component)]
     try:
-        if side == MLX:
-            module = getattr(pair.model, part.component) if part.component else None
-            return part.run_model(module, given, Tape(seed), settings)
-        dtype = torch.float64 if side == FLOAT64 else DTYPES[pair.dtype(part.component)]
-        module = pair.reference.component(part.component, dtype) if part.component else None
-        return part.run_reference(module, given, Tape(seed), settings, dtype)
+        if name == MLX:
+            side: Side = part.stage.model(pair)
+        else:
+            side = part.stage.reference(pair, torch.float64 if name == FLOAT64 else working)
+        return part.call(side, inputs, Tape(seed), settings)
     except ValueError as error:
-        raise ValueError(f"{part.title} ({side}) cannot run on what the parts before it made: {error}") from error
+        raise ValueError(f"{part.title} ({name}) cannot run on what the parts before it made: {error}") from error
 
 
 def _report(
@@ -194,11 +194,11 @@ def _report(
     without = [against_reference(_Pipeline(MLX, part.name)) for part in swapped]
     shares = {name: _shares([differences[name].relative_rms for differences in alone]) for name in FINAL}
     rows = [
-        Row(part.name, part.title, part.stage, mine, rest, {name: shares[name][place] for name in FINAL})
+        Row(part.name, part.title, part.stage.name, mine, rest, {name: shares[name][place] for name in FINAL})
         for place, (part, mine, rest) in enumerate(zip(swapped, alone, without, strict=True))
     ]
     # the coarsest dtype on the way decides what the smallest possible error is
-    dtypes = {pair.dtype(part.component) for part in PARTS}
+    dtypes = {pair.dtype(part.stage.component) for part in PARTS}
     dtype = next(name for name in ("bfloat16", "float16", "float32") if name in dtypes)
     mlx = finals[_Pipeline(MLX)]
     final = {

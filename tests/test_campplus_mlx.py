@@ -8,7 +8,8 @@ from mlx_cosyvoice.config import SpeakerEncoderConfig
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speaker_encoder.layers import contexts
-from parity.capture import tap_mlx
+from parity.capture import tap
+from parity.sides.mlx import MLXSide
 from reference.synthetic import recipe
 from tests.support.embeddings import cosine
 from tests.support.golden import ProbeRecorder, assert_close, assert_probes, golden, recipe_state_dict
@@ -41,7 +42,7 @@ def test_embedding_is_the_golden_one(encoder: CAMPPlus, frames: int) -> None:
 def test_every_probe(encoder: CAMPPlus) -> None:
     file = golden("campplus")
     recorder = ProbeRecorder(file.shapes)
-    with tap_mlx(encoder, recorder, "campplus."):
+    with tap(MLXSide(encoder), recorder, "campplus."):
         mx.eval(encoder(fbank(348)))
     assert len(file.shapes) == 795
     assert_probes(recorder, file, 5e-3)

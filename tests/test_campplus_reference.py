@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mlx_cosyvoice.config import SpeakerEncoderConfig
-from parity.capture import tap_torch
+from parity.capture import tap
+from parity.sides.pytorch import TorchSide
 from reference import campplus
 from reference.synthetic import recipe
 from tests.support.embeddings import cosine
@@ -38,7 +39,7 @@ def test_embedding_is_the_golden_one(encoder: campplus.CAMPPlus, frames: int) ->
 def test_every_probe(encoder: campplus.CAMPPlus) -> None:
     file = golden("campplus")
     recorder = ProbeRecorder(file.shapes)
-    with tap_torch(encoder, recorder, "campplus."):
+    with tap(TorchSide(encoder), recorder, "campplus."):
         encoder(fbank(348))
     assert len(file.shapes) == 795
     assert_probes(recorder, file, 1e-3)

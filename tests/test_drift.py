@@ -20,8 +20,10 @@ from parity.capture import first_tensor
 from parity.drift import DriftReport, drift, reference_arrays
 from parity.drift_stages import DRIFT_STAGES, groups
 from parity.inputs import load_inputs
+from parity.intercept import ModuleCall, intercepted
 from parity.pair import Pair, load_pair
 from parity.rounding import PRECISIONS, Precision, parse_precision, rounded, rounds_output
+from parity.sides.mlx import MLXSide
 from parity.stages import Settings
 from parity.tape import Tape
 
@@ -183,11 +185,11 @@ def half_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
 def test_the_simulation_is_as_far_off_as_a_real_half_precision_model(
     healthy: DriftReport, pair: Pair, half_model: Path
 ) -> None:
-    given = reference_arrays(pair, _inputs(), {stage.last for stage in DRIFT_STAGES}, settings=SETTINGS)
+    arrays = reference_arrays(pair, _inputs(), {stage.last for stage in DRIFT_STAGES}, settings=SETTINGS)
     half = load_pair(pair.reference.checkpoint, half_model).model
     for stage in DRIFT_STAGES:
         exact, real = (
-            np.array(stage.run(getattr(model, stage.component), given, Tape(0), SETTINGS))
+            np.array(stage.run(MLXSide(getattr(model, stage.component)), arrays, Tape(0), SETTINGS))
             for model in (pair.model, half)
         )
         error = np.sqrt(np.mean((real - exact) ** 2) / np.mean(exact**2))
@@ -198,18 +200,17 @@ def test_outputs_are_rounded_where_a_half_precision_model_has_half_precision(pai
     model = _module(load_pair(pair.reference.checkpoint, half_model), "hift")
     seen: dict[str, mx.Dtype] = {}
 
-    def watch(path: str, cls: type) -> type:
-        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            output = cls.__call__(self, *args, **kwargs)  # type: ignore[operator]
-            seen[path] = first_tensor(output).dtype
-            return output
+    def watch(call: ModuleCall) -> Any:
+        output = call.run()
+        seen[call.path] = first_tensor(output).dtype
+        return output
 
-        return type(cls.__name__, (cls,), {"__call__": call})
-
-    for path, module in list(model.named_modules()):
-        if any(f"hift.{path}.".startswith(f"{group}.") for group in groups("hift", model)):
-            module.__class__ = watch(f"hift.{path}", type(module))
-    model(mx.zeros((1, 6, 80)), rand_ini=mx.zeros((1, 9)), sine_noise=mx.zeros((1, 2880, 9)))
+    modules = {f"hift.{path}": module for path, module in model.named_modules()}
+    inside = {
+        p: m for p, m in modules.items() if any(f"{p}.".startswith(f"{group}.") for group in groups("hift", model))
+    }
+    with intercepted(inside, watch):
+        model(mx.zeros((1, 6, 80)), rand_ini=mx.zeros((1, 9)), sine_noise=mx.zeros((1, 2880, 9)))
     assert len(seen) > 50
     assert {path: dtype == mx.float16 for path, dtype in seen.items()} == {path: rounds_output(path) for path in seen}
 

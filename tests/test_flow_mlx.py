@@ -16,7 +16,8 @@ from mlx_cosyvoice.flow.cfm import euler_schedule
 from mlx_cosyvoice.flow.masks import chunk_mask
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.nn.official import OfficialKeyError
-from parity.capture import tap_mlx
+from parity.capture import tap
+from parity.sides.mlx import MLXSide
 from reference import flow as reference_flow
 from tests.support import flow as support
 from tests.support.golden import ProbeRecorder, as_torch, assert_close, assert_probes, golden, recipe_state_dict
@@ -82,7 +83,7 @@ def test_stream_chunks_are_the_official_ones(size: str) -> None:
 def test_every_probe(size: str) -> None:
     file = golden(f"flow.{size}")
     recorder = ProbeRecorder(file.shapes)
-    with tap_mlx(model(size), recorder, prefix="flow."):
+    with tap(MLXSide(model(size)), recorder, prefix="flow."):
         run(model(size), support.inputs(), streaming=True, finalize=False, n_timesteps=10)
     assert_probes(recorder, file, PROBE)
 

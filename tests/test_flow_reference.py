@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from parity.capture import tap_torch
+from parity.capture import tap
+from parity.sides.pytorch import TorchSide
 from reference import flow as reference_flow
 from tests.support import flow as support
 from tests.support.golden import ProbeRecorder, as_torch, assert_close, assert_probes, golden, recipe_state_dict
@@ -56,7 +57,7 @@ def test_stream_chunks_are_the_official_ones(size: str) -> None:
 def test_every_probe(size: str) -> None:
     file = golden(f"flow.{size}")
     recorder = ProbeRecorder(file.shapes)
-    with tap_torch(model(size), recorder, prefix="flow."):
+    with tap(TorchSide(model(size)), recorder, prefix="flow."):
         run(model(size), support.inputs(), streaming=True, finalize=False, n_timesteps=10)
     assert_probes(recorder, file, PROBE)
 

@@ -16,7 +16,8 @@ from mlx_cosyvoice.nn.interpolation import fused_multiply_add
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.vocoder.source import TURN_UNIT, exact_cumsum, linear_downsample, linear_upsample
 from mlx_cosyvoice.vocoder.stft import STFT
-from parity.capture import tap_mlx
+from parity.capture import tap
+from parity.sides.mlx import MLXSide
 from reference import hift
 from tests.support.golden import ProbeRecorder, as_torch, assert_close, assert_probes, golden, recipe_state_dict
 from tests.support.hift import CACHED, CONFIGS, as_mapping, golden_inputs, reference_model, source_floor
@@ -110,7 +111,7 @@ def test_probes(size, model, inputs):
     """Every module given the official f0 and source: their float32 rounding is not the modules' (see source_floor)."""
     file = golden(f"hift.{size}")
     recorder = ProbeRecorder(file.probes)
-    with tap_mlx(model, recorder, "hift."):
+    with tap(MLXSide(model), recorder, "hift."):
         model.f0_predictor(inputs["mel"])
         model.source(official_f0(size), inputs["rand_ini"], inputs["sine_noise"])
         model.decode(inputs["mel"], official_source(size))

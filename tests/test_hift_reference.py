@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from parity.capture import tap_torch
+from parity.capture import tap
+from parity.sides.pytorch import TorchSide
 from reference import hift
 from tests.support.golden import ProbeRecorder, assert_close, assert_probes, golden
 from tests.support.hift import CACHED, CONFIGS, as_mapping, golden_inputs, reference_model, source_floor
@@ -74,7 +75,7 @@ def test_probes(size, model, inputs):
     """Every module given the official f0 and source: their float32 rounding is not the modules' (see source_floor)."""
     file = golden(f"hift.{size}")
     recorder = ProbeRecorder(file.probes)
-    with tap_torch(model, recorder, "hift."):
+    with tap(TorchSide(model), recorder, "hift."):
         model.f0_predictor(inputs.mel)
         model.source(official(size, "f0"), *inputs[1:])
         model.decode(inputs.mel, official(size, "source"))

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from mlx_cosyvoice.llm import KVCache, Qwen2LM, RASSampler, uniforms
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.nn.official import OfficialKeyError, audit_keys
-from parity.capture import as_numpy, tap_mlx
+from parity.capture import tap
+from parity.sides.mlx import MLXSide
 from reference import llm as reference_llm
 from tests.support import llm as given_llm
 from tests.support.golden import ProbeRecorder, as_torch, assert_close, assert_probes, golden
@@ -64,7 +65,7 @@ def run_walk(model: Qwen2LM, size: str) -> Walk:
     rows, tokens = [], []
     for step in range(given_llm.STEPS):
         if step == 0:
-            with tap_mlx(model, sink, prefix="llm."):
+            with tap(MLXSide(model), sink, prefix="llm."):
                 log_probs = model.step(x, cache)
         else:
             log_probs = model.step(x, cache)
@@ -74,7 +75,7 @@ def run_walk(model: Qwen2LM, size: str) -> Walk:
         tokens.append(given_llm.walk(rows[-1], step))
         x = model.embed_speech(tokens[-1:])
     # MLX has no text head; what it would say is the tied embedding applied to the normed states
-    probes(LM_HEAD, 0, as_numpy(embed.as_linear(mx.array(norms[0]))))
+    probes(LM_HEAD, 0, np.array(embed.as_linear(mx.array(norms[0]))))
     return Walk(size, np.stack(rows), tokens, probes)
 
 

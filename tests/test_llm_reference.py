@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from parity.capture import tap_torch
+from parity.capture import tap
+from parity.sides.pytorch import TorchSide
 from reference import llm
 from tests.support import llm as given_llm
 from tests.support.golden import ProbeRecorder, as_torch, assert_probes, golden
@@ -52,7 +53,7 @@ def run_walk(model: llm.Qwen2LM, size: str) -> Walk:
     rows, tokens = [], []
     for step in range(given_llm.STEPS):
         if step == 0:
-            with tap_torch(model, probes, prefix="llm."):
+            with tap(TorchSide(model), probes, prefix="llm."):
                 log_probs, cache = model.step(x, cache)
         else:
             log_probs, cache = model.step(x, cache)

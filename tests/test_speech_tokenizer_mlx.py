@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2, codes
-from parity.capture import tap_mlx
+from parity.capture import tap
+from parity.sides.mlx import MLXSide
 from reference.synthetic import recipe
 from tests.support.golden import ProbeRecorder, assert_close, assert_probes, golden, recipe_state_dict
 from tests.support.tokens import SIZES, assert_tokens
@@ -48,7 +49,7 @@ def test_tokens_are_the_golden_ones(sized: tuple[str, S3TokenizerV2], frames: in
 def test_every_probe(sized: tuple[str, S3TokenizerV2]) -> None:
     file, tokenizer = golden(sized[0]), sized[1]
     recorder = ProbeRecorder(file.shapes)
-    with tap_mlx(tokenizer, recorder, "speech_tokenizer."):
+    with tap(MLXSide(tokenizer), recorder, "speech_tokenizer."):
         mx.eval(tokenizer(log_mel(301)))
     assert_probes(recorder, file, 5e-3)
 

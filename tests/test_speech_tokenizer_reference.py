@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from parity.capture import tap_torch
+from parity.capture import tap
+from parity.sides.pytorch import TorchSide
 from reference import speech_tokenizer
 from reference.synthetic import recipe
 from tests.support.golden import ProbeRecorder, as_torch, assert_close, assert_probes, golden, recipe_state_dict
@@ -48,7 +49,7 @@ def test_tokens_are_the_golden_ones(sized: tuple[str, speech_tokenizer.S3Tokeniz
 def test_every_probe(sized: tuple[str, speech_tokenizer.S3TokenizerV2]) -> None:
     file, tokenizer = golden(sized[0]), sized[1]
     recorder = ProbeRecorder(file.shapes)
-    with tap_torch(tokenizer, recorder, "speech_tokenizer."):
+    with tap(TorchSide(tokenizer), recorder, "speech_tokenizer."):
         tokenizer(log_mel(301))
     assert_probes(recorder, file, 1e-3)
 

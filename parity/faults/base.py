@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+from parity.intercept import intercepted
 from parity.pair import Pair
 
 #: Switches a fault on in `pair.model` for as long as the context lasts.
@@ -137,14 +138,9 @@ def without(modules: list[Any], name: str) -> Iterator[None]:
             module[name] = value
 
 
-@contextmanager
-def behaving(modules: list[Any], call: Callable[..., Any]) -> Iterator[None]:
+def behaving(modules: list[Any], call: Callable[..., Any]) -> AbstractContextManager[None]:
     """Let modules run `call(self, ...)`, which has the parameters of their own `__call__`."""
-    classes = [type(module) for module in modules]
-    try:
-        for module, cls in zip(modules, classes, strict=True):
-            module.__class__ = type(cls.__name__, (cls,), {"__call__": call})
-        yield
-    finally:
-        for module, cls in zip(modules, classes, strict=True):
-            module.__class__ = cls
+    return intercepted(
+        {str(number): module for number, module in enumerate(modules)},
+        lambda stopped: call(stopped.module, *stopped.args, **stopped.kwargs),
+    )

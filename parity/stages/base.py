@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 
 from parity.compare import EPSILON
+from parity.sides import Side
 from parity.tape import Tape
 
 if TYPE_CHECKING:
+    import torch
+
     from parity.pair import Pair
+    from parity.sides.mlx import MLXSide
+    from parity.sides.pytorch import TorchSide
 
 #: Arrays by name, in the official layout. What stages hand on; always made by the reference.
 Arrays = Mapping[str, np.ndarray]
@@ -54,13 +58,13 @@ class Sides:
 
 
 class Stage(ABC):
-    """One stage: how each side runs it on the same inputs."""
+    """One stage. Its `call` is written once, against a `Side`; neither framework is imported here."""
 
     name: ClassVar[str]
     title: ClassVar[str]
     #: Name of the component in `Pair.reference` and `Pair.model`, and prefix of its official paths; "" for none.
     component: ClassVar[str] = ""
-    #: Names in `given` that the stage reads, and those that it adds.
+    #: Names of the arrays that the stage reads, and of those that it adds.
     needs: ClassVar[tuple[str, ...]] = ()
     gives: ClassVar[tuple[str, ...]] = ()
     #: Output -> the official module that makes it, where that is not the component itself.
@@ -68,46 +72,43 @@ class Stage(ABC):
     #: Whether the stage exists in streaming synthesis alone.
     streaming_only: ClassVar[bool] = False
 
-    def reference_module(self, pair: Pair, dtype: torch.dtype) -> Any:
-        """What `run_reference` is given."""
-        return pair.reference.component(self.component, dtype) if self.component else None
+    def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
+        """The reference's side, to run in `dtype`."""
+        from parity.sides.pytorch import TorchSide
 
-    def model_module(self, pair: Pair) -> Any:
-        """What `run_model` is given."""
-        return getattr(pair.model, self.component) if self.component else None
+        return TorchSide(pair.reference.component(self.component, dtype) if self.component else None, dtype)
 
-    def prepare(self, module: Any, given: Arrays, tape: Tape, settings: Settings, dtype: torch.dtype) -> dict[str, Any]:
-        """Inputs of this stage that only the reference can make, in the working dtype; added to `given`."""
+    def model(self, pair: Pair) -> MLXSide:
+        """The side of the MLX model."""
+        from parity.sides.mlx import MLXSide
+
+        return MLXSide(getattr(pair.model, self.component) if self.component else None)
+
+    def prepare(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, Any]:
+        """Inputs of this stage that only the reference can make, in the working dtype."""
         return {}
 
     @abstractmethod
-    def run_reference(self, module: Any, given: Arrays, tape: Tape, settings: Settings, dtype: torch.dtype) -> Outputs:
-        """Run the reference's module, of the given dtype."""
+    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+        """Run the stage on either side. Arrays in and out are in the official layout."""
 
-    @abstractmethod
-    def run_model(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        """Run the MLX module. Arrays in and out are in the official layout."""
+    def call_isolated(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings, expected: Outputs) -> Outputs:
+        """Run it so that no error of one part reaches the next; by default there is one part only.
 
-    def run_isolated(self, module: Any, given: Arrays, tape: Tape, settings: Settings, expected: Outputs) -> Outputs:
-        """Run the MLX module so that no error of one part reaches the next; by default there is one part only.
-
-        Asked only of stages whose modules cannot be isolated one by one. `expected` is what the reference put out.
+        Asked only of stages whose modules cannot be isolated one by one. `expected` is what the reference put out in
+        the working dtype; of the reference it is asked in float64, with networks of any dtype, which it must not use.
         """
-        return self.run_model(module, given, tape, settings)
+        return self.call(side, inputs, tape, settings)
 
-    def exact_isolated(self, pair: Pair, given: Arrays, tape: Tape, settings: Settings, expected: Outputs) -> Outputs:
-        """What `run_isolated` would put out in float64; asked of the same stages."""
-        return self.run_reference(self.reference_module(pair, torch.float64), given, tape, settings, torch.float64)
-
-    def publish(self, outputs: Outputs, given: Arrays) -> dict[str, np.ndarray]:
-        """What later stages are given: by default all outputs of the reference in the working dtype."""
+    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
+        """What later stages read: by default all outputs of the reference in the working dtype."""
         return {**outputs.tensors, **outputs.tokens}
 
     def keep(self, path: str, call: int) -> bool:
         """Whether a module's output at its `call`-th call (from 0) is compared. The default: the first."""
         return call == 0
 
-    def near_ties(self, name: str, sides: Sides, given: Arrays, dtype: str, factor: float) -> np.ndarray:
+    def near_ties(self, name: str, sides: Sides, inputs: Arrays, dtype: str, factor: float) -> np.ndarray:
         """Which tokens of the output `name`, of one shape on all sides, may differ because rounding decides them.
 
         By default those whose margin in float64 is within the noise: what working in `dtype` does to the margins.
@@ -118,12 +119,6 @@ class Stage(ABC):
         noise = max(float(np.abs(margin - working).max(initial=0)), EPSILON[dtype])
         return margin <= factor * noise
 
-    def witnesses(self, checkpoint: Any, given: Arrays) -> Outputs | None:
+    def witnesses(self, checkpoint: Any, inputs: Arrays) -> Outputs | None:
         """What a third party says of the same inputs (ONNX Runtime on the official file), or None."""
         return None
-
-
-def tensor(array: np.ndarray, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """A torch tensor; floats in `dtype`."""
-    result = torch.from_numpy(np.ascontiguousarray(array))
-    return result.to(dtype) if dtype is not None and result.is_floating_point() else result

@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
-import torch
 
-from mlx_cosyvoice import audio
-from parity.stages.base import Arrays, Outputs, Settings, Stage, tensor
+from parity.sides import Side
+from parity.stages.base import Arrays, Outputs, Settings, Stage
 from parity.tape import Tape
-from reference import features
-from reference.resample import resample
 
 #: Sample rate of the file with the tones, and what it is read at.
 FILE_RATE, RATES = 44100, (16000, 24000)
@@ -35,49 +31,53 @@ def tones(rate: int, target: int) -> np.ndarray:
     return fade * sum(np.sin(np.pi * tone * target * moment) for tone in TONES) / len(TONES)
 
 
-def read_tones(rate: int) -> np.ndarray:
-    """The tones as the MLX package reads them from a file of another rate."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tones.wav"
-        soundfile.write(path, tones(FILE_RATE, rate), FILE_RATE, subtype="FLOAT")
-        return audio.load_audio(path, rate, min_seconds=0)
-
-
 class AudioFeatures(Stage):
     name = "audio_features"
     title = "Audio features"
     needs = ("wave16", "wave24")
     gives = ("log_mel", "fbank", "prompt_mel")
 
-    def run_reference(self, module: Any, given: Arrays, tape: Tape, settings: Settings, dtype: torch.dtype) -> Outputs:
-        wave16, wave24 = tensor(given["wave16"], dtype), tensor(given["wave24"], dtype)
-        fbank = features.kaldi_fbank(wave16)
-        fbank = fbank - fbank.mean(0, keepdim=True)
-        return Outputs(
-            tensors={
-                "log_mel": features.log_mel_spectrogram(wave16)[None].numpy(),
-                "fbank": fbank[None].numpy(),
-                "prompt_mel": features.mel_spectrogram(wave24).T[None].numpy(),
-            }
-            | {f"resampled_{rate // 1000}k": self._resampled(rate, dtype) for rate in RATES}
-        )
+    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+        tensors = (_of_package if side.name == "mlx" else _of_reference)(side, inputs)
+        return Outputs({**tensors, **{f"resampled_{rate // 1000}k": _resampled(side, rate)[None] for rate in RATES}})
 
-    @staticmethod
-    def _resampled(rate: int, dtype: torch.dtype) -> np.ndarray:
-        if dtype == torch.float64:  # the exact result
-            return tones(rate, rate)[None]
-        return resample(tensor(tones(FILE_RATE, rate), dtype), FILE_RATE, rate)[None].numpy()
-
-    def run_model(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        fbank = audio.mean_normalise(audio.kaldi_fbank(given["wave16"]))
-        return Outputs(
-            tensors={
-                "log_mel": np.array(audio.log_mel_spectrogram(given["wave16"])).transpose(0, 2, 1),
-                "fbank": np.array(fbank),
-                "prompt_mel": np.array(audio.mel_spectrogram(given["wave24"])),
-            }
-            | {f"resampled_{rate // 1000}k": read_tones(rate)[None] for rate in RATES}
-        )
-
-    def publish(self, outputs: Outputs, given: Arrays) -> dict[str, np.ndarray]:
+    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
         return {name: outputs.tensors[name] for name in self.gives}
+
+
+def _of_package(side: Side, inputs: Arrays) -> dict[str, np.ndarray]:
+    from mlx_cosyvoice import audio
+
+    return {
+        "log_mel": side.official(audio.log_mel_spectrogram(inputs["wave16"]), channels_first=True),
+        "fbank": side.official(audio.mean_normalise(audio.kaldi_fbank(inputs["wave16"]))),
+        "prompt_mel": side.official(audio.mel_spectrogram(inputs["wave24"])),
+    }
+
+
+def _of_reference(side: Side, inputs: Arrays) -> dict[str, np.ndarray]:
+    from reference import features
+
+    wave16, wave24 = side.array(inputs["wave16"]), side.array(inputs["wave24"])
+    fbank = features.kaldi_fbank(wave16)
+    return {
+        "log_mel": side.official(features.log_mel_spectrogram(wave16)[None]),
+        "fbank": side.official((fbank - fbank.mean(0, keepdim=True))[None]),
+        "prompt_mel": side.official(features.mel_spectrogram(wave24).T[None]),
+    }
+
+
+def _resampled(side: Side, rate: int) -> np.ndarray:
+    """The tones as the MLX package reads them from a file, as the reference resamples them, or as they are."""
+    if side.name == "mlx":
+        from mlx_cosyvoice import audio
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "tones.wav"
+            soundfile.write(path, tones(FILE_RATE, rate), FILE_RATE, subtype="FLOAT")
+            return audio.load_audio(path, rate, min_seconds=0)
+    from reference.resample import resample
+
+    wave = side.array(tones(FILE_RATE, rate))
+    exact = wave.itemsize == 8  # float64: no resampler is asked
+    return tones(rate, rate) if exact else side.official(resample(wave, FILE_RATE, rate))

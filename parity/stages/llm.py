@@ -7,24 +7,49 @@ where rounding decides, and nowhere else: see `LanguageModel.near_ties`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
-import torch
 
-from mlx_cosyvoice.llm import RASSampler
 from parity.compare import EPSILON, MINIMUM_STEPS
-from parity.stages.base import Arrays, Outputs, Settings, Sides, Stage, tensor
-from parity.stages.sampler_trials import make_trials
+from parity.sides import Side
+from parity.stages.base import Arrays, Outputs, Settings, Sides, Stage
+from parity.stages.sampler_trials import Draw, make_trials
 from parity.tape import Tape
-from reference import sampling
 
 #: Uniform numbers of a token: one for the nucleus, one for the draw after a repetition.
 DRAWS = 2
+
+
+def prompt(side: Side, inputs: Arrays) -> Any:
+    """The embedded sequence that speech tokens go on from."""
+    return side.module.prompt(*(side.ids(inputs[name]) for name in LanguageModel.needs))
+
+
+def step(side: Side, x: Any, cache: Any = None) -> tuple[Any, Any]:
+    """Log-probabilities [V] of the token after [1, L, H] more positions, and the cache that holds them too."""
+    if side.name == "pytorch":
+        return side.module.step(x, cache)
+    cache = side.module.make_cache() if cache is None else cache
+    return side.module.step(x, cache)[0], cache
+
+
+def sampler(side: Side, uniforms: Iterable[float]) -> Any:
+    """The side's sampler, with the numbers that it draws by."""
+    if side.name == "pytorch":
+        return _right_sampler(side.module.sampling, uniforms)
+    from mlx_cosyvoice.llm import RASSampler
+
+    return RASSampler(side.module.config.sampling, uniforms)
+
+
+def _right_sampler(config: Mapping[str, Any], uniforms: Iterable[float]) -> Any:
+    from reference.sampling import RASSampler
+
+    return RASSampler(config, uniforms)
 
 
 class LanguageModel(Stage):
@@ -43,56 +68,36 @@ class LanguageModel(Stage):
     def _draws(tape: Tape, step: int) -> np.ndarray:
         return tape.uniform(f"llm/step{step}", (DRAWS,))
 
-    def prepare(self, module: Any, given: Arrays, tape: Tape, settings: Settings, dtype: torch.dtype) -> dict[str, Any]:
-        step = iter(range(settings.llm_steps))
+    def prepare(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, Any]:
+        draws = [self._draws(tape, number) for number in range(settings.llm_steps)]
+        left = iter(draws)
 
-        def sampler(logp: torch.Tensor, decoded: list[int], ignore_eos: bool) -> int:
-            return sampling.RASSampler(module.sampling, self._draws(tape, next(step)))(logp, decoded, ignore_eos)
+        def sample(logp: Any, decoded: list[int], ignore_eos: bool) -> int:
+            return sampler(side, next(left))(logp, decoded, ignore_eos)
 
-        prompt = (tensor(given[k]) for k in ("text_token", "prompt_text_token", "prompt_token"))
-        walk = list(islice(module.generate(*prompt, sampler), settings.llm_steps))
-        draws = [self._draws(tape, step) for step in range(len(walk))]
-        return {"walk": np.array([walk], np.int64), "walk_draws": np.array([draws], np.float64)}
+        ids = (side.ids(inputs[name]) for name in self.needs)
+        walk = list(islice(side.module.generate(*ids, sample), settings.llm_steps))
+        return {"walk": np.array([walk], np.int64), "walk_draws": np.array([draws[: len(walk)]], np.float64)}
 
-    def run_reference(self, module: Any, given: Arrays, tape: Tape, settings: Settings, dtype: torch.dtype) -> Outputs:
-        x = module.prompt(*(tensor(given[k]) for k in ("text_token", "prompt_text_token", "prompt_token")))
-        cache, rows, picked = None, [], []
-        walk = given["walk"][0].tolist()
-        for step, token in enumerate(walk):
-            hidden, cache = module.forward_one_step(x, cache)
-            logp = module.log_probs(hidden).reshape(-1)
-            rows.append(logp.to(torch.float64).numpy())
-            sampler = sampling.RASSampler(module.sampling, given["walk_draws"][0, step])
-            picked.append(sampler(logp, walk[:step], True))
-            x = module.speech_embedding(torch.tensor([[token]]))
-        outputs = self._outputs(rows, picked, _reference_trials(tape.seed, tuple(sorted(module.sampling.items()))))
-        outputs.details = module.sampling
-        return outputs
-
-    def run_model(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        x = module.prompt(*(given[k][0].tolist() for k in ("text_token", "prompt_text_token", "prompt_token")))
-        cache, rows, picked = module.make_cache(), [], []
-        walk = given["walk"][0].tolist()
-        for step, token in enumerate(walk):
-            logp = module.step(x, cache).reshape(-1)
-            rows.append(np.array(logp))
-            sampler = RASSampler(module.config.sampling, given["walk_draws"][0, step].tolist())
-            picked.append(sampler(logp, walk[:step], True))
-            x = module.speech_embedding(mx.array([[token]]))
-        trials = make_trials(tape).tokens(lambda uniforms: RASSampler(module.config.sampling, uniforms))
-        return self._outputs(rows, picked, trials)
-
-    @staticmethod
-    def _outputs(rows: list[np.ndarray], picked: list[int], trials: np.ndarray) -> Outputs:
+    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+        x, cache, rows, picked = prompt(side, inputs), None, [], []
+        walk = inputs["walk"][0].tolist()
+        for number, token in enumerate(walk):
+            logp, cache = step(side, x, cache)
+            rows.append(side.official(logp))
+            draw = sampler(side, inputs["walk_draws"][0, number].tolist())
+            picked.append(draw(logp, walk[:number], True))
+            x = side.module.speech_embedding(side.plain(np.array([[token]])))
         return Outputs(
             tensors={"log_probs": np.stack(rows)[None]},
-            tokens={"speech_token": np.array([picked], np.int64), "sampler": trials[None]},
+            tokens={"speech_token": np.array([picked], np.int64), "sampler": _trials(side, tape)[None]},
+            details=side.module.sampling if side.name == "pytorch" else None,
         )
 
-    def publish(self, outputs: Outputs, given: Arrays) -> dict[str, np.ndarray]:
+    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
         return {**outputs.tensors, "speech_token": outputs.tokens["speech_token"]}
 
-    def near_ties(self, name: str, sides: Sides, given: Arrays, dtype: str, factor: float) -> np.ndarray:
+    def near_ties(self, name: str, sides: Sides, inputs: Arrays, dtype: str, factor: float) -> np.ndarray:
         """Where MLX may draw another token than the reference.
 
         That is where the right sampler draws MLX's token from MLX's log-probabilities, and those of all candidates
@@ -105,14 +110,16 @@ class LanguageModel(Stage):
         flips = np.flatnonzero(drawn != sides.expected.tokens[name]).tolist()
         if name != "speech_token" or not flips:
             return excused
+        import torch
+
         rows = [np.asarray(side.tensors["log_probs"][0], np.float64) for side in (sides.actual, sides.exact)]
-        config, walk = sides.expected.details, given["walk"][0].tolist()
+        config, walk = sides.expected.details, inputs["walk"][0].tolist()
         noise = factor * log_prob_noise(sides, dtype)
         for step in flips:
             mine, exact = (row[step] for row in rows)
             if not np.isfinite(mine).all():
                 continue
-            right = sampling.RASSampler(config, given["walk_draws"][0, step])
+            right = _right_sampler(config, inputs["walk_draws"][0, step])
             likely = np.union1d(_candidates(mine, config), _candidates(exact, config))
             likely = np.union1d(likely, [side.tokens[name][0, step] for side in (sides.actual, sides.expected)])
             close = bool(np.abs(mine - exact)[likely].max() <= noise)
@@ -133,17 +140,26 @@ def log_prob_noise(sides: Sides, dtype: str) -> float:
 
 def _candidates(log_probs: np.ndarray, config: Mapping[str, Any]) -> np.ndarray:
     """The ids of the nucleus where the end of speech is forbidden, as it is along the walk."""
+    import torch
+
     allowed = torch.from_numpy(log_probs.copy())
     allowed[-3] = -torch.inf
-    return sampling.RASSampler(config, ()).candidates(allowed)[0].numpy()
+    return _right_sampler(config, ()).candidates(allowed)[0].numpy()
+
+
+def _trials(side: Side, tape: Tape) -> np.ndarray:
+    """What a side's sampler draws in the trials. The reference's draws the same in every dtype, so it is asked once."""
+    if side.name == "pytorch":
+        return _reference_trials(tape.seed, tuple(sorted(side.module.sampling.items())))
+    return make_trials(tape).tokens(lambda uniforms: sampler(side, uniforms))
 
 
 @lru_cache(maxsize=8)
 def _reference_trials(seed: int, config: tuple[tuple[str, Any], ...]) -> np.ndarray:
-    """What the reference's sampler draws in the trials: the same in every dtype, so drawn once."""
+    import torch
 
-    def make(uniforms: Any) -> Any:
-        sampler = sampling.RASSampler(dict(config), uniforms)
-        return lambda row, decoded, ignore_eos: sampler(torch.from_numpy(row), decoded, ignore_eos)
+    def make(uniforms: Iterable[float]) -> Draw:
+        draw = _right_sampler(dict(config), uniforms)
+        return lambda row, decoded, ignore_eos: draw(torch.from_numpy(row), decoded, ignore_eos)
 
     return make_trials(Tape(seed)).tokens(make)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
-import torch
 
-from parity.stages.base import Arrays, Outputs, Settings, Stage, tensor
+from parity.sides import Side
+from parity.stages.base import Arrays, Outputs, Settings, Stage
 from parity.tape import Tape
 
 
@@ -20,14 +19,11 @@ class SpeakerEncoder(Stage):
     needs = ("fbank",)
     gives = ("embedding",)
 
-    def run_reference(self, module: Any, given: Arrays, tape: Tape, settings: Settings, dtype: torch.dtype) -> Outputs:
-        return Outputs(tensors={"embedding": module(tensor(given["fbank"], dtype)).to(torch.float64).numpy()})
+    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+        return Outputs({"embedding": side.official(side.module(side.array(inputs["fbank"])))})
 
-    def run_model(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        return Outputs(tensors={"embedding": np.array(module(mx.array(given["fbank"])))})
-
-    def witnesses(self, checkpoint: Any, given: Arrays) -> Outputs | None:
+    def witnesses(self, checkpoint: Any, inputs: Arrays) -> Outputs | None:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(Path(checkpoint) / "campplus.onnx"))
-        return Outputs(tensors={"embedding": session.run(None, {"input": given["fbank"].astype(np.float32)})[0]})
+        return Outputs(tensors={"embedding": session.run(None, {"input": inputs["fbank"].astype(np.float32)})[0]})

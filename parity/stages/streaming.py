@@ -7,21 +7,27 @@ return what the reference's returned, shows which part of the loop is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import mlx.core as mx
 import numpy as np
-import torch
 
-from mlx_cosyvoice.decoding import FlowPrompt, OfficialDecoder, OfficialState, VocoderTail
-from parity.pair import DTYPES, Pair
-from parity.stages.base import Arrays, Outputs, Settings, Stage, tensor
+from parity.intercept import ModuleCall, intercepted
+from parity.sides import Side
+from parity.stages.base import Arrays, Outputs, Settings, Stage
 from parity.tape import Tape
-from reference import streaming as reference
 
-#: The run's speech tokens are repeated to this many, and of the prompt this many are taken: hops of 38, 50 and 7.
+if TYPE_CHECKING:
+    import torch
+
+    from mlx_cosyvoice.decoding import OfficialState
+    from parity.pair import Pair
+    from parity.sides.mlx import MLXSide
+    from parity.sides.pytorch import TorchSide
+
+#: The run's speech tokens are repeated to this many, and of the prompt only this many are used: hops of 38, 50 and 7.
 TOKENS, PROMPT_TOKENS, HOPS = 95, 12, 3
 #: Two Euler steps: what the loop does between the networks does not depend on how fine the mel is.
 TIMESTEPS = 2
@@ -70,38 +76,24 @@ class Hop:
     cache: tuple[np.ndarray, ...]
 
 
-class Spy:
-    """Stands in for a network: notes what goes in and comes out, and may return something else instead."""
+@contextmanager
+def watched(side: Side, instead: Callable[[], Hop | None]) -> Iterator[dict[str, tuple[ModuleCall, Any]]]:
+    """Network -> its last call and what that returned, which is what it returned in the hop `instead`, if any."""
+    seen: dict[str, tuple[ModuleCall, Any]] = {}
 
-    def __init__(self, network: Any, instead: Callable[[], Any] | None = None) -> None:
-        self._network, self._instead = network, instead
-        self.calls: list[tuple[tuple[Any, ...], dict[str, Any], Any]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._network, name)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._noted(self._network, args, kwargs)
-
-    def inference(self, *args: Any, **kwargs: Any) -> Any:
-        return self._noted(lambda *args, **kwargs: self._network.inference(*args, **kwargs), args, kwargs)
-
-    def _noted(self, network: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        output = network(*args, **kwargs) if self._instead is None else self._instead()
-        self.calls.append((args, kwargs, output))
+    def answer(call: ModuleCall) -> Any:
+        hop = instead()
+        if hop is None:
+            output = call.run()
+        elif call.path == "flow":
+            output = side.array(hop.mel, channels_first=True)
+        else:
+            output = side.array(hop.made[0]), side.array(hop.made[1], channels_first=True)
+        seen[call.path] = call, output
         return output
 
-
-def _first(array: mx.array) -> np.ndarray:
-    """Channels-last MLX to channels-first NumPy."""
-    result = np.array(array.astype(mx.float32))
-    return result.transpose(0, 2, 1) if result.ndim == 3 else result
-
-
-def _last(array: np.ndarray) -> mx.array:
-    """And back, in float32."""
-    result = np.asarray(array, np.float32)
-    return mx.array(result.transpose(0, 2, 1) if result.ndim == 3 else result)
+    with intercepted(side.module._asdict(), answer, "inference" if side.name == "pytorch" else "__call__"):
+        yield seen
 
 
 class Streaming(Stage):
@@ -113,128 +105,109 @@ class Streaming(Stage):
         f"hop{number}.{part}": owner for number in range(1, HOPS + 1) for part, owner in PARTS.items()
     }
 
-    def reference_module(self, pair: Pair, dtype: torch.dtype) -> Networks:
-        exact = dtype == torch.float64
-        return Networks(
-            *(pair.reference.component(name, dtype if exact else DTYPES[pair.dtype(name)]) for name in Networks._fields)
-        )
+    def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
+        from parity.pair import DTYPES
+        from parity.sides.pytorch import TorchSide
 
-    def model_module(self, pair: Pair) -> Networks:
-        return Networks(pair.model.flow, pair.model.hift)
+        dtypes = {name: DTYPES[pair.dtype(name)] if dtype.itemsize < 8 else dtype for name in Networks._fields}
+        return TorchSide(Networks(*(pair.reference.component(*item) for item in dtypes.items())), dtype)
+
+    def model(self, pair: Pair) -> MLXSide:
+        from parity.sides.mlx import MLXSide
+
+        return MLXSide(Networks(pair.model.flow, pair.model.hift))
+
+    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+        return self._run(side, inputs, tape, None)
+
+    def call_isolated(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings, expected: Outputs) -> Outputs:
+        return self._run(side, inputs, tape, expected.details)
 
     @staticmethod
-    def _given(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """token [1, TOKENS], and the prompt's token, mel and embedding."""
-        prompt_token = given["prompt_token"][:, :PROMPT_TOKENS]
-        token = np.resize(given["speech_token"].reshape(-1), TOKENS)[None]
-        return token, prompt_token, given["prompt_feat"][:, : 2 * prompt_token.shape[1]], given["embedding"]
-
-    @staticmethod
-    def _draws(tape: Tape, number: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of the vocoder's run in hop `number`."""
-        rand_ini = tape.uniform(f"streaming/rand_ini/{number}", (1, SINES))
-        return rand_ini, tape.normal(f"streaming/sine_noise/{number}", (1, samples, SINES))
-
-    def run_reference(self, module: Any, given: Arrays, tape: Tape, settings: Settings, dtype: torch.dtype) -> Outputs:
-        return self._run_reference(Spy(module.flow), Spy(module.hift), given, tape)
-
-    def exact_isolated(self, pair: Pair, given: Arrays, tape: Tape, settings: Settings, expected: Outputs) -> Outputs:
-        hops = iter(expected.details), iter(expected.details)
-
-        def vocoded() -> tuple[torch.Tensor, ...]:
-            return tuple(map(tensor, next(hops[1]).made))
-
-        flow = Spy(pair.reference.config.flow, lambda: tensor(next(hops[0]).mel))
-        return self._run_reference(flow, Spy(None, vocoded), given, tape)
-
-    def _run_reference(self, flow: Spy, hift: Spy, given: Arrays, tape: Tape) -> Outputs:
-        token, prompt_token, feat, embedding = map(tensor, self._given(given))
-
-        def draw(samples: int) -> tuple[torch.Tensor, torch.Tensor]:
-            rand_ini, sine_noise = self._draws(tape, len(hift.calls), samples)
-            return tensor(rand_ini), tensor(sine_noise)
-
-        prompt = reference.Prompt(prompt_token, feat, embedding)
-        pieces = list(reference.stream(flow, hift, token, prompt, draw, n_timesteps=TIMESTEPS))  # type: ignore[arg-type]
-        hops = []
-        for piece, into_flow, into_hift in zip(pieces, flow.calls, hift.calls, strict=True):
-            source, cache = into_hift[1]["cache_source"], piece.cache
-            hops.append(
-                Hop(
-                    (into_flow[0][0].numpy(), into_flow[1]["streaming"], into_flow[1]["finalize"]),
-                    _numpy(into_flow[2]),
-                    (_numpy(into_hift[0][0]), None if source is None else _numpy(source)),
-                    (_numpy(into_hift[2][0]), _numpy(into_hift[2][1])),
-                    _numpy(piece.wav),
-                    () if cache is None else tuple(map(_numpy, (cache.mel, cache.source, cache.speech))),
-                )
-            )
-        return outputs(hops)
-
-    def run_model(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        return self._run_model(module, given, tape, None)
-
-    def run_isolated(self, module: Any, given: Arrays, tape: Tape, settings: Settings, expected: Outputs) -> Outputs:
-        return self._run_model(module, given, tape, expected.details)
-
-    def _run_model(self, module: Any, given: Arrays, tape: Tape, fed: list[Hop] | None) -> Outputs:
-        token, *prompt = self._given(given)
-        tokens = token[0].tolist()
+    def _run(side: Side, inputs: Arrays, tape: Tape, right: list[Hop] | None) -> Outputs:
+        """The stream; with `right`, every hop starts from the state that the one before has there."""
         hops: list[Hop] = []
 
-        def noise(samples: int) -> tuple[mx.array, mx.array]:
-            rand_ini, sine_noise = self._draws(tape, len(hops), samples)
-            return mx.array(rand_ini), mx.array(sine_noise)
+        def noise(samples: int) -> tuple[Any, Any]:
+            rand_ini = tape.uniform(f"streaming/rand_ini/{len(hops)}", (1, SINES))
+            sine_noise = tape.normal(f"streaming/sine_noise/{len(hops)}", (1, samples, SINES))
+            return side.array(rand_ini), side.array(sine_noise)
 
-        state = OfficialState(FlowPrompt(*map(mx.array, prompt)), noise)
-        while not state.ended and (fed is None or len(hops) < len(fed)):
-            flow, hift = Spy(module.flow), Spy(module.hift)
-            if fed is not None:
-                hop = fed[len(hops)]
-                flow = Spy(module.flow, lambda mel=hop.mel: _last(mel))  # type: ignore[misc]
-                made = mx.array(np.asarray(hop.made[0], np.float32)), _last(hop.made[1])
-                hift = Spy(module.hift, lambda made=made: made)  # type: ignore[misc]
-                if hops:
-                    state = self._state_of(fed[len(hops) - 1], state)
-            decoder = OfficialDecoder(flow, hift, n_timesteps=TIMESTEPS)  # type: ignore[arg-type]
-            position, due = len(state.token), decoder.due(state)
-            final = len(tokens) - position < due if fed is None else len(hops) == len(fed) - 1
-            new = tokens[position:] if final else tokens[position : position + due]
-            wav, state = decoder.step(state, new, final=final)
-            hops.append(self._hop(flow, hift, wav, state.tail))
+        stream = _reference_stream if side.name == "pytorch" else _model_stream
+        with watched(side, lambda: right[len(hops)] if right else None) as seen:
+            for wav, *cache in stream(side, _utterance(inputs), noise, right):
+                hops.append(_hop(side, seen, wav, tuple(cache)))
         return outputs(hops)
 
-    @staticmethod
-    def _state_of(before: Hop, state: OfficialState) -> OfficialState:
-        """The reference's state after the hop `before`, for the decoder to go on from."""
-        heard = tuple(before.flow[0][0].tolist())
-        mel, source, speech = before.cache
-        tail = VocoderTail(_last(mel), _last(source), mx.array(np.asarray(speech[0], np.float32)))
-        spoken = sum(reference.hops(TOKENS, state.prompt.tokens, 3)[: state.hops])
-        return OfficialState(state.prompt, state.noise, heard, spoken, state.hops, tail)
 
-    @staticmethod
-    def _hop(flow: Spy, hift: Spy, wav: mx.array, tail: VocoderTail | None) -> Hop:
-        (token, *_), how, mel = flow.calls[-1]
-        (into_vocoder,), cached, made = hift.calls[-1]
-        source = cached["cache_source"]
-        cache = () if tail is None else (_first(tail.mel), _first(tail.source), np.array(tail.speech)[None])
-        return Hop(
-            (np.array(token), how["streaming"], how["finalize"]),
-            _first(mel),
-            (_first(into_vocoder), None if source is None else _first(source)),
-            (np.array(made[0]), _first(made[1])),
-            np.array(wav)[None],
-            cache,
-        )
+def _utterance(inputs: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """token [1, TOKENS], and the prompt's token, mel and embedding."""
+    prompt_token = inputs["prompt_token"][:, :PROMPT_TOKENS]
+    token = np.resize(inputs["speech_token"].reshape(-1), TOKENS)[None]
+    return token, prompt_token, inputs["prompt_feat"][:, : 2 * prompt_token.shape[1]], inputs["embedding"]
 
 
-def _numpy(value: torch.Tensor) -> np.ndarray:
-    return value.to(torch.float64).numpy()
+def _reference_stream(side: Side, utterance: Any, noise: Any, right: list[Hop] | None) -> Iterator[tuple[Any, ...]]:
+    """wav, and the cache's mel, source and speech unless it was the last hop."""
+    from reference.streaming import Prompt, stream
+
+    token, *prompt = map(side.array, utterance)
+    for piece in stream(side.module.flow, side.module.hift, token, Prompt(*prompt), noise, n_timesteps=TIMESTEPS):
+        cache = piece.cache
+        yield (piece.wav,) if cache is None else (piece.wav, cache.mel, cache.source, cache.speech)
+
+
+def _model_stream(side: Side, utterance: Any, noise: Any, right: list[Hop] | None) -> Iterator[tuple[Any, ...]]:
+    """The same of the MLX package's decoder."""
+    from mlx_cosyvoice.decoding import FlowPrompt, OfficialDecoder, OfficialState
+
+    tokens, *prompt = utterance[0][0].tolist(), *map(side.array, utterance[1:])
+    state, number = OfficialState(FlowPrompt(*prompt), noise), 0
+    decoder = OfficialDecoder(*side.module, n_timesteps=TIMESTEPS)
+    while not state.ended and (right is None or number < len(right)):
+        if right is not None and number:
+            state = _state_after(side, right[number - 1], state)
+        position, due = len(state.token), decoder.due(state)
+        final = len(tokens) - position < due if right is None else number == len(right) - 1
+        new = tokens[position:] if final else tokens[position : position + due]
+        wav, state = decoder.step(state, new, final=final)
+        tail = state.tail
+        yield (wav[None],) if tail is None else (wav[None], tail.mel, tail.source, tail.speech[None])
+        number += 1
+
+
+def _state_after(side: Side, hop: Hop, state: OfficialState) -> OfficialState:
+    """What the reference carried on after `hop`, for the MLX decoder to start from."""
+    from mlx_cosyvoice.decoding import OfficialState, VocoderTail
+    from reference.streaming import hops
+
+    mel, source, speech = hop.cache
+    tail = VocoderTail(
+        side.array(mel, channels_first=True), side.array(source, channels_first=True), side.array(speech[0])
+    )
+    spoken = sum(hops(TOKENS, state.prompt.tokens, 3)[: state.hops])
+    return OfficialState(state.prompt, state.noise, tuple(hop.flow[0][0].tolist()), spoken, state.hops, tail)
+
+
+def _hop(side: Side, seen: Mapping[str, tuple[ModuleCall, Any]], wav: Any, cache: tuple[Any, ...]) -> Hop:
+    def official(array: Any) -> Any:
+        return None if array is None else side.official(array, channels_first=True)
+
+    (flow, mel), (hift, made) = seen["flow"], seen["hift"]
+    return Hop(
+        (side.official(flow.args[0]), flow.kwargs["streaming"], flow.kwargs["finalize"]),
+        official(mel),
+        (official(hift.args[0]), official(hift.kwargs["cache_source"])),
+        (official(made[0]), official(made[1])),
+        official(wav),
+        tuple(map(official, cache)),
+    )
 
 
 def outputs(hops: list[Hop]) -> Outputs:
     """Everything that is compared, by hop and part, and the hops themselves as details."""
+    from reference import streaming as reference
+
     result = Outputs(details=hops)
     for number, hop in enumerate(hops, start=1):
         token, streaming, finalize = hop.flow

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import torch
 
+from parity.sides import Side
 from parity.stages.base import Arrays, Outputs, Settings, Stage
 from parity.tape import Tape
 
@@ -26,17 +24,10 @@ class TextTokenizer(Stage):
     needs = ("text", "transcript")
     gives = ("text_token", "prompt_text_token")
 
-    @staticmethod
-    def _encode(tokenizer: Any, given: Arrays) -> Outputs:
+    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         def ids(text: str) -> np.ndarray:
-            return np.array([tokenizer.encode(text)], np.int64)
+            return np.array([side.module.encode(text)], np.int64)
 
-        tokens = {"text_token": ids(str(given["text"])), "prompt_text_token": ids(str(given["transcript"]))}
+        tokens = {"text_token": ids(str(inputs["text"])), "prompt_text_token": ids(str(inputs["transcript"]))}
         tokens |= {f"varied_text_{index}": ids(text) for index, text in enumerate(VARIED)}
         return Outputs(tokens=tokens)
-
-    def run_reference(self, module: Any, given: Arrays, tape: Tape, settings: Settings, dtype: torch.dtype) -> Outputs:
-        return self._encode(module, given)
-
-    def run_model(self, module: Any, given: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        return self._encode(module, given)
