@@ -96,7 +96,7 @@ def _open(library: str) -> ctypes.CDLL:
 def _brief_waits() -> Iterator[None]:
     """OpenBLAS's threads, once loaded within, wait busily for their next product for 2^12 clock ticks, not 2^26.
 
-    2^26 ticks, some 25 ms, keep a processor from the threads of `mlx_cosyvoice.nn.host`, which take over meanwhile.
+    2^26 ticks, some 25 ms, keep a processor from the threads of `mlx_cosyvoice.nn.cpu`, which take over meanwhile.
     The library reads its environment once. Who set the variable has decided.
     """
     given = os.environ.get(_WAIT)

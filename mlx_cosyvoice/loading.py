@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten
 from mlx_cosyvoice.config import CosyVoice2Config, FieldError
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.llm import Qwen2LM
-from mlx_cosyvoice.nn.functional import on_cpu
+from mlx_cosyvoice.nn.backend import in_cpu_form
 from mlx_cosyvoice.plausible import check_agreement, check_counts
 from mlx_cosyvoice.quoting import plain
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
@@ -36,14 +36,14 @@ M = TypeVar("M", bound=nn.Module)
 def computing_dtype(dtype: str | None = AUTO) -> str | None:
     """The dtype that networks are to compute in, None meaning that which the folder holds.
 
-    "auto" is float32 on the CPU, which has no arithmetic of its own for 16-bit or packed numbers: MLX takes several
-    times as long there for the same matrix product. On every other device it is what the folder holds.
+    "auto" is float32 in the CPU's form (see `nn.backend`), as MLX is several times slower there at the same matrix
+    product of 16-bit or packed numbers. Elsewhere it is what the folder holds.
 
     Raises:
         ValueError: `dtype` is not known.
     """
     if dtype == AUTO:
-        return "float32" if on_cpu() else None
+        return "float32" if in_cpu_form() else None
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype must be {AUTO}, one of {', '.join(DTYPES)}, or None (as stored), not {dtype!r}")
     return dtype

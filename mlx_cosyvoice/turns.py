@@ -21,7 +21,7 @@ from contextlib import contextmanager
 
 import mlx.core as mx
 
-from mlx_cosyvoice.nn.functional import on_cpu
+from mlx_cosyvoice.nn.backend import devices, in_cpu_form
 
 #: How many streams can be lent at a time. A thread that finds none uses its own.
 STREAMS = 64
@@ -142,9 +142,8 @@ class _Streams:
     def _make(self) -> None:
         # All at once, before any is used: MLX looks them up without a lock.
         if not self._of_turns:
-            devices = [mx.Device(mx.cpu)] if on_cpu() else [mx.Device(mx.cpu), mx.default_device()]
-            self._of_turns = tuple(mx.new_thread_unsafe_stream(device) for device in devices)
-            if on_cpu():
+            self._of_turns = tuple(mx.new_thread_unsafe_stream(device) for device in devices())
+            if len(self._of_turns) == 1:
                 self._free = [mx.new_thread_unsafe_stream(mx.cpu) for _ in range(STREAMS)]
 
 
@@ -177,7 +176,7 @@ def lent_stream() -> Iterator[None]:
         ForkedError: this process cannot compute.
     """
     _begin()
-    stream = _streams.take() if on_cpu() else None
+    stream = _streams.take() if in_cpu_form() else None
     if stream is None:
         yield
         return

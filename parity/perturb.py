@@ -12,7 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_cosyvoice.llm.cache import LayerCache
-from mlx_cosyvoice.nn.functional import differentiable
+from mlx_cosyvoice.nn.backend import device_form
 from parity.intercept import ModuleCall, intercepted
 from parity.rounding import Precision, map_floats, rounded
 
@@ -107,7 +107,7 @@ def shares(
         def add(call: ModuleCall) -> Any:
             return map_floats(call.run(), lambda leaf: leaf + next(left))
 
-        with intercepted(found, add), differentiable():
+        with intercepted(found, add), device_form():
             return run()
 
     zeros = [mx.zeros_like(error) for error in noted.errors]

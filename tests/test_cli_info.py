@@ -11,12 +11,12 @@ import pytest
 
 import mlx_cosyvoice
 from mlx_cosyvoice.cli import main
-from mlx_cosyvoice.nn.functional import on_cpu
+from mlx_cosyvoice.nn.backend import in_cpu_form
 from mlx_cosyvoice.weights import CONFIG, INDEX, MODEL_TYPE, ModelFolderError
 from tests.support.process import run_python
 
 #: What a component that is stored in bfloat16 is computed in.
-ON_THIS_DEVICE = "float32" if on_cpu() else "bfloat16"
+ON_THIS_DEVICE = "float32" if in_cpu_form() else "bfloat16"
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_info_of_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> Non
     }
     assert main(["info", "--model", str(model)]) == 0
     text = capsys.readouterr().out
-    assert ("bfloat16; computed in float32" in text) == on_cpu()
+    assert ("bfloat16; computed in float32" in text) == in_cpu_form()
     assert "hift  float32  " in text  # it goes without saying what that is computed in
 
 

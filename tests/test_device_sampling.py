@@ -14,7 +14,7 @@ from mlx_cosyvoice.config import SamplingConfig
 from mlx_cosyvoice.llm import RASSampler, uniforms
 from mlx_cosyvoice.llm.device_sampling import DeviceSampler, on_device
 from mlx_cosyvoice.llm.sampling import SPECIAL_TOKENS, UniformTape
-from mlx_cosyvoice.nn import functional
+from mlx_cosyvoice.nn import backend
 
 CONFIG = SamplingConfig()
 #: As near to an edge as this, float32 may fall on the other side of it than the host's float64.
@@ -241,7 +241,7 @@ def test_only_a_plain_sampler_with_a_tape_of_a_key_runs_on_the_device(monkeypatc
 
     sampler = RASSampler.from_key(CONFIG, 1)
     assert on_device(sampler, 5) is None  # the CPU
-    monkeypatch.setattr(functional, "on_cpu", lambda: False)
+    monkeypatch.setattr(backend, "DEVICE_FORM", True)
     assert isinstance(on_device(sampler, 5), DeviceSampler)
     assert isinstance(on_device(RASSampler(CONFIG, uniforms(1)), 5), DeviceSampler)
     others = [

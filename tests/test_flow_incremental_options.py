@@ -12,7 +12,7 @@ import torch
 
 from mlx_cosyvoice.decoding.incremental import IncrementalFlow
 from mlx_cosyvoice.flow.attention import rel_shift
-from mlx_cosyvoice.nn import host_attention
+from mlx_cosyvoice.nn.cpu import attention as cpu_attention
 from reference import flow as reference_flow
 from reference import flow_decoder, upsample_encoder
 from tests.support import flow as support
@@ -85,9 +85,9 @@ def test_half_precision_state_is_half_as_large_and_nearly_exact(dtype: mx.Dtype,
 
 @pytest.mark.parametrize(("least", "called"), [(1, True), (1 << 40, False)])
 def test_both_forms_yield_the_mel_of_one_run(least: int, called: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    attention = mock.Mock(wraps=host_attention.attention)
-    monkeypatch.setattr(host_attention, "attention", attention)
-    monkeypatch.setattr(host_attention, "FEW_SCORES", least)
+    attention = mock.Mock(wraps=cpu_attention.attention)
+    monkeypatch.setattr(cpu_attention, "attention", attention)
+    monkeypatch.setattr(cpu_attention, "FEW_SCORES", least)
     flow, token = incremental(n_timesteps=STEPS), speech(60)
     mels, _ = in_pieces(flow, flow.start(prompt()), token, [16, 25], "causal")
     expected = whole_mel(whole("tiny"), prompt(), token, streaming=True, finalize=True, n_timesteps=STEPS)

@@ -10,13 +10,12 @@ from itertools import islice
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 import pytest
 
 from mlx_cosyvoice.llm import Qwen2LM, RASSampler
 from mlx_cosyvoice.llm.device_sampling import DeviceSampler
-from mlx_cosyvoice.nn import functional, load_official
+from mlx_cosyvoice.nn import backend, load_official
 from mlx_cosyvoice.speech.ahead import RunAhead
 from tests.support import llm as given_llm
 
@@ -37,8 +36,7 @@ def model() -> Qwen2LM:
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functional, "on_cpu", lambda: False)
-    monkeypatch.setattr(nn, "silu", lambda x: x * mx.sigmoid(x))  # that of MLX starts a C++ compiler on the CPU
+    monkeypatch.setattr(backend, "DEVICE_FORM", True)
 
 
 class HostSampler(RASSampler):

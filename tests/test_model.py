@@ -112,7 +112,7 @@ def test_half_precision_speaks(half_model: Path, voice: Voice) -> None:
 def test_on_the_cpu_half_precision_is_computed_in_float32(
     half_model: Path, voice: Voice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlx_cosyvoice.loading.on_cpu", lambda: True)
+    monkeypatch.setattr("mlx_cosyvoice.loading.in_cpu_form", lambda: True)
     tts, explicit = CosyVoice2.load(half_model), CosyVoice2.load(half_model, dtype="float32")
     for loaded in (tts, explicit):
         assert set(loaded.dtypes.values()) == {"float32"}
@@ -128,7 +128,7 @@ def test_on_the_cpu_half_precision_is_computed_in_float32(
 def test_elsewhere_half_precision_is_computed_in_as_it_is_stored(
     half_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlx_cosyvoice.loading.on_cpu", lambda: False)
+    monkeypatch.setattr("mlx_cosyvoice.loading.in_cpu_form", lambda: False)
     tts = CosyVoice2.load(half_model)
     assert tts.dtypes == tts.stored_dtypes
     assert float_dtypes(tts) == {DTYPES[half_model.name]}
@@ -147,7 +147,7 @@ def test_packed_weights_are_unpacked_on_the_cpu_only(
     cpu: bool, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = convert(tiny_checkpoint, tmp_path / "packed", dtype="bfloat16", quantize=4).out
-    monkeypatch.setattr("mlx_cosyvoice.loading.on_cpu", lambda: cpu)
+    monkeypatch.setattr("mlx_cosyvoice.loading.in_cpu_form", lambda: cpu)
     tts, packed = CosyVoice2.load(folder), CosyVoice2.load(folder, dtype=None)
     assert tts.llm is not None
     assert packed.llm is not None

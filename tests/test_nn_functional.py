@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -19,8 +17,12 @@ import threadpoolctl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlx_cosyvoice import _blas_threads
 from mlx_cosyvoice._blas import BLAS
-from mlx_cosyvoice.nn import Linear, blas_threads, functional, host, host_attention
+from mlx_cosyvoice.nn import Linear, functional
+from mlx_cosyvoice.nn.backend import device_form
+from mlx_cosyvoice.nn.cpu import attention, elementwise, threads, vector
+from tests.support.process import run_python
 
 EXTREMES = [0.0, -0.0, 1e-30, -1e-30, 1e-6, -1e-6, 5.69, -5.69, 5.71, -5.71, 19.9, 20.1, 30, -30, 88, -88, 100, -100]
 
@@ -144,8 +146,8 @@ def test_attention_equals_that_of_mlx(
         "add heads": mx.random.normal((1, heads[0], queries, keys), key=next(draw)),
     }[kind]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host_attention, "FEW_SCORES", 64)
-        patch.setattr(host_attention, "SCORES", limit)
+        patch.setattr(attention, "FEW_SCORES", 64)
+        patch.setattr(attention, "SCORES", limit)
         got = functional.attention(q, [(k, v)], scale=0.35, mask=mask)
     assert distance(got, plain_attention(q, k, v, 0.35, mask)) <= 2e-5  # scores of 50 in float32
 
@@ -183,7 +185,7 @@ def test_attention_with_scores_beyond_what_exp_can_hold() -> None:
 def test_attention_to_keys_in_several_places(
     sizes: tuple[int, ...], heads: tuple[int, int], kind: str, form: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_attention, "FEW_SCORES", form)
+    monkeypatch.setattr(attention, "FEW_SCORES", form)
     keys = sum(sizes)
     q = mx.random.normal((2, heads[0], 70, 16), key=mx.random.key(1))
     k, v = (mx.random.normal((2, heads[1], keys, 16), key=mx.random.key(n)) for n in (5, 6))
@@ -205,10 +207,10 @@ def test_attention_to_keys_in_several_places(
 
 def test_attention_reads_transposed_arrays_where_they_lie() -> None:
     q, k, v = (mx.random.normal((2, 70, 4, 16), key=mx.random.key(n)).transpose(0, 2, 1, 3) for n in range(3))
-    got = host_attention.attention(q, [(k, v)], scale=0.3)
+    got = attention.attention(q, [(k, v)], scale=0.3)
     assert distance(got, plain_attention(q, k, v, 0.3, None)) <= 2e-6
     across = k.transpose(0, 1, 3, 2)[:, :, :, :16]  # the numbers of a row are not neighbours
-    got = host_attention.attention(across, [(across, across)], scale=0.3)
+    got = attention.attention(across, [(across, across)], scale=0.3)
     assert distance(got, plain_attention(across, across, across, 0.3, None)) <= 2e-6
 
 
@@ -217,40 +219,40 @@ def test_attention_in_several_threads_gives_what_one_gives(kind: str, monkeypatc
     q, k, v = (mx.random.normal((2, 4, 300, 16), key=mx.random.key(n)) for n in range(3))
     add = mx.random.normal((300, 300), key=mx.random.key(7))
     mask = {"none": None, "bool": block_causal(300, 50), "add": add}[kind]
-    for threads in (1, 4):
-        monkeypatch.setattr(host, "THREADS", threads)
+    for count in (1, 4):
+        monkeypatch.setattr(threads, "THREADS", count)
         got = functional.attention(q, [(k, v)], scale=0.3, mask=mask)
         assert distance(got, plain_attention(q, k, v, 0.3, mask)) <= 2e-6
 
 
 def test_within_one_blas_thread_numpy_has_one_and_afterwards_as_many_as_before() -> None:
-    def threads() -> list[int]:
-        return [library.num_threads for library in blas_threads._libraries()]
+    def numbers() -> list[int]:
+        return [library.num_threads for library in _blas_threads._libraries()]
 
     def enter(number: int) -> list[int]:
-        with blas_threads.one_blas_thread():
+        with _blas_threads.one_blas_thread():
             both.wait(timeout=60)
-            return threads()
+            return numbers()
 
-    assert blas_threads._libraries()
-    assert BLAS.library not in [library.filepath for library in blas_threads._libraries()]
+    assert _blas_threads._libraries()
+    assert BLAS.library not in [library.filepath for library in _blas_threads._libraries()]
     with threadpoolctl.threadpool_limits(3, user_api="blas"):
-        before = threads()
+        before = numbers()
         both = Barrier(2)
         with ThreadPoolExecutor(2) as pool:  # whoever leaves first must not undo it for the other
             inside = list(pool.map(enter, range(2)))
         assert inside == [[1] * len(before)] * 2
-        assert threads() == before
-        with pytest.raises(RuntimeError), blas_threads.one_blas_thread():
+        assert numbers() == before
+        with pytest.raises(RuntimeError), _blas_threads.one_blas_thread():
             raise RuntimeError
-        assert threads() == before == [3] * len(before)
+        assert numbers() == before == [3] * len(before)
 
 
 def test_several_threads_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     x = mx.random.normal((1000, 300), key=mx.random.key(8))
-    monkeypatch.setattr(host, "THREADS", 1)
+    monkeypatch.setattr(threads, "THREADS", 1)
     alone = np.array(functional.gelu(x))
-    monkeypatch.setattr(host, "THREADS", 4)
+    monkeypatch.setattr(threads, "THREADS", 4)
     assert np.array_equal(np.array(functional.gelu(x)), alone)
 
 
@@ -258,16 +260,16 @@ def test_a_failing_kernel_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(x: np.ndarray, out: np.ndarray) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(host, "THREADS", 4)
+    monkeypatch.setattr(threads, "THREADS", 4)
     with pytest.raises(RuntimeError, match="broken"):
-        host.elementwise(broken, mx.zeros((1000, 300)))
+        elementwise.apply(broken, mx.zeros((1000, 300)))
 
 
 def test_pieces_cover_everything_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for threads, count, size in itertools.product((1, 3), (0, 1, 7, 100), (1, 6, 100)):
-        monkeypatch.setattr(host, "THREADS", threads)
+    for limit, count, size in itertools.product((1, 3), (0, 1, 7, 100), (1, 6, 100)):
+        monkeypatch.setattr(threads, "THREADS", limit)
         done: list[int] = []
-        host.in_threads(lambda start, end, done=done: done.extend(range(start, end)), count, size)  # type: ignore[misc]
+        threads.in_threads(lambda start, end, done=done: done.extend(range(start, end)), count, size)  # type: ignore[misc]
         assert sorted(done) == list(range(count))
 
 
@@ -295,41 +297,29 @@ def test_derivatives_are_those_of_the_plain_forms(name: str, monkeypatch: pytest
     }[name]
 
     def loss(x: mx.array) -> mx.array:
-        with functional.differentiable():
+        with device_form():
             return mx.square(function(x)).sum()
 
     got = mx.grad(loss)(x)
     assert float(mx.abs(got).max()) > 0.1
-    for limit, module in (("FEW", host), ("SMALL_WEIGHT", host), ("FEW_SCORES", host_attention)):
+    for limit, module in (("FEW", elementwise), ("SMALL_WEIGHT", vector), ("FEW_SCORES", attention)):
         monkeypatch.setattr(module, limit, 1 << 40)
     expected = mx.grad(lambda x: mx.square(function(x)).sum())(x)
     assert distance(got, expected) <= 1e-6 * float(mx.abs(expected).max())
 
 
-def test_no_compiler_is_started_on_the_cpu() -> None:
-    """The first use of a compiled function of `mlx.nn` would call g++, which takes seconds and may not be there."""
+@pytest.mark.parametrize("form", ["", "device"])
+def test_no_compiler_is_started_on_the_cpu(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first use of a compiled function would call g++, which takes seconds and may not be there."""
     code = """
-import os, mlx_cosyvoice, mlx.core as mx
+import mlx_cosyvoice, mlx.core as mx
 from mlx_cosyvoice.nn import functional
-def refuse(*_, **__): raise SystemExit("compiled")
-import mlx.nn as nn
-for name in ("gelu", "silu", "mish", "elu", "relu", "leaky_relu"): setattr(nn, name, refuse)
 x = mx.random.normal((4, 100, 64))
-for f in (functional.gelu, functional.silu, functional.mish, functional.elu, functional.relu): mx.eval(f(x))
+for f in (functional.gelu, functional.silu, functional.mish, functional.elu, functional.sin): mx.eval(f(x), f(x[0, 0]))
 mx.eval(functional.leaky_relu(x, 0.1), functional.attention(q := x.reshape(4, 4, 100, 16), [(q, q)], scale=1.0))
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_on_metal_the_functions_are_those_of_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functional, "on_cpu", lambda: False)
-    monkeypatch.setattr(host, "elementwise", None)
-    monkeypatch.setattr(host_attention, "attention", None)
-    x = mx.random.normal((2, 4, 40, 8), key=mx.random.key(9))
-    for name, (function, formula) in FUNCTIONS.items():
-        assert np.allclose(np.array(function(x)), formula(np.array(x, dtype=np.float64)), atol=2e-6), name
-    assert functional.attention(x, [(x, x)], scale=0.3).shape == x.shape
-    assert functional.snake(x[0], mx.ones((8,))).shape == x[0].shape
+    result = run_python("-c", code, PATH="", MLX_COSYVOICE_FORM=form)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)

@@ -43,7 +43,7 @@ def voice() -> Voice:
 def streams(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on the CPU, and as on other devices, where every thread uses streams of its own."""
     if request.param == "own":
-        monkeypatch.setattr(turns, "on_cpu", lambda: False)
+        monkeypatch.setattr(turns, "in_cpu_form", lambda: False)
 
 
 def same(first: np.ndarray, second: np.ndarray) -> bool:
@@ -128,7 +128,7 @@ def test_asyncio(tiny_model: Path, voice: Voice, tts: CosyVoice2) -> None:
 def test_nothing_in_a_model_belongs_to_a_thread(
     folders: dict[str, Path], precision: str, voice: Voice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "on_cpu", lambda: False)
+    monkeypatch.setattr(turns, "in_cpu_form", lambda: False)
     tts = in_thread(lambda: CosyVoice2.load(folders[precision]))
     assert not_evaluated(tts) == []
     for decoding in ("offline", "official", "incremental"):
@@ -142,7 +142,7 @@ def test_nothing_in_a_model_belongs_to_a_thread(
 
 def test_loading_leaves_no_draws_behind(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLX's layers are made with random numbers; their state must not wait for a stream that others use."""
-    monkeypatch.setattr(turns, "on_cpu", lambda: False)
+    monkeypatch.setattr(turns, "in_cpu_form", lambda: False)
 
     def state() -> mx.array:
         CosyVoice2.load(tiny_model)

@@ -7,9 +7,9 @@ from functools import lru_cache
 import mlx.core as mx
 import numpy as np
 
+from mlx_cosyvoice._blas_threads import one_blas_thread
 from mlx_cosyvoice.audio.filters import kaldi_filters
 from mlx_cosyvoice.audio.framing import as_samples, frames
-from mlx_cosyvoice.nn.blas_threads import one_blas_thread
 
 SAMPLE_RATE = 16000
 WINDOW = 400  # 25 ms

@@ -64,18 +64,16 @@ def run(options: InfoOptions) -> None:
 def _system() -> dict[str, Any]:
     import importlib.metadata  # which is slow to import
 
-    import mlx.core as mx
-
+    from mlx_cosyvoice.nn import backend
     from mlx_cosyvoice.voices import VoiceLibrary
 
-    device = mx.default_device()
     library = VoiceLibrary()
     return {
         "version": mlx_cosyvoice.__version__,
         "mlx": importlib.metadata.version("mlx"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": {"type": device.type.name, "name": str(mx.device_info(device).get("device_name", ""))},
+        "device": backend.facts(),
         "blas": {"name": BLAS.name, "library": BLAS.library, "note": BLAS.note},
         "voices": {"folder": str(library.folder), "count": len(library.names())},
     }

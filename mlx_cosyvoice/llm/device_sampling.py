@@ -13,7 +13,7 @@ import numpy as np
 
 from mlx_cosyvoice.config import SamplingConfig
 from mlx_cosyvoice.llm.sampling import SPECIAL_TOKENS, RASSampler, UniformTape, nothing_to_draw
-from mlx_cosyvoice.nn import functional
+from mlx_cosyvoice.nn.backend import in_cpu_form
 
 #: How many numbers `_cumulative` adds up one after the other.
 ROW = 64
@@ -22,10 +22,10 @@ ROW = 64
 def on_device(sampler: object, tokens: int) -> DeviceSampler | None:
     """`sampler` as a part of the graph for at most `tokens` tokens; None where it has to be called on the host.
 
-    On the CPU that is every sampler: linear layers visit the host there, so there is no queue to keep filled. On other
-    devices it is all but a plain `RASSampler` that draws from `uniforms(key)`.
+    In the CPU's form that is every sampler: linear layers are evaluated at once, so there is no queue to keep filled.
+    Elsewhere it is all but a plain `RASSampler` that draws from `uniforms(key)`.
     """
-    if functional.on_cpu() or type(sampler) is not RASSampler or not isinstance(sampler.uniforms, UniformTape):
+    if in_cpu_form() or type(sampler) is not RASSampler or not isinstance(sampler.uniforms, UniformTape):
         return None
     return DeviceSampler(sampler.config, sampler.uniforms, tokens)
 

@@ -2,7 +2,7 @@
 
 A draw is a uniform number u in [0, 1), turned into a token by the inverse of the cumulative distribution over tokens
 sorted by falling probability (ties: lower id first). Here the few thousand numbers are handled on the host in float64,
-so that u decides and not the rounding; `device_sampling` does the same without a visit to the host.
+so that u decides and not the rounding; `device_sampling` does the same as a part of the graph.
 """
 
 from __future__ import annotations

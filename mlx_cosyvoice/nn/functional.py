@@ -1,97 +1,76 @@
-"""Activations and attention, each as the device does it best: MLX's own on Metal, `host` on the CPU.
+"""The operations of the networks, each in the form that this device is to compute it in (see `backend`).
 
-Every function gives what the plain MLX form gives (tests compare them), and no function needs a C++ compiler: those of
-`mlx.nn` that are compiled would start one at their first use on the CPU.
+Both forms give the same (tests compare them), and neither needs a C++ compiler: the functions of `mlx.nn` that are
+compiled would start one at their first use on a CPU.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import mlx.core as mx
-import mlx.nn as nn
 
-from mlx_cosyvoice.nn import host, host_attention
-from mlx_cosyvoice.nn.host_attention import Block
+from mlx_cosyvoice.nn.backend import compiles, in_cpu_form
+from mlx_cosyvoice.nn.cpu import attention as cpu_attention
+from mlx_cosyvoice.nn.cpu import convolution, elementwise, vector
+from mlx_cosyvoice.nn.cpu.attention import Block
 
-
-class _Mode(threading.local):
-    differentiable = False
-
-
-_mode = _Mode()
+Function = Callable[[mx.array], mx.array]
 
 
-@contextmanager
-def differentiable() -> Iterator[None]:
-    """Within, this thread's calls consist of MLX's operations alone, so that `mx.vjp` and the like see through them.
-
-    A visit to the host ends the graph: what comes back is a constant, and derivatives by it are silently zero.
-    """
-    before, _mode.differentiable = _mode.differentiable, True
-    try:
-        yield
-    finally:
-        _mode.differentiable = before
+def _pays(size: int, least: int) -> bool:
+    """Whether NumPy is to do it, which is sooner done than MLX's CPU backend with `least` numbers or more."""
+    return size >= least and in_cpu_form()
 
 
-def on_cpu() -> bool:
-    return mx.default_device().type == mx.cpu
+def _with(kernel: elementwise.Kernel) -> Callable[[Function], Function]:
+    """Of a formula in MLX's operations: on a CPU the kernel is it on many numbers, and few are computed in float32."""
+
+    def decorate(formula: Function) -> Function:
+        fused = mx.compile(formula, shapeless=True)
+
+        @functools.wraps(formula)
+        def function(x: mx.array) -> mx.array:
+            if _pays(x.size, elementwise.FEW):
+                return elementwise.apply(kernel, x)
+            if in_cpu_form():
+                return formula(x.astype(mx.float32)).astype(x.dtype)
+            return fused(x) if compiles() else formula(x)
+
+        return function
+
+    return decorate
 
 
-def worth_a_visit(size: int, least: int) -> bool:
-    """Whether the host does `size` numbers sooner than MLX, and may."""
-    return size >= least and on_cpu() and not _mode.differentiable
-
-
-def _elementwise(
-    x: mx.array, metal: Callable[[mx.array], mx.array], kernel: host.Kernel, plain: Callable[[mx.array], mx.array]
-) -> mx.array:
-    """The form for this device; on the CPU a few numbers are not worth a visit to the host, which ends the graph."""
-    if worth_a_visit(x.size, host.FEW):
-        return host.elementwise(kernel, x)
-    return plain(x.astype(mx.float32)).astype(x.dtype) if on_cpu() else metal(x)
-
-
+@_with(elementwise.gelu)
 def gelu(x: mx.array) -> mx.array:
     """The exact one (erf), not the tanh approximation."""
-    return _elementwise(x, nn.gelu, host.gelu, lambda x: x * (1 + mx.erf(x * math.sqrt(0.5))) / 2)
+    return x * (1 + mx.erf(x * math.sqrt(0.5))) / 2
 
 
+@_with(elementwise.silu)
 def silu(x: mx.array) -> mx.array:
-    return _elementwise(x, nn.silu, host.silu, lambda x: x * mx.sigmoid(x))
+    return x * mx.sigmoid(x)
 
 
+@_with(elementwise.mish)
 def mish(x: mx.array) -> mx.array:
-    return _elementwise(x, nn.mish, host.mish, lambda x: x * mx.tanh(mx.logaddexp(x, 0)))
+    return x * mx.tanh(mx.logaddexp(x, 0))
 
 
+@_with(elementwise.elu)
 def elu(x: mx.array) -> mx.array:
-    return _elementwise(x, nn.elu, host.elu, lambda x: mx.where(x > 0, x, mx.expm1(x)))
+    return mx.where(x > 0, x, mx.expm1(x))
 
 
-def sigmoid(x: mx.array) -> mx.array:
-    return _elementwise(x, mx.sigmoid, host.sigmoid, mx.sigmoid)
-
-
-def tanh(x: mx.array) -> mx.array:
-    return _elementwise(x, mx.tanh, host.tanh, mx.tanh)
-
-
-def exp(x: mx.array) -> mx.array:
-    return _elementwise(x, mx.exp, host.exp, mx.exp)
-
-
-def sin(x: mx.array) -> mx.array:
-    return _elementwise(x, mx.sin, host.sin, mx.sin)
-
-
-def cos(x: mx.array) -> mx.array:
-    return _elementwise(x, mx.cos, host.cos, mx.cos)
+sigmoid = _with(elementwise.sigmoid)(mx.sigmoid)
+tanh = _with(elementwise.tanh)(mx.tanh)
+exp = _with(elementwise.exp)(mx.exp)
+sin = _with(elementwise.sin)(mx.sin)
+cos = _with(elementwise.cos)(mx.cos)
 
 
 def relu(x: mx.array) -> mx.array:
@@ -105,17 +84,61 @@ def leaky_relu(x: mx.array, slope: float) -> mx.array:
 def snake(x: mx.array, alpha: mx.array) -> mx.array:
     """x + sin(alpha x)^2 / alpha in float32, with one alpha a channel; x [B, T, C]."""
     alpha = alpha.astype(mx.float32)  # float16 could not hold the 1e-9, nor sin's large arguments
-    if worth_a_visit(x.size, host.FEW):
-        return host.elementwise(host.snake(alpha), x)
+    if _pays(x.size, elementwise.FEW):
+        return elementwise.apply(elementwise.snake(alpha), x)
     wave = mx.sin(x.astype(mx.float32) * alpha)
     return x + (wave * wave * (1 / (alpha + 1e-9))).astype(x.dtype)
+
+
+def conv1d(x: mx.array, weight: mx.array, *, stride: int = 1, dilation: int = 1, groups: int = 1) -> mx.array:
+    """`mx.conv1d` without padding: [B, T, C] with weight [out, kernel, C / groups].
+
+    Raises:
+        ValueError: an input shorter than the kernel, or whose channels do not fit the weight.
+    """
+    _check(x, weight, groups, reach=(weight.shape[1] - 1) * dilation + 1)
+    if groups == stride == 1 and in_cpu_form():
+        return convolution.shifted_products(x, weight, dilation)
+    if groups == x.shape[2] == weight.shape[0] and in_cpu_form():
+        return convolution.shifted_scalings(x, weight, stride, dilation)
+    return mx.conv1d(x, weight, stride=stride, dilation=dilation, groups=groups)
+
+
+def conv_transpose1d(x: mx.array, weight: mx.array, *, stride: int = 1, padding: int = 0) -> mx.array:
+    """`mx.conv_transpose1d`: [B, T, C] with weight [out, kernel, C], to [B, (T - 1) stride + kernel - 2 padding, out].
+
+    Raises:
+        ValueError: channels that do not fit the weight, or padding not smaller than the kernel or leaving no output.
+    """
+    _check(x, weight, groups=1, reach=1)
+    kernel = weight.shape[1]
+    if padding >= kernel or (x.shape[1] - 1) * stride + kernel <= 2 * padding:
+        # MLX would return an output of the wrong length
+        raise ValueError(f"padding {padding} is too large for {x.shape[1]} frames, kernel {kernel}, stride {stride}")
+    if in_cpu_form():
+        return convolution.overlapped_products(x, weight, stride, padding)
+    return mx.conv_transpose1d(x, weight, stride=stride, padding=padding)
+
+
+def conv2d(x: mx.array, weight: mx.array, *, stride: tuple[int, int], padding: tuple[int, int]) -> mx.array:
+    """`mx.conv2d`: [B, T, F, C] with weight [out, kernel, kernel, C]; `stride` and `padding` are (time, frequency)."""
+    if stride[0] == 1 and in_cpu_form():
+        return convolution.gathered_products(x, weight, stride[1], padding)
+    return mx.conv2d(x, weight, stride=stride, padding=padding)
+
+
+def _check(x: mx.array, weight: mx.array, groups: int, reach: int) -> None:
+    if x.ndim != 3 or x.shape[2] != weight.shape[2] * groups:
+        raise ValueError(f"input must be [batch, time, {weight.shape[2] * groups}], not {list(x.shape)}")
+    if x.shape[1] < reach:
+        raise ValueError(f"input has {x.shape[1]} frames, the convolution needs {reach}")
 
 
 def linear(x: mx.array, weight: mx.array, bias: mx.array | None = None) -> mx.array:
     """x [..., in] times weight [out, in] transposed, plus bias [out]."""
     single = x.size == x.shape[-1] and x.dtype == weight.dtype == mx.float32
-    if single and worth_a_visit(weight.size, host.SMALL_WEIGHT):
-        product = host.matrix_vector(weight, x)
+    if single and _pays(weight.size, vector.SMALL_WEIGHT):
+        product = vector.matrix_vector(weight, x)
         return product if bias is None else product + bias
     return x @ weight.T if bias is None else mx.addmm(bias, x, weight.T)
 
@@ -136,10 +159,10 @@ def attention(
         [B, H, T, D] in the dtype of q.
     """
     queries, keys = q.shape[2], sum(block[0].shape[2] for block in blocks)
-    if worth_a_visit(q.shape[1] * queries * keys, host_attention.FEW_SCORES):
+    if _pays(q.shape[1] * queries * keys, cpu_attention.FEW_SCORES):
         if isinstance(mask, str):
             mask = mx.arange(keys)[None] <= mx.arange(keys - queries, keys)[:, None]
-        return host_attention.attention(q, blocks, scale=scale, mask=mask)
+        return cpu_attention.attention(q, blocks, scale=scale, mask=mask)
     k, v = (mx.concatenate([block[which] for block in blocks], axis=2).astype(q.dtype) for which in (0, 1))
     if isinstance(mask, mx.array) and mask.dtype != mx.bool_:
         mask = mask.astype(q.dtype)

@@ -11,7 +11,6 @@ import numpy as np
 
 from mlx_cosyvoice.nn import functional
 from mlx_cosyvoice.nn.cache import Cache, extended
-from mlx_cosyvoice.nn.conv_kernels import conv1d, conv2d, conv_transpose1d
 from mlx_cosyvoice.nn.official import Module, Rule, same
 
 
@@ -71,7 +70,7 @@ class Conv1d(Module):
             x = extended(x, left, cache)
         if right:
             x = mx.pad(x, [(0, 0), (0, right), (0, 0)])
-        x = conv1d(x, self.weight, stride=self.stride, dilation=self.dilation, groups=self.groups)
+        x = functional.conv1d(x, self.weight, stride=self.stride, dilation=self.dilation, groups=self.groups)
         return x + self.bias if "bias" in self else x
 
 
@@ -103,7 +102,7 @@ class ConvTranspose1d(Module):
         return {"weight": _weight_rule(self.weight_norm, (1, 2, 0)), "bias": same("bias")}
 
     def __call__(self, x: mx.array) -> mx.array:
-        return conv_transpose1d(x, self.weight, stride=self.stride, padding=self.padding) + self.bias
+        return functional.conv_transpose1d(x, self.weight, stride=self.stride, padding=self.padding) + self.bias
 
 
 class Conv2d(Module):
@@ -132,7 +131,7 @@ class Conv2d(Module):
         return {"weight": Rule(("weight",), lambda weight: weight.transpose(0, 3, 2, 1))}
 
     def __call__(self, x: mx.array) -> mx.array:
-        return conv2d(x, self.weight, stride=self.stride[::-1], padding=self.padding[::-1])
+        return functional.conv2d(x, self.weight, stride=self.stride[::-1], padding=self.padding[::-1])
 
 
 class BatchNorm(Module):

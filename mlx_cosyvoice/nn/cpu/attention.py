@@ -1,4 +1,4 @@
-"""Attention on the CPU: every thread works through blocks of queries whose scores stay in its cache.
+"""Attention: every thread works through blocks of queries whose scores stay in its cache.
 
 MLX's own would keep all scores of all heads in memory, walk over them several times, and take the exponentials one
 number at a time on one thread. Here a block's scores are made, turned into weights and used while they are in the
@@ -13,12 +13,13 @@ from collections.abc import Sequence
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.nn import host
-from mlx_cosyvoice.nn.blas_threads import one_blas_thread
+from mlx_cosyvoice._blas_threads import one_blas_thread
+from mlx_cosyvoice.nn.cpu import threads
+from mlx_cosyvoice.nn.cpu.threads import in_threads, view
 
 #: float32 scores that a thread holds at a time, unless a few rows alone have more.
 SCORES = 1 << 18
-#: Fewer scores of all heads than this are not worth a visit to the host.
+#: With fewer scores of all heads, MLX is sooner done.
 FEW_SCORES = 1 << 15
 #: Fewer rows than this are a slow matrix product.
 FEWEST_ROWS = 32
@@ -75,21 +76,21 @@ def attention(q: mx.array, blocks: Sequence[Block], *, scale: float, mask: mx.ar
         [B, H, T, D] in q's dtype; its memory is laid out as [B, T, H, D].
     """
     batch, heads, length, _ = q.shape
-    given = [array.astype(mx.float32) for block in blocks for array in block]
-    target = mx.zeros((batch, length, heads, given[1].shape[3]))
+    stored = [array.astype(mx.float32) for block in blocks for array in block]
+    target = mx.zeros((batch, length, heads, stored[1].shape[3]))
     queries = q.astype(mx.float32)
-    mx.eval(queries, target, given)
-    arrays = [_rows_in_place(array) for array in given]
+    mx.eval(queries, target, stored)
+    arrays = [_rows_in_place(array) for array in stored]
     pieces = list(zip(arrays[::2], arrays[1::2], strict=True))
-    job = _Job(_rows_in_place(queries), pieces, host.view(target).transpose(0, 2, 1, 3), scale, mask)
+    job = _Job(_rows_in_place(queries), pieces, view(target).transpose(0, 2, 1, 3), scale, mask)
     with one_blas_thread():
-        host.in_threads(job.run, job.count, max(1, job.count // (8 * host.THREADS)))
+        in_threads(job.run, job.count, max(1, job.count // (8 * threads.THREADS)))
     return target.transpose(0, 2, 1, 3).astype(q.dtype)
 
 
 def _rows_in_place(x: mx.array) -> np.ndarray:
     """The memory of x; a copy only where the numbers of a row do not lie side by side, which BLAS requires."""
-    array = host.view(x)
+    array = view(x)
     return array if array.strides[-1] == array.itemsize else np.ascontiguousarray(array)
 
 
@@ -120,7 +121,7 @@ class _Job:
         self.rows = max(1, min(self.length, most, max(FEWEST_ROWS, SCORES // self.keys)))
         # Heads with few scores are taken together: the interpreter's lock is held between NumPy's calls.
         fitting = SCORES // (self.rows * self.keys) if self.shared == 1 else 1
-        self.group = max(1, min(self.heads, fitting, q.shape[0] * self.heads // (2 * host.THREADS)))
+        self.group = max(1, min(self.heads, fitting, q.shape[0] * self.heads // (2 * threads.THREADS)))
         self.per_group = -(-self.length // self.rows)
         self.groups = -(-self.heads // self.group)
         #: how many tasks there are: blocks of rows, group by group, batch entry by batch entry
