@@ -5,30 +5,30 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from converters.convert import KEEP_FLOAT32
-from converters.diagnosis import OFFICIAL
-from converters.storage import QUANTIZABLE
+from converters.families import OFFICIALS
 from converters.write import FORMATS
+from mlx_cosyvoice.families import component_names
 from mlx_cosyvoice.quantize import BITS, GROUP_SIZES
-from mlx_cosyvoice.weights import COMPONENTS
 
 
 def _names(text: str) -> list[str]:
+    known = component_names()
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in COMPONENTS:
-            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(COMPONENTS)}")
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(known)}")
     return names
 
 
 def parser() -> argparse.ArgumentParser:
+    official = next(iter(OFFICIALS.values())).hub
     made = argparse.ArgumentParser(prog="python -m converters", description="Convert a CosyVoice2 checkpoint to MLX.")
     made.add_argument(
         "checkpoint",
         metavar="CHECKPOINT",
         nargs="?",
-        default=OFFICIAL,
-        help=f"a local folder, a hub id (default {OFFICIAL}; only the needed files are downloaded), or `synthetic` or "
+        default=official,
+        help=f"a local folder, a hub id (default {official}; only the needed files are downloaded), or `synthetic` or "
         "`synthetic:full` for random weights in the same layout",
     )
     made.add_argument("--out", metavar="DIR", type=Path, help="the model folder to write")
@@ -37,8 +37,7 @@ def parser() -> argparse.ArgumentParser:
         "--components",
         metavar="NAMES",
         type=_names,
-        default=list(COMPONENTS),
-        help=f"some of {','.join(COMPONENTS)} (default all)",
+        help=f"some of {','.join(component_names())} (default all)",
     )
     made.add_argument(
         "--llm",
@@ -56,8 +55,8 @@ def _add_precision(group: argparse._ArgumentGroup) -> None:
         "--keep-float32",
         metavar="NAMES",
         type=_names,
-        default=list(KEEP_FLOAT32),
-        help=f"components that stay float32 whatever --dtype says (default {','.join(KEEP_FLOAT32)})",
+        help="components that stay float32 whatever --dtype says "
+        f"(default {','.join(component_names(lambda one: one.float32))})",
     )
     group.add_argument(
         "--keep-float32-layers",
@@ -80,7 +79,7 @@ def _add_precision(group: argparse._ArgumentGroup) -> None:
         metavar="NAMES",
         type=_names,
         default=["llm"],
-        help=f"some of {','.join(QUANTIZABLE)} (default llm)",
+        help=f"some of {','.join(component_names(lambda one: not one.not_quantized))} (default llm)",
     )
     group.add_argument(
         "--recipe",

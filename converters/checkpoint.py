@@ -14,33 +14,30 @@ import torch
 from converters.claims import check_claims
 from converters.diagnosis import ONLY, other_model, what_it_is
 from converters.download import download
-from converters.early_yaml import completed
 from converters.errors import CheckpointError
-from converters.layout import QWEN_CONFIG, YAML, Files, locate
-from converters.onnx_weights import campplus_config, read_campplus, read_speech_tokenizer
+from converters.layout import Files, locate
 from converters.torch_weights import as_float32, open_weights
-from converters.yaml_config import model_config, read_qwen_config, read_yaml
-from mlx_cosyvoice.config import CosyVoice2Config
+from converters.yaml_config import model_config
+from converters.yaml_reader import read_yaml
 from mlx_cosyvoice.foreign import is_lfs_pointer
-from mlx_cosyvoice.weights import COMPONENTS
 
 #: Of a mapped file, as much as was read stays in memory until it is closed. It is opened again after so much.
 MAX_RESIDENT_BYTES = 256 << 20
 
 
-def find_checkpoint(name: str | Path, components: Iterable[str] = COMPONENTS, llm: str | Path | None = None) -> Path:
+def find_checkpoint(name: str | Path, components: Iterable[str] | None = None, llm: str | Path | None = None) -> Path:
     """The folder of a checkpoint, with every file that the components need.
 
     Args:
         name: a local folder, or a hub id ("owner/name"), of which only the needed files are downloaded; a download
             that was broken off is resumed.
-        components: what will be converted.
+        components: what will be converted; None for all.
         llm: another file for the language model's weights: a path, or the name of a file of the checkpoint.
 
     Raises:
         CheckpointError: no such folder, the hub cannot be reached, or a file is missing.
     """
-    components = list(components)
+    components = None if components is None else list(components)
     folder = Path(name).expanduser()
     if not folder.is_dir():
         remote = llm is not None and not Path(llm).expanduser().exists()
@@ -49,12 +46,12 @@ def find_checkpoint(name: str | Path, components: Iterable[str] = COMPONENTS, ll
     return folder
 
 
-def require_files(folder: Path, components: Iterable[str] = COMPONENTS, llm: str | Path | None = None) -> Files:
+def require_files(folder: Path, components: Iterable[str] | None = None, llm: str | Path | None = None) -> Files:
     """Check that every needed file is there, without reading it.
 
     Args:
         folder: of a checkpoint.
-        components: what will be converted.
+        components: what will be converted; None for all.
         llm: as for `find_checkpoint`.
 
     Raises:
@@ -117,48 +114,41 @@ def open_source(files: Files, component: str) -> Source:
         CheckpointError: the file is missing, cut off, carries code, or holds something else.
         OnnxLayoutError: an ONNX file is cut off, or its graph is not the expected one.
     """
-    path = files.weights(component)
-    if component == "campplus":
-        tensors: dict[str, Any] = read_campplus(path)
-        return Source(path, tensors, campplus_config(tensors))
-    if component == "speech_tokenizer":
-        return Source(path, *read_speech_tokenizer(path))
-    state = open_weights(path, component)
-    open_again = partial(open_weights, path, component, verify=False)
+    path, origins = files.weights(component), files.official.origins
+    read = origins[component].read
+    if read is not None:
+        return Source(path, *read(path))
+    state = open_weights(path, component, origins)
+    open_again = partial(open_weights, path, component, origins, verify=False)
     return Source(path, state.tensors, reopen=lambda: open_again().tensors, stripped=state.record())
 
 
-def config_of(files: Files, sources: dict[str, Source]) -> CosyVoice2Config:
+def config_of(files: Files, sources: dict[str, Source]) -> Any:
     """The network's sizes, for the components in `sources`; those of others are defaults.
 
     Raises:
         CheckpointError: the YAML is of another model.
         ConfigError: a value or key that the MLX network does not support.
     """
-    fields = {name: source.fields for name, source in sources.items()}
-    path = files[YAML]
+    official, path = files.official, files.yaml
     content = read_yaml(path)
     other = other_model(content)
     if other:
         raise CheckpointError(f"{path}: is of {other}; {ONLY}")
-    config = model_config(
-        completed(content),
-        read_qwen_config(files[QWEN_CONFIG]) if "llm" in sources else None,
-        fields.get("speech_tokenizer"),
-        fields.get("campplus"),
-        where=path,
-    )
+    found = {
+        name: official.origins[name].sizes(files.paths) | (source.fields or {}) for name, source in sources.items()
+    }
+    config = model_config(official, official.completed(content), found, where=path)
     for name, source in sources.items():
-        where = f"{path} with {QWEN_CONFIG}" if name == "llm" else str(path)
-        check_claims(name, config, source.tensors, where, source.file)
+        check_claims(official, name, config, source.tensors, path, source.file)
     return config
 
 
-def read_model_config(checkpoint: str | Path) -> CosyVoice2Config:
+def read_model_config(checkpoint: str | Path) -> Any:
     """The network's sizes of a whole checkpoint folder, those in the ONNX graphs too.
 
     Raises:
         CheckpointError, ConfigError, OnnxLayoutError: a file is missing, damaged or not supported.
     """
     files = require_files(Path(checkpoint))
-    return config_of(files, {name: open_source(files, name) for name in COMPONENTS})
+    return config_of(files, {name: open_source(files, name) for name in files.official.family.names})

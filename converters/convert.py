@@ -14,41 +14,23 @@ from tqdm import tqdm
 
 from converters.checkpoint import Source, check_content, config_of, open_source, require_files
 from converters.errors import CheckpointError
-from converters.layout import TEXT_FILES, YAML, Files
+from converters.families import Official, official_of
+from converters.layout import Files
 from converters.model_card import CARD, model_card
+from converters.qwen import TEXT_FILES
 from converters.record import audit_record, config_json, hashes, quantization_record, versions, write_json
 from converters.storage import Storage, check_kept, check_quantizable, quantization_settings
 from converters.write import FORMATS, MAX_SHARD_BYTES, Entry, SafetensorsWriter
-from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config
-from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
-from mlx_cosyvoice.llm import Qwen2LM
+from mlx_cosyvoice.config import FORMAT_VERSION
+from mlx_cosyvoice.families import Family
 from mlx_cosyvoice.nn.official import KeyAudit, audit_keys, from_official
 from mlx_cosyvoice.quantize import Quantization
-from mlx_cosyvoice.speaker_encoder import CAMPPlus
-from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.text import build_tokenizer
-from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voices import Voice, VoiceError, read_spk2info, write_spk2info_safetensors
-from mlx_cosyvoice.weights import COMPONENTS, CONFIG
-from reference.flow import fixed_noise
+from mlx_cosyvoice.weights import CONFIG
 from reference.folders.new_folder import check_free, new_folder
 
 RECORD = "conversion.json"
-
-#: The official fp16 inference keeps these in float32 too.
-KEEP_FLOAT32 = ("hift", "campplus", "speech_tokenizer")
-
-#: The noise that every official synthesis starts from. It is no part of flow.pt.
-NOISE = "decoder.rand_noise"
-NOISE_ORIGIN = "torch.randn(1, 80, 15000) with seed 0, as the official class draws it"
-
-BUILDERS: dict[str, Callable[[CosyVoice2Config], nn.Module]] = {
-    "llm": lambda config: Qwen2LM(config.llm),
-    "flow": lambda config: CausalMaskedDiffWithXvec(config.flow),
-    "hift": lambda config: HiFTGenerator(config.hift),
-    "campplus": lambda config: CAMPPlus(config.campplus),
-    "speech_tokenizer": lambda config: S3TokenizerV2(config.speech_tokenizer),
-}
 
 
 @dataclass(frozen=True)
@@ -66,7 +48,7 @@ class ConversionReport:
     """
 
     out: Path
-    config: CosyVoice2Config
+    config: Any
     dtypes: dict[str, str]
     audits: dict[str, KeyAudit]
     nbytes: int
@@ -93,8 +75,8 @@ def convert(
     out: str | Path,
     *,
     dtype: str = "float32",
-    components: Iterable[str] = COMPONENTS,
-    keep_float32: Iterable[str] = KEEP_FLOAT32,
+    components: Iterable[str] | None = None,
+    keep_float32: Iterable[str] | None = None,
     keep_float32_layers: Iterable[str] = (),
     quantize: int | None = None,
     group_size: int = 64,
@@ -111,14 +93,14 @@ def convert(
         checkpoint: an official checkpoint folder.
         out: a folder that does not exist yet.
         dtype: "float32", "float16" or "bfloat16", rounded to nearest.
-        components: which of `COMPONENTS` to convert.
-        keep_float32: components that stay float32 whatever `dtype` is.
+        components: which ones to convert; None for all.
+        keep_float32: components that stay float32 whatever `dtype` is; None for those that the family wants so.
         keep_float32_layers: official paths of modules ("flow.encoder.embed") that stay float32 with all below them,
             whatever `dtype` and `quantize` are.
         quantize: 4 or 8: pack the weights of Linear and Embedding layers into so many bits; what is not packed has
             `dtype`. A layer whose width is no multiple of `group_size` stays in full.
         group_size: 32, 64 or 128, how many weights share a scale.
-        quantize_components: "llm", "flow" or both.
+        quantize_components: some of those that may be packed.
         force: replace `out`, once its successor is complete, if it is a converted model.
         source: what the model card calls the checkpoint; default: the name of its folder.
         llm: another file for the language model's weights, of the same sizes: `llm.rl.pt`, or a fine-tuned one; a path,
@@ -136,8 +118,10 @@ def convert(
         OSError: the disk is full, or `out` cannot be written to.
     """
     folder, out = Path(checkpoint).expanduser(), Path(out).expanduser()
-    chosen = _choice("components", components)
-    kept = _choice("keep_float32", keep_float32)
+    family = official_of(folder).family
+    chosen = _choice("components", family.names if components is None else components, family)
+    exact = [one.name for one in family.components if one.float32]
+    kept = _choice("keep_float32", exact if keep_float32 is None else keep_float32, family)
     if dtype not in FORMATS:
         raise ValueError(f"dtype must be one of {', '.join(FORMATS)}, not {dtype!r}")
     _check_apart(folder, out)
@@ -147,7 +131,7 @@ def convert(
     files = require_files(folder, chosen, llm)
 
     quantization = Quantization(quantize, group_size) if quantize is not None else None
-    packed = check_quantizable(quantize_components) if quantization else []
+    packed = check_quantizable(quantize_components, family) if quantization else []
     absent = [name for name in packed if name not in chosen]
     if absent:
         raise ValueError(f"quantize_components: {', '.join(absent)} is not among the components that are converted")
@@ -175,7 +159,8 @@ def convert(
 class _Plan:
     """All that is known of a model before its weights are read: they are found, and fit the network."""
 
-    config: CosyVoice2Config
+    official: Official
+    config: Any
     dtypes: dict[str, str]
     parts: dict[str, _Part]
     storages: dict[str, Storage]
@@ -202,7 +187,11 @@ class _Plan:
             "layer_dtypes": self.layer_dtypes,
             "quantization": quantization_record(self.storages.values()),
             "keys": {
-                name: audit_record(part.module, part.audit, {NOISE: NOISE_ORIGIN} if name == "flow" else {})
+                name: audit_record(
+                    part.module,
+                    part.audit,
+                    {key: added.origin for key, added in self.official.origins[name].added.items()},
+                )
                 for name, part in self.parts.items()
             },
             "stripped": {name: part.source.stripped for name, part in self.parts.items() if part.source.stripped},
@@ -217,14 +206,16 @@ def _plan(
     """Open the components that `dtypes` names, and check all that can be checked without reading weights."""
     sources = {name: open_source(files, name) for name in dtypes}
     config = config_of(files, sources)
-    parts = {name: _part(name, config, sources[name], files[YAML]) for name in dtypes}
-    kept = check_kept(kept_layers, {name: part.module for name, part in parts.items()})
+    family = files.official.family
+    parts = {name: _part(name, config, sources[name], files) for name in dtypes}
+    kept = check_kept(kept_layers, {name: part.module for name, part in parts.items()}, family)
     storages = {
-        name: Storage(name, part.module, dtypes[name], kept, quantization.get(name)) for name, part in parts.items()
+        name: Storage(family[name], part.module, dtypes[name], kept, quantization.get(name))
+        for name, part in parts.items()
     }
-    tokenizer = _tokenizer_json(files, config) if "llm" in dtypes else None
+    tokenizer = _tokenizer_json(files, config) if TEXT_FILES[0] in files.paths else None
     speakers, warnings = _speakers(files)
-    return _Plan(config, dtypes, parts, storages, tokenizer, speakers, warnings)
+    return _Plan(files.official, config, dtypes, parts, storages, tokenizer, speakers, warnings)
 
 
 def _speakers(files: Files) -> tuple[dict[str, Voice], list[str]]:
@@ -256,21 +247,22 @@ def _write_rest(plan: _Plan, record: dict[str, Any], folder: Path) -> None:
     if plan.speakers:
         write_spk2info_safetensors(folder / "spk2info.safetensors", plan.speakers)
     settings = quantization_settings(plan.storages.values())
-    sizes = config_json(plan.config, list(plan.dtypes), plan.dtypes, plan.layer_dtypes, settings)
-    (folder / CARD).write_text(model_card(record), encoding="utf-8")
+    family = plan.official.family
+    sizes = config_json(family, plan.config, list(plan.dtypes), plan.dtypes, plan.layer_dtypes, settings)
+    (folder / CARD).write_text(model_card(record, plan.official), encoding="utf-8")
     write_json(folder / CONFIG, sizes)
     write_json(folder / RECORD, record)
 
 
-def _choice(argument: str, given: Iterable[str]) -> list[str]:
+def _choice(argument: str, given: Iterable[str], family: Family) -> list[str]:
     """The given components in their usual order."""
     names = list(given)
     for name in names:
-        if name not in COMPONENTS:
-            raise ValueError(f"{argument}: {name!r} is not one of {', '.join(COMPONENTS)}")
+        if name not in family.names:
+            raise ValueError(f"{argument}: {name!r} is not one of {', '.join(family.names)}")
     if not names and argument == "components":
-        raise ValueError(f"components: name at least one of {', '.join(COMPONENTS)}")
-    return [name for name in COMPONENTS if name in names]
+        raise ValueError(f"components: name at least one of {', '.join(family.names)}")
+    return [name for name in family.names if name in names]
 
 
 def _check_apart(checkpoint: Path, out: Path) -> None:
@@ -286,15 +278,16 @@ def _check_room(out: Path, nbytes: int) -> None:
         raise OSError(errno.ENOSPC, f"the model needs {nbytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free", str(parent))
 
 
-def _part(name: str, config: CosyVoice2Config, source: Source, yaml: Path) -> _Part:
+def _part(name: str, config: Any, source: Source, files: Files) -> _Part:
+    component = files.official.family[name]
     try:
-        module = BUILDERS[name](config)
+        module = component.build(config)
     except ValueError as error:
-        raise CheckpointError(f"{yaml}: {name}: {error}") from error
-    if name == "flow":
-        if NOISE in source.tensors:
-            raise CheckpointError(f"{source.file}: holds {NOISE}, which is no part of an official flow.pt")
-        source.tensors[NOISE] = fixed_noise(config.flow.decoder.estimator.out_channels)
+        raise CheckpointError(f"{files.yaml}: {name}: {error}") from error
+    for key, added in files.official.origins[name].added.items():
+        if key in source.tensors:
+            raise CheckpointError(f"{source.file}: holds {key}, which is no part of an official {component.file}")
+        source.tensors[key] = added.make(config)
     return _Part(name, module, source, audit_keys(module, set(source.tensors), str(source.file)))
 
 
@@ -310,9 +303,9 @@ def _write_part(part: _Part, storage: Storage, writer: SafetensorsWriter, advanc
             ) from error
 
 
-def _tokenizer_json(files: Files, config: CosyVoice2Config) -> str:
-    vocab, merges, tokenizer_config = (files[name] for name in TEXT_FILES)
-    tokenizer = build_tokenizer(vocab, merges, tokenizer_config)
+def _tokenizer_json(files: Files, config: Any) -> str:
+    vocab, merges, tokenizer_config = (files.paths[name] for name in TEXT_FILES)
+    tokenizer = build_tokenizer(vocab, merges, tokenizer_config, files.official.family.special_tokens)
     size, rows = tokenizer.get_vocab_size(with_added_tokens=True), config.llm.qwen.vocab_size
     if size > rows:
         raise CheckpointError(

@@ -7,12 +7,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from converters.layout import BLANK_EN, EARLY_YAML, WEIGHT_FILES, YAML
+from converters.families import OFFICIALS
+from converters.qwen import BLANK_EN
 from converters.yaml_reader import Node
 from mlx_cosyvoice.foreign import describe_model
 
-OFFICIAL = "FunAudioLLM/CosyVoice2-0.5B"
-ONLY = f"only CosyVoice2 can be converted: {OFFICIAL}"
+ONLY = "; ".join(f"only {one.family.title} can be converted: {one.hub}" for one in OFFICIALS.values())
+YAMLS = [name for one in OFFICIALS.values() for name in one.family.yaml]
 
 #: How deep checkpoints lie in folders that people give: those of the hub's cache, in snapshots/REVISION.
 _DEPTH = 3
@@ -36,7 +37,7 @@ def other_model(content: dict[str, Any]) -> str:
 
 def what_it_is(folder: Path, missing: list[str]) -> str:
     """A sentence or two about a folder that lacks files; "" if it is just incomplete."""
-    if not (folder / YAML).exists() and not (folder / EARLY_YAML).exists():
+    if not any((folder / name).exists() for name in YAMLS):
         described = describe_model(folder) or _elsewhere(folder)
         if described:
             return described
@@ -44,7 +45,7 @@ def what_it_is(folder: Path, missing: list[str]) -> str:
             return f"It has cosyvoice3.yaml, so it seems to be CosyVoice 3; {ONLY}."
         if (folder / "config.json").exists():
             return f"It has config.json, so it seems to be a model of another kind; {ONLY}."
-    if WEIGHT_FILES["llm"] in missing:
+    if any(one.family["llm"].file in missing for one in OFFICIALS.values()):
         others = sorted(path.name for path in folder.glob("llm*.*") if path.suffix in (".pt", ".safetensors"))
         if others:
             return f"It has {', '.join(others[:4])}: choose with --llm {others[0]}."
@@ -53,7 +54,7 @@ def what_it_is(folder: Path, missing: list[str]) -> str:
 
 def _elsewhere(folder: Path) -> str:
     """Where the checkpoint is, if the folder is one too high or too low."""
-    if folder.resolve().name == BLANK_EN and (folder.resolve().parent / YAML).exists():
+    if folder.resolve().name == BLANK_EN and (folder.resolve().parent / YAMLS[0]).exists():
         return f"It is a part of the checkpoint {folder.resolve().parent}: give that."
     found = sorted({path.parent for path in islice(_yaml_files(folder), _LOOKED_AT) if path.is_file()})
     if not found:
@@ -65,5 +66,5 @@ def _elsewhere(folder: Path) -> str:
 
 def _yaml_files(folder: Path) -> Iterator[Path]:
     for depth in range(1, _DEPTH + 1):
-        for name in (YAML, EARLY_YAML):
+        for name in YAMLS:
             yield from folder.glob("*/" * depth + name)

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from converters.errors import CheckpointError
-from converters.layout import SPEAKERS, alternative, needed_files
+from converters.families import OFFICIALS
+from converters.layout import SPEAKERS, needed_files
 
 #: An owner on ModelScope, under whom CosyVoice2 is published there.
 _MODELSCOPE_OWNER = "iic"
@@ -17,12 +18,12 @@ _ADDRESS = re.compile(
 )
 
 
-def download(name: str, components: Iterable[str], llm: str | None = None) -> Path:
+def download(name: str, components: Iterable[str] | None = None, llm: str | None = None) -> Path:
     """The folder of a checkpoint on the hub, downloaded as far as it is needed; a download broken off is resumed.
 
     Args:
         name: a hub id ("owner/name").
-        components: what will be converted.
+        components: what will be converted; None for all.
         llm: another file for the language model's weights, if it is to come from the same repository.
 
     Raises:
@@ -31,10 +32,11 @@ def download(name: str, components: Iterable[str], llm: str | None = None) -> Pa
     _check_name(name)
     from huggingface_hub import snapshot_download
 
-    files = [*needed_files(components), SPEAKERS, *([llm] if llm else [])]
+    needed = {file: others for one in OFFICIALS.values() for file, others in needed_files(one, components).items()}
+    files = [*needed, SPEAKERS, *([llm] if llm else [])]
     try:
         folder = Path(snapshot_download(name, allow_patterns=files))
-        others = [other for file in files if not (folder / file).exists() and (other := alternative(file))]
+        others = [other for file, rest in needed.items() if not (folder / file).exists() for other in rest]
         return Path(snapshot_download(name, allow_patterns=others)) if others else folder
     except Exception as error:  # the client raises its own, the HTTP library's and the system's errors
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:

@@ -6,38 +6,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlx_cosyvoice.weights import COMPONENTS
+from converters.families import Official, official_of
 
-YAML = "cosyvoice2.yaml"
-#: What the first publication of CosyVoice2 called it, as CosyVoice 1 does to this day.
-EARLY_YAML = "cosyvoice.yaml"
 SPEAKERS = "spk2info.pt"
-BLANK_EN = "CosyVoice-BlankEN"
-QWEN_CONFIG = f"{BLANK_EN}/config.json"
-TEXT_FILES = (f"{BLANK_EN}/vocab.json", f"{BLANK_EN}/merges.txt", f"{BLANK_EN}/tokenizer_config.json")
-
-#: Component -> its weights.
-WEIGHT_FILES = {
-    "llm": "llm.pt",
-    "flow": "flow.pt",
-    "hift": "hift.pt",
-    "campplus": "campplus.onnx",
-    "speech_tokenizer": "speech_tokenizer_v2.onnx",
-}
 
 
-def needed_files(components: Iterable[str] = COMPONENTS) -> list[str]:
-    """The files that a conversion of these components reads, relative to the checkpoint's folder."""
-    components = list(components)
-    text = [QWEN_CONFIG, *TEXT_FILES] if "llm" in components else []
-    return [YAML, *text, *(WEIGHT_FILES[name] for name in components)]
+def needed_files(official: Official, components: Iterable[str] | None = None) -> dict[str, list[str]]:
+    """The files that a conversion reads, relative to the checkpoint's folder, each with what is read in its place.
 
-
-def alternative(name: str) -> str | None:
-    """What is read in the place of a needed file that is not there; None if nothing is."""
-    if name == YAML:
-        return EARLY_YAML
-    return f"{name.removesuffix('.pt')}.safetensors" if name.endswith(".pt") else None
+    Args:
+        official: the family.
+        components: those that are converted; None for all.
+    """
+    yaml, *others = official.family.yaml
+    needed = {yaml: others}
+    parts = official.family.parts(official.family.names if components is None else components)
+    needed |= {name: [] for part in parts for name in official.origins[part.name].beside}
+    for part in parts:
+        stem = part.file.removesuffix(".pt")
+        needed[part.file] = [f"{stem}.safetensors"] if stem != part.file else []
+    return needed
 
 
 @dataclass(frozen=True)
@@ -45,18 +33,21 @@ class Files:
     """The files of a checkpoint, for some components.
 
     Attributes:
+        official: the family.
         folder: of the checkpoint.
         paths: needed file, by its official name -> where it is.
     """
 
+    official: Official
     folder: Path
     paths: Mapping[str, Path]
 
-    def __getitem__(self, name: str) -> Path:
-        return self.paths[name]
+    @property
+    def yaml(self) -> Path:
+        return self.paths[self.official.family.yaml[0]]
 
     def weights(self, component: str) -> Path:
-        return self.paths[WEIGHT_FILES[component]]
+        return self.paths[self.official.family[component].file]
 
     @property
     def speakers(self) -> Path:
@@ -73,26 +64,27 @@ class Files:
 
 
 def locate(
-    folder: Path, components: Iterable[str] = COMPONENTS, llm: str | Path | None = None
+    folder: Path, components: Iterable[str] | None = None, llm: str | Path | None = None
 ) -> tuple[Files, list[str]]:
     """Where the needed files are, or would be.
 
     Args:
         folder: of the checkpoint.
-        components: what will be converted.
+        components: what will be converted; None for all.
         llm: another file for the language model's weights: a path, or the name of a file in `folder`.
 
     Returns:
         The files; and the names of those that are missing.
     """
+    official = official_of(folder)
     paths, missing = {}, []
-    for name in needed_files(components):
-        other = alternative(name)
-        options = [folder / name, *([folder / other] if other else [])]
-        if name == WEIGHT_FILES["llm"] and llm is not None:
-            options = [Path(llm).expanduser(), folder / llm]
+    for name, others in needed_files(official, components).items():
+        options = [folder / option for option in (name, *others)]
+        replaced = llm is not None and name == official.family["llm"].file
+        if replaced:
+            options = [Path(str(llm)).expanduser(), folder / str(llm)]
         found = next((path for path in options if path.is_file()), None)
         if found is None:
-            missing.append(str(llm) if name == WEIGHT_FILES["llm"] and llm is not None else name)
+            missing.append(str(llm) if replaced else name)
         paths[name] = found or options[0]
-    return Files(folder, paths), missing
+    return Files(official, folder, paths), missing

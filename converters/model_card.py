@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from converters.diagnosis import OFFICIAL
+from converters.families import Official
 
 CARD = "README.md"
 
@@ -86,25 +86,25 @@ def with_parity(card: str, result: Mapping[str, Any] | None) -> str:
     return f"{card[: start + len(PARITY_START)]}\n{parity_section(result)}\n{card[end:]}"
 
 
-def model_card(record: Mapping[str, Any], parity: Mapping[str, Any] | None = None) -> str:
+def model_card(record: Mapping[str, Any], official: Official) -> str:
     """Markdown with the front matter of the Hugging Face hub.
 
     Args:
         record: the content of `conversion.json`. Of a synthetic checkpoint with random weights no model is credited.
-        parity: the content of `parity.json`, if there is one.
+        official: its family.
     """
     synthetic = record["synthetic"]
     front = ["license: apache-2.0", "library_name: mlx", "pipeline_tag: text-to-speech"]
     if not synthetic:
-        front.append(f"base_model: {OFFICIAL}")
+        front.append(f"base_model: {official.hub}")
         if record["quantization"]:
             front.append("base_model_relation: quantized")
     front += ["language: [zh, en, ja, ko]", "tags: [mlx, text-to-speech, voice-cloning, cosyvoice]"]
     origin = (
-        "Random weights in the layout of CosyVoice2, for tests; it makes noise, not speech."
+        f"Random weights in the layout of {official.family.title}, for tests; it makes noise, not speech."
         if synthetic
-        else f"[CosyVoice2](https://huggingface.co/{OFFICIAL}) (Alibaba, Apache-2.0), converted to MLX. The weights "
-        "are a work of its authors and stay under their licence."
+        else f"[{official.family.title}](https://huggingface.co/{official.hub}) (Alibaba, Apache-2.0), converted to "
+        "MLX. The weights are a work of its authors and stay under their licence."
     )
     parts = [
         "---\n" + "\n".join(front) + "\n---\n",
@@ -114,7 +114,7 @@ def model_card(record: Mapping[str, Any], parity: Mapping[str, Any] | None = Non
         *(f"| {name} | {described} |" for name, described in described_dtypes(record).items()),
         *_exceptions(record),
         "" if synthetic else _USE,
-        f"## Parity\n\n{PARITY_START}\n{parity_section(parity)}\n{PARITY_END}\n",
+        f"## Parity\n\n{PARITY_START}\n{NOT_RUN}\n{PARITY_END}\n",
         "## Made from\n",
         "| file | bytes | sha256 |\n|---|---|---|",
         *(f"| {name} | {file['bytes']} | `{file['sha256'][:16]}...` |" for name, file in record["files"].items()),

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 import mlx_cosyvoice
 from converters.storage import Storage
-from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config
+from mlx_cosyvoice.config import FORMAT_VERSION
+from mlx_cosyvoice.families import Family
 from mlx_cosyvoice.nn.official import KeyAudit, rules_of
-from mlx_cosyvoice.weights import COMPONENTS, MODEL_TYPE
 
 
 def hashes(files: Mapping[str, Path], progress: bool) -> dict[str, dict[str, Any]]:
@@ -80,16 +80,17 @@ def quantization_record(storages: Iterable[Storage]) -> dict[str, Any] | None:
 
 
 def config_json(
-    config: CosyVoice2Config,
+    family: Family,
+    config: Any,
     components: list[str],
     dtypes: dict[str, str],
     layer_dtypes: dict[str, str],
     quantization: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """The content of config.json: sizes of the components that are there, and what they are stored as."""
-    sizes = {key: value for key, value in config.to_dict().items() if key not in COMPONENTS or key in components}
+    sizes = {key: value for key, value in config.to_dict().items() if key not in family.names or key in components}
     return {
-        "model_type": MODEL_TYPE,
+        "model_type": family.model_type,
         "format_version": FORMAT_VERSION,
         "components": components,
         "dtypes": dtypes,

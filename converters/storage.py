@@ -12,44 +12,38 @@ import mlx.nn as nn
 import numpy as np
 
 from converters.write import PACKED, Entry
+from mlx_cosyvoice.families import Component, Family
 from mlx_cosyvoice.mixed import outermost
 from mlx_cosyvoice.nn.official import rules_of
 from mlx_cosyvoice.quantize import SCALE_DTYPES, Quantization, is_candidate
 from mlx_cosyvoice.quoting import quoted
-from mlx_cosyvoice.weights import ALWAYS_FLOAT32, COMPONENTS, DTYPES
-
-#: The components that may be packed, and why the others may not.
-QUANTIZABLE = ("llm", "flow")
-REFUSED = {
-    "hift": "its weights are convolutions, which MLX does not quantise",
-    "campplus": "its weights are convolutions, which MLX does not quantise",
-    "speech_tokenizer": "a wrong speech token changes the voice, and it runs once a recording only",
-}
+from mlx_cosyvoice.weights import DTYPES
 
 
-def check_quantizable(components: Iterable[str]) -> list[str]:
+def check_quantizable(components: Iterable[str], family: Family) -> list[str]:
     """The components, each once, in their usual order.
 
     Raises:
         ValueError: none is named, or one that may not be packed; the reason is told.
     """
-    names = list(components)
+    names, known = list(components), [one.name for one in family.components if not one.not_quantized]
     for name in names:
-        if name not in COMPONENTS:
-            raise ValueError(f"quantize_components: {name!r} is not one of {', '.join(QUANTIZABLE)}")
-        if name not in QUANTIZABLE:
-            raise ValueError(f"quantize_components: {name} cannot be quantised: {REFUSED[name]}")
+        if name not in family.names:
+            raise ValueError(f"quantize_components: {name!r} is not one of {', '.join(known)}")
+        if name not in known:
+            raise ValueError(f"quantize_components: {name} cannot be quantised: {family[name].not_quantized}")
     if not names:
-        raise ValueError(f"quantize_components: name at least one of {', '.join(QUANTIZABLE)}")
-    return [name for name in QUANTIZABLE if name in names]
+        raise ValueError(f"quantize_components: name at least one of {', '.join(known)}")
+    return [name for name in known if name in names]
 
 
-def check_kept(kept: Iterable[str], modules: Mapping[str, nn.Module]) -> list[str]:
+def check_kept(kept: Iterable[str], modules: Mapping[str, nn.Module], family: Family) -> list[str]:
     """The paths of layers that shall stay float32, sorted.
 
     Args:
         kept: "COMPONENT.official.path" of a module, or of a list of modules.
         modules: component -> its network.
+        family: theirs.
 
     Raises:
         ValueError: no module has that path; near ones are named.
@@ -64,10 +58,10 @@ def check_kept(kept: Iterable[str], modules: Mapping[str, nn.Module]) -> list[st
     for path in kept:
         if path in known:
             continue
-        if path in COMPONENTS:
+        if path in family.names:
             raise ValueError(f"layer {path!r} is a whole component: use --keep-float32 {path}")
         component = path.split(".")[0]
-        if component in COMPONENTS and component not in modules:
+        if component in family.names and component not in modules:
             raise ValueError(f"layer {quoted(path)}: {component} is not among the components that are converted")
         near = difflib.get_close_matches(path[:200], sorted(known), n=3)
         raise ValueError(f"there is no layer {quoted(path)}" + (f"; there is {', '.join(near)}" if near else ""))
@@ -79,14 +73,14 @@ class Storage:
     """The form of one component.
 
     Attributes:
-        component: its name.
+        declared: what it is.
         network: its module, never filled.
         dtype: of what is not packed and no exception.
         kept: paths of modules that stay float32, with all below them.
         quantization: how layers are packed; None to pack none.
     """
 
-    component: str
+    declared: Component
     network: nn.Module
     dtype: str
     kept: list[str] = field(default_factory=list)
@@ -113,6 +107,11 @@ class Storage:
             else:
                 self.packed[path] = tuple(module["weight"].shape)
 
+    @property
+    def component(self) -> str:
+        """Its name."""
+        return self.declared.name
+
     def _is_kept(self, path: str) -> bool:
         return any(path == kept or path.startswith(f"{kept}.") for kept in self.exceptions)
 
@@ -122,7 +121,8 @@ class Storage:
         return dict.fromkeys(self.exceptions, "float32") if self.dtype != "float32" else {}
 
     def _dtype_of(self, name: str) -> str:
-        return "float32" if name in ALWAYS_FLOAT32 or self._is_kept(name.rpartition(".")[0]) else self.dtype
+        exact = name.removeprefix(f"{self.component}.") in self.declared.float32_tensors
+        return "float32" if exact or self._is_kept(name.rpartition(".")[0]) else self.dtype
 
     def entries(self) -> Iterator[Entry]:
         """Every tensor that will be written."""

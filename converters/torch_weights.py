@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from converters.errors import CheckpointError
+from converters.families import Origin
 from converters.pt_archive import load
 from converters.wrappers import StateDict, WrapperError, find_state_dict
 from mlx_cosyvoice.quoting import quoted
@@ -19,12 +21,13 @@ def _is_plain(tensor: torch.Tensor) -> bool:
     return tensor.layout == torch.strided and not tensor.is_quantized
 
 
-def open_weights(path: str | Path, component: str, *, verify: bool = True) -> StateDict:
+def open_weights(path: str | Path, component: str, origins: Mapping[str, Origin], *, verify: bool = True) -> StateDict:
     """The state dict of a component; its tensors are read from disk when they are used.
 
     Args:
         path: a `.pt` file or a safetensors file, as published or as a trainer saved it (see `converters.wrappers`).
-        component: "llm", "flow" or "hift".
+        component: which one.
+        origins: of the family.
         verify: compare the checksums that the file holds, which reads it once.
 
     Raises:
@@ -36,7 +39,7 @@ def open_weights(path: str | Path, component: str, *, verify: bool = True) -> St
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state dict. Is it the right file?")
     try:
-        found = find_state_dict(content, component, torch.Tensor)
+        found = find_state_dict(content, component, origins, torch.Tensor)
     except WrapperError as error:
         raise CheckpointError(f"{path}: {error}") from error
     for key, tensor in found.tensors.items():

@@ -9,23 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from converters.families import Origin
 from mlx_cosyvoice.quoting import plain, quoted
-
-#: Component -> keys that its state dict has and no other module has. Where they stand, the others stand.
-ANCHORS = {
-    "llm": ("llm_decoder.weight", "speech_embedding.weight"),
-    "flow": ("encoder_proj.weight", "input_embedding.weight"),
-    "hift": ("f0_predictor.classifier.weight", "m_source.l_linear.weight"),
-}
-
-#: Component -> what the official trainer puts before every key.
-OFFICIAL_PREFIXES = {"hift": "generator."}
 
 #: What data parallel training and torch.compile put into keys, also amid them. No official name has these.
 WRAPPING_MODULES = ("module", "_orig_mod")
-
-#: Component -> modules of its training that may stand beside it.
-TRAINING_MODULES = {"hift": ("discriminator", "discriminators", "mpd", "msd", "mrd")}
 
 #: A counter that `torch.optim.swa_utils.AveragedModel` stores as a tensor.
 AVERAGE_COUNTER = "n_averaged"
@@ -91,23 +79,27 @@ class _Candidate:
     removed: list[str]
 
 
-def find_state_dict(content: Mapping[Any, Any], component: str, tensor: type) -> StateDict:
+def find_state_dict(
+    content: Mapping[Any, Any], component: str, origins: Mapping[str, Origin], tensor: type
+) -> StateDict:
     """The state dict of `component` in the content of a file.
 
     Args:
         content: what the file holds.
-        component: a key of `ANCHORS`.
+        component: which one of `origins`.
+        origins: of the family.
         tensor: the type of its tensors.
 
     Raises:
         WrapperError: there is none, there are several, or an entry amid the tensors is none.
     """
+    origin = origins[component]
     candidates = [_candidate(path, mapping, tensor) for path, mapping in _mappings(content, tensor)]
     if any(".lora_" in f".{name}" for one in candidates for name in one.names):
         raise WrapperError(
             "holds LoRA adapters: merge them into the model (peft: merge_and_unload()), and save its state dict"
         )
-    hits = [(one, prefix) for one in candidates for prefix in sorted(_prefixes(one.names, component))]
+    hits = [(one, prefix) for one in candidates for prefix in sorted(_prefixes(one.names, origin))]
     if len(hits) > 1:
         places = [".".join((*one.path, prefix)) for one, prefix in hits]
         raise WrapperError(
@@ -115,12 +107,12 @@ def find_state_dict(content: Mapping[Any, Any], component: str, tensor: type) ->
             "save the one that is meant alone, as a state dict"
         )
     if not hits:
-        told = _what_it_is([name for one in candidates for name in one.names], component)
+        told = _what_it_is([name for one in candidates for name in one.names], component, origins)
         if told or not candidates:
             raise WrapperError(told)
         # the check of all keys says what is missing
-        hits = [(one, _official_prefix(one.names, component)) for one in candidates[:1]]
-    return _state_dict(content, *hits[0], component, tensor)
+        hits = [(one, _official_prefix(one.names, origin)) for one in candidates[:1]]
+    return _state_dict(content, *hits[0], origin, tensor)
 
 
 def _mappings(content: Mapping[Any, Any], tensor: type) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
@@ -154,9 +146,9 @@ def _candidate(path: tuple[str, ...], content: Mapping[Any, Any], tensor: type) 
     return _Candidate(path, content, names, removed)
 
 
-def _state_dict(content: Mapping[Any, Any], found: _Candidate, prefix: str, component: str, tensor: type) -> StateDict:
+def _state_dict(content: Mapping[Any, Any], found: _Candidate, prefix: str, origin: Origin, tensor: type) -> StateDict:
     result = StateDict(within=".".join(found.path), removed=found.removed)
-    result.prefix = prefix.removesuffix(OFFICIAL_PREFIXES.get(component, ""))
+    result.prefix = prefix.removesuffix(origin.prefix)
     if found.path:
         result.left_out = [
             plain(key) if isinstance(key, str) else type(key).__name__ for key in content if key != found.path[0]
@@ -171,7 +163,7 @@ def _state_dict(content: Mapping[Any, Any], found: _Candidate, prefix: str, comp
             raise WrapperError(f"entry {quoted(key)} is named by a value of type {type(key).__name__}, not by text")
     keys: dict[str, str] = {}
     for name, key in found.names.items():
-        own = _own_name(name, prefix, result, component)
+        own = _own_name(name, prefix, result, origin)
         if own is None:
             result.left_out.append(plain(key))
         elif own in keys:
@@ -183,46 +175,42 @@ def _state_dict(content: Mapping[Any, Any], found: _Candidate, prefix: str, comp
     return result
 
 
-def _own_name(name: str, prefix: str, result: StateDict, component: str) -> str | None:
+def _own_name(name: str, prefix: str, result: StateDict, origin: Origin) -> str | None:
     """A tensor's official name; None if it is no part of the network. Strangers keep theirs: the check names them."""
     own = name.removeprefix(prefix)
     beside = bool(result.prefix) and not name.startswith(prefix)
-    if beside or own == AVERAGE_COUNTER or own.split(".")[0] in TRAINING_MODULES.get(component, ()):
+    if beside or own == AVERAGE_COUNTER or own.split(".")[0] in origin.training:
         return None
     stem, _, last = own.rpartition(".")
-    if component == "hift" and last in WEIGHT_NORM:
+    if origin.weight_norm and last in WEIGHT_NORM:
         result.renamed = True
         return f"{stem}.{WEIGHT_NORM[last]}"
     return own
 
 
-def _prefixes(names: Mapping[str, str], component: str) -> set[str]:
+def _prefixes(names: Mapping[str, str], origin: Origin) -> set[str]:
     """What stands before the component's names; several where the network is there several times."""
     return {
         name[: -len(anchor)]
         for name in names
-        for anchor in ANCHORS[component]
+        for anchor in origin.anchors
         if name.endswith(anchor) and (name == anchor or name[-len(anchor) - 1] == ".")
     }
 
 
-def _official_prefix(names: Mapping[str, str], component: str) -> str:
-    prefix = OFFICIAL_PREFIXES.get(component, "")
-    return prefix if any(name.startswith(prefix) for name in names) else ""
+def _official_prefix(names: Mapping[str, str], origin: Origin) -> str:
+    return origin.prefix if any(name.startswith(origin.prefix) for name in names) else ""
 
 
-def _what_it_is(names: list[str], component: str) -> str:
+def _what_it_is(names: list[str], component: str, origins: Mapping[str, Origin]) -> str:
     """What a file without the component's anchors holds, and what to do; "" if that is not known."""
     if not names:
         return f"holds no weights, so it is not the {component}: give the file that the training saved the model in"
-    for other in ANCHORS:
-        if other != component and _prefixes(dict.fromkeys(names, ""), other):
+    for other, origin in origins.items():
+        if other != component and _prefixes(dict.fromkeys(names, ""), origin):
             return f"holds the weights of the {other}, not of the {component}. Is it the right file?"
-    if all(name.split(".")[0] in TRAINING_MODULES["hift"] for name in names):
+    training = {module for origin in origins.values() for module in origin.training}
+    if all(name.split(".")[0] in training for name in names):
         return "holds the discriminators of a vocoder's training, not the vocoder: give the file of the generator"
-    if component == "llm" and any(name.endswith("model.embed_tokens.weight") for name in names):
-        return (
-            "holds a Qwen2 as Hugging Face saves it, without what CosyVoice2 adds to it (speech_embedding, "
-            "llm_decoder): convert it with upstream's examples/grpo/cosyvoice2/huggingface_to_pretrained.py"
-        )
-    return ""
+    mistaken = origins[component].mistaken.items()
+    return next((told for end, told in mistaken if any(name.endswith(end) for name in names)), "")

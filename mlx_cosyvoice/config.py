@@ -1,4 +1,4 @@
-"""The sizes and constants of a CosyVoice2 model.
+"""The sizes and constants of a model.
 
 Field names are the official ones (cosyvoice2.yaml); the defaults are CosyVoice2-0.5B. Beside each default stand the
 least and the greatest value that a file may give.
@@ -182,17 +182,23 @@ class SpeechTokenizerConfig:
 
 
 @dataclass(frozen=True)
-class CosyVoice2Config:
-    """Everything that `config.json` of a model folder says about the network."""
+class ModelConfig:
+    """What `config.json` of a model folder says about the network; a family adds its components."""
 
     sample_rate: int = whole(24000, *RATES)
     token_frame_rate: int = whole(25, 1, 1000)
     token_mel_ratio: int = whole(2, 1, 100)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class CosyVoice2Config(ModelConfig):
+    """The sizes of a CosyVoice2."""
+
     llm: LLMConfig = field(default_factory=LLMConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     hift: HiFTConfig = field(default_factory=HiFTConfig)
     campplus: SpeakerEncoderConfig = field(default_factory=SpeakerEncoderConfig)
     speech_tokenizer: SpeechTokenizerConfig = field(default_factory=SpeechTokenizerConfig)
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mlx_cosyvoice.families import FAMILIES
 from mlx_cosyvoice.strict import BadFileError, open_regular, parse_json, read_bytes
 
-#: Files that only an official checkpoint has, of CosyVoice2 as of its relatives.
-_CHECKPOINT_FILES = ("cosyvoice2.yaml", "cosyvoice.yaml", "cosyvoice3.yaml", "llm.pt", "flow.pt", "hift.pt")
+#: A file that only an official checkpoint of a later CosyVoice has.
+_LATER = "cosyvoice3.yaml"
 
 #: A config.json that is larger is none of a speech model.
 _MAX_BYTES = 1 << 20
@@ -20,7 +21,10 @@ CONVERT_AGAIN = "convert the official checkpoint again: python -m converters CHE
 
 def describe_checkpoint(folder: Path) -> str:
     """What to say of a folder that has no model of ours, if it looks like an official checkpoint; else ""."""
-    found = next((name for name in _CHECKPOINT_FILES if (folder / name).is_file()), None)
+    families = FAMILIES.values()
+    weights = [component.file for family in families for component in family.components]
+    names = [*(name for family in families for name in family.yaml), _LATER, *weights]
+    found = next((name for name in names if (folder / name).is_file()), None)
     if found is None:
         return ""
     return f"has {found}, so it is an official checkpoint: convert it first: python -m converters {folder} --out DIR"
@@ -48,7 +52,8 @@ def describe_model(folder: Path) -> str:
         content = parse_json(read_bytes(folder / "config.json", _MAX_BYTES))
     except (OSError, BadFileError):
         return ""
-    if not isinstance(content, dict) or "cosyvoice2" not in str(content.get("model_type", ""))[:100].lower():
+    kind = str(content.get("model_type", ""))[:100].lower() if isinstance(content, dict) else ""
+    if not any(name in kind for name in FAMILIES):
         return ""
     if is_foreign_config(content):
         return f"It was converted by another project; {CONVERT_AGAIN}."

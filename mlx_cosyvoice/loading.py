@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,17 +11,13 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from mlx_cosyvoice.config import CosyVoice2Config, FieldError
-from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
-from mlx_cosyvoice.llm import Qwen2LM
+from mlx_cosyvoice.config import FieldError
+from mlx_cosyvoice.families import Family
 from mlx_cosyvoice.nn.backend import in_cpu_form
 from mlx_cosyvoice.plausible import check_agreement, check_counts
 from mlx_cosyvoice.quoting import plain
-from mlx_cosyvoice.speaker_encoder import CAMPPlus
-from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.text import TextTokenizer
 from mlx_cosyvoice.turns import turn
-from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voices import read_spk2info_safetensors
 from mlx_cosyvoice.weights import CONFIG, DTYPES, WEIGHTS, ModelFolderError, StoredModel
 
@@ -51,7 +46,7 @@ def computing_dtype(dtype: str | None = AUTO) -> str | None:
 
 def load_components(
     folder: Path, dtype: str | None = AUTO
-) -> tuple[CosyVoice2Config, dict[str, Any], dict[str, str], dict[str, str]]:
+) -> tuple[Family, Any, dict[str, Any], dict[str, str], dict[str, str]]:
     """Everything that a model folder holds.
 
     Args:
@@ -59,8 +54,9 @@ def load_components(
         dtype: as for `computing_dtype`.
 
     Returns:
-        The config; name -> network, its weights to be read in a turn (see `Component`), and "text_tokenizer" and
-        "speakers" where the folder has them; name -> dtype that it computes in; name -> dtype that the folder holds.
+        The family; the config; name -> network, its weights to be read in a turn (see `OnFirstUse`), and
+        "text_tokenizer" and "speakers" where the folder has them; name -> dtype that it computes in; name -> dtype that
+        the folder holds.
 
     Raises:
         ModelFolderError: the folder is not a complete converted model; the file or key is named.
@@ -71,30 +67,23 @@ def load_components(
         stored = StoredModel.open(folder)
     config, names = stored.config, stored.meta["components"]
     _check_config(stored)
-    builders: dict[str, Any] = {
-        "llm": lambda: Qwen2LM(config.llm),
-        "flow": lambda: CausalMaskedDiffWithXvec(config.flow),
-        "hift": lambda: HiFTGenerator(config.hift),
-        "campplus": lambda: CAMPPlus(config.campplus),
-        "speech_tokenizer": lambda: S3TokenizerV2(config.speech_tokenizer),
-    }
     with turn():
-        components = {name: stored.fill(_built(stored, builders[name]), name, dtype=computing) for name in names}
+        components = {name: stored.fill(_built(stored, name), name, dtype=computing) for name in names}
         mx.eval(mx.random.state)  # layers are made with draws, which the weights replace
     components |= _read_beside(folder, config, names)
     dtypes: dict[str, str] = dict(stored.meta["dtypes"])
-    return config, components, {name: computing or dtypes[name] for name in dtypes}, dtypes
+    return stored.family, config, components, {name: computing or dtypes[name] for name in dtypes}, dtypes
 
 
-def _built(stored: StoredModel, build: Callable[[], Any]) -> Any:
+def _built(stored: StoredModel, name: str) -> Any:
     """A network without weights. It refuses sizes that it cannot have."""
     try:
-        return build()
+        return stored.family[name].build(stored.config)
     except ValueError as error:
         raise ModelFolderError(f"{stored.folder / CONFIG}: {error}. Convert or download the model again.") from error
 
 
-class Component(Generic[M]):
+class OnFirstUse(Generic[M]):
     """An attribute: a network, whose weights are read when it is first asked for, by whichever thread.
 
     Nobody gets weights that are still to be read: two threads must not begin with that at once.
@@ -132,15 +121,15 @@ def _read(network: nn.Module) -> None:
 
 
 def _check_config(stored: StoredModel) -> None:
-    names = stored.meta["components"]
+    components = stored.family.parts(stored.meta["components"])
     try:
-        check_counts(stored.config, names, stored.weights)
-        check_agreement(stored.config, names)
+        check_counts(stored.config, components, stored.weights)
+        check_agreement(stored.config, components)
     except FieldError as error:
         raise ModelFolderError(f"{stored.folder / CONFIG}: {error}. Convert or download the model again.") from error
 
 
-def _read_beside(folder: Path, config: CosyVoice2Config, names: list[str]) -> dict[str, Any]:
+def _read_beside(folder: Path, config: Any, names: list[str]) -> dict[str, Any]:
     """What a model folder may hold besides networks."""
     found: dict[str, Any] = {}
     tokenizer, speakers = folder / "tokenizer.json", folder / "spk2info.safetensors"

@@ -1,4 +1,4 @@
-"""CosyVoice2 as a whole: load a converted model, take a voice from a recording, speak a text with it."""
+"""A model as a whole: load a converted one, take a voice from a recording, speak a text with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import mlx.core as mx
 import numpy as np
@@ -14,15 +14,16 @@ import numpy as np
 from mlx_cosyvoice.audio import recording_pieces
 from mlx_cosyvoice.audio.source import Source
 from mlx_cosyvoice.cloning import take_voice, utterance_tokens
-from mlx_cosyvoice.config import CosyVoice2Config
 from mlx_cosyvoice.decoding import Decoder, FlowPrompt
+from mlx_cosyvoice.families import COSYVOICE2, Family
+from mlx_cosyvoice.families.declaration import imported
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.llm import Qwen2LM
 from mlx_cosyvoice.llm.lm import Sampler
-from mlx_cosyvoice.loading import Component, computing_dtype, load_components
+from mlx_cosyvoice.loading import OnFirstUse, computing_dtype, load_components
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
-from mlx_cosyvoice.speech import Metrics, ModelInput, SpeechStream, TokenSource, choose_mode, flow_input, model_input
+from mlx_cosyvoice.speech import Metrics, ModelInput, SpeechStream, TokenSource, choose_mode, flow_input
 from mlx_cosyvoice.speech.ahead import outside, run_ahead
 from mlx_cosyvoice.speech.decoders import DECODINGS, Decoders
 from mlx_cosyvoice.speech.prefixes import PrefixCache
@@ -35,18 +36,21 @@ from mlx_cosyvoice.text.arriving import arriving_segments, whole_pieces
 from mlx_cosyvoice.turns import check_not_forked
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voices import Voice, VoiceLibrary
-from mlx_cosyvoice.weights import COMPONENTS
+from mlx_cosyvoice.weights import ModelFolderError
 
-__all__ = ["DECODINGS", "CosyVoice2"]
+__all__ = ["DECODINGS", "CosyVoice2", "SpeechModel", "load"]
+
+Self = TypeVar("Self", bound="SpeechModel")
 
 
-class CosyVoice2:
-    """A loaded model. Components bear their official names; one that was not converted is None.
+class SpeechModel:
+    """A loaded model of any family. Components bear their official names; one that was not converted is None.
 
     Any thread may use it, and several at once: chunks of audio are then computed in turns, in the order in which they
     are asked for. A process that was forked from one that had loaded a model may not (`ForkedError`).
 
     Attributes:
+        family: what its folder declares it to be.
         config: sizes and constants.
         dtypes: component -> dtype that it computes in.
         stored_dtypes: component -> dtype that the model folder holds it in.
@@ -54,25 +58,29 @@ class CosyVoice2:
         speakers: name -> voice of the speakers that came with the model (`spk2info.pt`), often none.
     """
 
-    llm = Component[Qwen2LM]()
-    flow = Component[CausalMaskedDiffWithXvec]()
-    hift = Component[HiFTGenerator]()
-    campplus = Component[CAMPPlus]()
-    speech_tokenizer = Component[S3TokenizerV2]()
+    llm = OnFirstUse[Qwen2LM]()
+    flow = OnFirstUse[CausalMaskedDiffWithXvec]()
+    hift = OnFirstUse[HiFTGenerator]()
+    campplus = OnFirstUse[CAMPPlus]()
+    speech_tokenizer = OnFirstUse[S3TokenizerV2]()
+
+    #: The only family that the class loads; None for any.
+    only: ClassVar[Family | None] = None
 
     def __init__(
         self,
-        config: CosyVoice2Config,
+        family: Family,
+        config: Any,
         components: dict[str, Any],
         dtypes: dict[str, str],
         stored_dtypes: dict[str, str] | None = None,
     ) -> None:
-        self.config = config
+        self.family, self.config = family, config
         self.dtypes = dtypes
         self.stored_dtypes = dict(dtypes if stored_dtypes is None else stored_dtypes)
         self.sample_rate = config.sample_rate
         self.text_tokenizer: TextTokenizer | None = components.get("text_tokenizer")
-        self._networks = {name: components[name] for name in COMPONENTS if name in components}
+        self._networks = {name: components[name] for name in family.names if name in components}
         self._unread = set(self._networks)
         self.speakers: dict[str, Voice] = components.get("speakers", {})
         llm, flow, hift = (components.get(name) for name in ("llm", "flow", "hift"))
@@ -80,7 +88,7 @@ class CosyVoice2:
         self._decoders = None if flow is None or hift is None else Decoders(flow, hift)
 
     @classmethod
-    def load(cls, path_or_repo: str | Path, *, dtype: str | None = "auto") -> CosyVoice2:
+    def load(cls: type[Self], path_or_repo: str | Path, *, dtype: str | None = "auto") -> Self:
         """Load a model folder written by `python -m converters`, or one on the Hugging Face hub.
 
         Args:
@@ -95,7 +103,10 @@ class CosyVoice2:
             ValueError: `dtype` is not known.
         """
         computing_dtype(dtype)  # a wrong one is told before anything is downloaded
-        return cls(*load_components(find_model(path_or_repo), dtype))
+        family, *loaded = load_components(find_model(path_or_repo), dtype)
+        if cls.only not in (None, family):
+            raise ModelFolderError(f"{path_or_repo}: is a {family.title}; load it with mlx_cosyvoice.load")
+        return cls(family, *loaded)
 
     def clone(
         self,
@@ -128,7 +139,9 @@ class CosyVoice2:
         assert self.campplus is not None
         assert self.speech_tokenizer is not None
         part = {"sample_rate": sample_rate, "start": start, "end": end}
-        return take_voice(recording, transcript, self.config, self.speech_tokenizer, self.campplus, **part)
+        return take_voice(
+            recording, transcript, self.config, self.family.mel, self.speech_tokenizer, self.campplus, **part
+        )
 
     def voice(self, name: str) -> Voice:
         """The voice of that name: one of `speakers`, or of the user's library.
@@ -301,7 +314,7 @@ class CosyVoice2:
         assert self.llm is not None
         assert self.text_tokenizer is not None
         voice = self._as_voice(voice)
-        given = model_input(
+        given = imported(self.family.model_input)(
             voice,
             choose_mode(voice, mode, instruction),
             encode=self.text_tokenizer.encode,
@@ -344,3 +357,14 @@ class CosyVoice2:
             sample_rate=self.sample_rate,
             text_loop=text_loop,
         )
+
+
+class CosyVoice2(SpeechModel):
+    """A loaded CosyVoice2."""
+
+    only = COSYVOICE2
+
+
+def load(path_or_repo: str | Path, *, dtype: str | None = "auto") -> SpeechModel:
+    """The model in a folder, of whichever family; arguments and errors as of `CosyVoice2.load`."""
+    return SpeechModel.load(path_or_repo, dtype=dtype)

@@ -12,20 +12,17 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from mlx_cosyvoice.config import FORMAT_VERSION, CosyVoice2Config, FieldError, from_dict
+from mlx_cosyvoice.config import FORMAT_VERSION, FieldError, from_dict
+from mlx_cosyvoice.families import FAMILIES, Family
 from mlx_cosyvoice.foreign import CONVERT_AGAIN, describe_checkpoint, is_foreign_config, is_lfs_pointer
 from mlx_cosyvoice.mixed import keep_float32
 from mlx_cosyvoice.quantize import Quantization, layer_quantization, misfits, pack_layers, packed_layers
 from mlx_cosyvoice.quoting import plain, quoted
 from mlx_cosyvoice.strict import BadFileError, Header, parse_json, read_bytes, read_header
 
-MODEL_TYPE = "cosyvoice2"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-
-#: The parts of a model, as the official code names them. A folder may hold some of them only.
-COMPONENTS = ("llm", "flow", "hift", "campplus", "speech_tokenizer")
 
 #: Name of a dtype in config.json -> MLX's.
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
@@ -35,9 +32,6 @@ MAX_JSON = 8 << 20
 
 #: What safetensors files call those, and the numbers of packed layers.
 STORED_DTYPES = ("F32", "F16", "BF16", "U32")
-
-#: Float32 in every model: the noise that every official synthesis starts from.
-ALWAYS_FLOAT32 = ("flow.decoder.rand_noise",)
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -63,11 +57,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_config(folder: str | Path) -> tuple[CosyVoice2Config, dict[str, Any]]:
+def read_config(folder: str | Path) -> tuple[Any, dict[str, Any]]:
     """The network's sizes, and what else `config.json` says.
 
     Returns:
-        The config, and a dict with `format_version` (int), `components` (list of names out of `COMPONENTS`),
+        The config, and a dict with `family`, `format_version` (int), `components` (list of the family's names),
         `dtypes` (component -> "float32", "float16" or "bfloat16"), `layer_dtypes` (path of a module that is an
         exception -> "float32") and `quantization` (as `mlx_cosyvoice.quantize` describes it; None if nothing is
         packed). Sizes of components that the folder lacks are defaults.
@@ -85,10 +79,11 @@ def read_config(folder: str | Path) -> tuple[CosyVoice2Config, dict[str, Any]]:
             raise ModelFolderError(f"{folder}: {checkpoint}")
         raise ModelFolderError(f"{path}: no such file, so this is not a converted model. {_HOW}")
     content = _read_json(path)
-    if content.get("model_type") != MODEL_TYPE:
+    family = FAMILIES.get(str(content.get("model_type")))
+    if family is None:
         raise ModelFolderError(
-            f"{path}: model_type is {quoted(content.get('model_type'))}, not {MODEL_TYPE!r}: another kind of model. "
-            + _HOW
+            f"{path}: model_type is {quoted(content.get('model_type'))}, not {' or '.join(map(repr, FAMILIES))}: "
+            f"another kind of model. {_HOW}"
         )
     if is_foreign_config(content):
         raise ModelFolderError(f"{path}: the model was converted by another project; {CONVERT_AGAIN}")
@@ -101,18 +96,19 @@ def read_config(folder: str | Path) -> tuple[CosyVoice2Config, dict[str, Any]]:
             "knows: upgrade it, or convert the checkpoint again"
         )
     try:
-        config = from_dict(CosyVoice2Config, content)
+        config: Any = from_dict(family.config, content)
     except FieldError as error:
         raise ModelFolderError(f"{path}: {error}") from error
-    return config, {"format_version": version, **_read_components(path, content), **_read_precision(path, content)}
+    read = {**_read_components(path, content, family), **_read_precision(path, content, family)}
+    return config, {"family": family, "format_version": version, **read}
 
 
-def _read_components(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+def _read_components(path: Path, content: dict[str, Any], family: Family) -> dict[str, Any]:
     components, dtypes = content.get("components"), content.get("dtypes")
-    known = isinstance(components, list) and all(name in COMPONENTS for name in components)
+    known = isinstance(components, list) and all(name in family.names for name in components)
     if not known or not components or len(set(components)) < len(components):
         raise ModelFolderError(
-            f"{path}: components must list some of {', '.join(COMPONENTS)}, each once, not {quoted(components)}"
+            f"{path}: components must list some of {', '.join(family.names)}, each once, not {quoted(components)}"
         )
     if not isinstance(dtypes, dict) or any(dtypes.get(name) not in tuple(DTYPES) for name in components):
         raise ModelFolderError(
@@ -121,11 +117,11 @@ def _read_components(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     return {"components": components, "dtypes": {name: dtypes[name] for name in components}}
 
 
-def _read_precision(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+def _read_precision(path: Path, content: dict[str, Any], family: Family) -> dict[str, Any]:
     layers, quantization = content.get("layer_dtypes", {}), content.get("quantization")
     if not isinstance(layers, dict) or any(dtype != "float32" for dtype in layers.values()):
         raise ModelFolderError(f"{path}: layer_dtypes must map paths of modules to 'float32', not {quoted(layers)}")
-    strange = sorted(path for path in layers if path.split(".")[0] not in COMPONENTS)
+    strange = sorted(path for path in layers if path.split(".")[0] not in family.names)
     if strange:
         raise ModelFolderError(f"{path}: layer_dtypes names modules of no component: {_few(strange)}. {_AGAIN}")
     if quantization is not None and not isinstance(quantization, dict):
@@ -240,9 +236,14 @@ class StoredModel:
     """
 
     folder: Path
-    config: CosyVoice2Config
+    config: Any
     meta: dict[str, Any]
     weights: dict[str, mx.array]
+
+    @property
+    def family(self) -> Family:
+        family: Family = self.meta["family"]
+        return family
 
     @classmethod
     def open(cls, folder: str | Path) -> StoredModel:
@@ -255,7 +256,7 @@ class StoredModel:
         return cls(Path(folder), config, meta, load_weights(folder))
 
     def component(self, name: str) -> dict[str, mx.array]:
-        """The weights of one of `COMPONENTS` by their path in it; {} if the folder lacks it."""
+        """The weights of a component by their path in it; {} if the folder lacks it."""
         prefix = f"{name}."
         return {key.removeprefix(prefix): value for key, value in self.weights.items() if key.startswith(prefix)}
 
@@ -289,7 +290,8 @@ class StoredModel:
             weights = {k: v.astype(stored) if k.endswith((".scales", ".biases")) else v for k, v in weights.items()}
         else:
             weights = unpacked_weights(weights, packed)
-            weights = {k: v if prefix + k in ALWAYS_FLOAT32 else v.astype(DTYPES[dtype]) for k, v in weights.items()}
+            exact = self.family[name].float32_tensors
+            weights = {k: v if k in exact else v.astype(DTYPES[dtype]) for k, v in weights.items()}
         _check_fit(model, weights, folder, prefix)
         model.load_weights(list(weights.items()), strict=False)  # what strict would check has just been checked
         if dtype is None:
@@ -305,7 +307,7 @@ def load_component(model: M, folder: str | Path, name: str, *, dtype: str | None
         model: the component's module, built for the folder's config. Layers that the folder holds packed are put in
             the place of its own.
         folder: a model folder.
-        name: one of `COMPONENTS`.
+        name: of the component.
         dtype: compute in this instead of what the folder holds, packed and mixed weights too; a key of `DTYPES`.
 
     Returns:

@@ -5,31 +5,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-import reference.campplus
-import reference.flow
-import reference.hift
-import reference.llm
-import reference.speech_tokenizer
-from converters import onnx_weights
 from converters.checkpoint import config_of, find_checkpoint, open_source, require_files
+from converters.qwen import BLANK_EN
 from mlx_cosyvoice.hub import find_model
-from mlx_cosyvoice.model import CosyVoice2
-from mlx_cosyvoice.weights import COMPONENTS, read_config
+from mlx_cosyvoice.model import SpeechModel, load
+from mlx_cosyvoice.weights import read_config
 from parity.unpacked import unpacked_weights
 from reference.checkpoint import load_tensors
+from reference.families import FAMILIES
 from reference.text_tokenizer import TextTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
-
-
-#: The language model's text head is its token embedding.
-_EMBEDDING, _HEAD = "llm.model.model.embed_tokens.weight", "llm.model.lm_head.weight"
 
 
 class Reference:
@@ -53,13 +46,18 @@ class Reference:
         """
         self.checkpoint, self._replaced = checkpoint, replaced
         self.files = require_files(checkpoint, llm=llm)
-        self.config = config_of(self.files, {name: open_source(self.files, name) for name in COMPONENTS})
+        self.family = FAMILIES[self.files.official.family.model_type]
+        self.config = config_of(self.files, {name: open_source(self.files, name) for name in self.family.networks})
         self._loaded: dict[str, Any] = {}
+
+    def file(self, name: str) -> Path | None:
+        """The official file of a component; None for what has none of its own."""
+        return self.files.weights(name) if name in self.family.networks else None
 
     def component(self, name: str, dtype: torch.dtype) -> Any:
         """The component's module in `dtype`. The last one asked for is kept, so that memory holds one at a time."""
         if name == "text_tokenizer":
-            return TextTokenizer(self.checkpoint / "CosyVoice-BlankEN")
+            return TextTokenizer(self.checkpoint / BLANK_EN, self.family.tokens)
         if name not in self._loaded:
             self._loaded = {name: self._with_replaced(name, self._load(name))}
         module = self._loaded[name]
@@ -74,44 +72,22 @@ class Reference:
     def official_tensor(self, name: str) -> Callable[[str], np.ndarray]:
         """Official key of the component -> its tensor in float32: as the checkpoint holds it, or its replacement."""
         source = open_source(self.files, name)
-        extra = (
-            {"decoder.rand_noise": self.component("flow", torch.float32).decoder.rand_noise} if name == "flow" else {}
-        )
+        added = self.files.official.origins[name].added
+        made = {key: attrgetter(key)(self.component(name, torch.float32)) for key in added}
         replaced = self._replaced(name)
 
         def fetch(key: str) -> np.ndarray:
-            return replaced[key] if key in replaced else extra[key].numpy() if key in extra else source.fetch(key)
+            return replaced[key] if key in replaced else made[key].numpy() if key in made else source.fetch(key)
 
         return fetch
 
     def _load(self, name: str) -> torch.nn.Module:
-        config = self.config.to_dict()[name]
-        loaders: dict[str, Callable[[], torch.nn.Module]] = {
-            "llm": lambda: self._from_state_dict(reference.llm.build(config), name),
-            "flow": lambda: self._from_state_dict(reference.flow.build(config), name),
-            "hift": lambda: self._from_state_dict(reference.hift.build(config), name),
-            "campplus": lambda: self._from_onnx(
-                reference.campplus.build(config), onnx_weights.read_campplus(self.checkpoint / "campplus.onnx")
-            ),
-            "speech_tokenizer": lambda: self._from_onnx(
-                reference.speech_tokenizer.build(config),
-                onnx_weights.read_speech_tokenizer(self.checkpoint / "speech_tokenizer_v2.onnx")[0],
-            ),
-        }
-        return loaders[name]()
-
-    def _from_state_dict(self, module: torch.nn.Module, name: str) -> torch.nn.Module:
-        tensors = open_source(self.files, name).tensors
-        tied = tensors.get(_EMBEDDING)
-        if tied is not None:  # safetensors files hold it once
-            tensors.setdefault(_HEAD, tied)
-        return load_tensors(module, tensors, self.files.weights(name))
-
-    @staticmethod
-    def _from_onnx(module: torch.nn.Module, tensors: dict[str, np.ndarray]) -> torch.nn.Module:
-        state = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in tensors.items()}
-        module.load_state_dict(state, strict=True)
-        return module.eval()
+        network, source = self.family.networks[name], open_source(self.files, name)
+        tensors = {key: torch.as_tensor(value) for key, value in source.tensors.items()}
+        for key, other in network.tied.items():  # safetensors files hold them once
+            if other in tensors:
+                tensors.setdefault(key, tensors[other])
+        return load_tensors(network.build(self.config.to_dict()[name]), tensors, source.file)
 
 
 @dataclass
@@ -123,7 +99,7 @@ class Pair:
     """
 
     reference: Reference
-    model: CosyVoice2
+    model: SpeechModel
     original: Reference
 
     def dtype(self, component: str) -> str:
@@ -143,6 +119,6 @@ def load_pair(checkpoint: str | Path, model: str | Path, llm: str | Path | None 
     original = Reference(official, llm=llm)
     _, meta = read_config(folder)
     if meta["quantization"] is None:
-        return Pair(original, CosyVoice2.load(folder, dtype=None), original)
+        return Pair(original, load(folder, dtype=None), original)
     packed = Reference(official, lambda component: unpacked_weights(folder, component), llm)
-    return Pair(packed, CosyVoice2.load(folder, dtype=None), original)
+    return Pair(packed, load(folder, dtype=None), original)

@@ -175,7 +175,7 @@ def compare_stage(
         report.layers.append(judge(path, types.get(module_path, ""), *recorded, dtype=dtype, factor=factor))
     sides = Sides(actual, expected, exact)
     report.outputs = _judge_outputs(stage, sides, inputs, dtype, factor)
-    witness = stage.witnesses(pair.reference.checkpoint, inputs)
+    witness = stage.witnesses(pair.reference.file(stage.component), inputs)
     if witness:
         report.outputs += _judge_witness(stage, witness, sides, inputs, factor)
     if is_quantized(pair, stage.component):

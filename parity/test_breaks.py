@@ -10,7 +10,7 @@ import mlx.core as mx
 import pytest
 
 from mlx_cosyvoice import audio
-from mlx_cosyvoice.model import CosyVoice2
+from mlx_cosyvoice.model import SpeechModel
 from parity.compare import Verdict
 from parity.inputs import load_inputs
 from parity.pair import Pair
@@ -28,42 +28,42 @@ def _changed(target: Any, name: str, value: Any) -> Iterator[None]:
         setattr(target, name, original)
 
 
-def _text_tokenizer(model: CosyVoice2) -> Any:
+def _text_tokenizer(model: SpeechModel) -> Any:
     encode = model.text_tokenizer.encode  # type: ignore[union-attr]
     return _changed(model.text_tokenizer, "encode", lambda text: encode(" " + text))
 
 
-def _audio_features(model: CosyVoice2) -> Any:
+def _audio_features(model: SpeechModel) -> Any:
     fbank = audio.kaldi_fbank
     return _changed(audio, "kaldi_fbank", lambda wave: fbank(wave) * 2)
 
 
-def _speech_tokenizer(model: CosyVoice2) -> Any:
+def _speech_tokenizer(model: SpeechModel) -> Any:
     block = model.speech_tokenizer.encoder.blocks[1].attn_ln  # type: ignore[union-attr]
     return _changed(block, "eps", 1e-2)
 
 
-def _speaker_encoder(model: CosyVoice2) -> Any:
+def _speaker_encoder(model: SpeechModel) -> Any:
     norm = model.campplus.xvector.block2.tdnnd7.nonlinear1.batchnorm  # type: ignore[union-attr]
     return _changed(norm, "bias", mx.zeros_like(norm.bias))
 
 
-def _llm(model: CosyVoice2) -> Any:
+def _llm(model: SpeechModel) -> Any:
     attention = model.llm.llm.model.model.layers[1].self_attn  # type: ignore[union-attr]
     return _changed(attention.k_proj, "bias", mx.zeros_like(attention.k_proj.bias))
 
 
-def _flow_encoder(model: CosyVoice2) -> Any:
+def _flow_encoder(model: SpeechModel) -> Any:
     attention = model.flow.encoder.up_encoders[2].self_attn  # type: ignore[union-attr]
     return _changed(attention, "pos_bias_u", attention.pos_bias_v)
 
 
-def _flow_decoder(model: CosyVoice2) -> Any:
+def _flow_decoder(model: SpeechModel) -> Any:
     conv = model.flow.decoder.estimator.mid_blocks[1][0].block2.block[0]  # type: ignore[union-attr]
     return _changed(conv, "pad", (0, 2))
 
 
-def _vocoder(model: CosyVoice2) -> Any:
+def _vocoder(model: SpeechModel) -> Any:
     snake = model.hift.resblocks[4].activations1[1]  # type: ignore[union-attr]
     return _changed(snake, "alpha", snake.alpha * 2)
 

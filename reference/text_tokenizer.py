@@ -51,14 +51,14 @@ def byte_symbols() -> list[str]:
 
 
 class TextTokenizer:
-    """Reads vocab.json, merges.txt and tokenizer_config.json of the folder `CosyVoice-BlankEN`.
+    """Reads vocab.json, merges.txt and tokenizer_config.json of `folder`, and adds the special `tokens` of a family.
 
     Raises:
         OSError: a file cannot be read.
         ValueError: a file is not what it should be.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], tokens: Sequence[str] = COSYVOICE2_TOKENS) -> None:
         folder = Path(folder)
         try:
             self.ids: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
@@ -70,7 +70,7 @@ class TextTokenizer:
             self._tokens = {number: token for token, number in self.ids.items()}
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise ValueError(f"{folder}: not the files of a Qwen2 tokenizer ({error!r:.200})") from error
-        for token in COSYVOICE2_TOKENS:
+        for token in tokens:
             self.special.setdefault(token, len(self.ids) + len(self.special))
         # Of two special tokens that start at one place, the longer wins.
         longest_first = sorted(self.special, key=len, reverse=True)

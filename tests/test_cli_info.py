@@ -12,7 +12,7 @@ import pytest
 import mlx_cosyvoice
 from mlx_cosyvoice.cli import main
 from mlx_cosyvoice.nn.backend import in_cpu_form
-from mlx_cosyvoice.weights import CONFIG, INDEX, MODEL_TYPE, ModelFolderError
+from mlx_cosyvoice.weights import CONFIG, INDEX, ModelFolderError
 from tests.support.process import run_python
 
 #: What a component that is stored in bfloat16 is computed in.
@@ -25,7 +25,7 @@ def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
     config = {
-        "model_type": MODEL_TYPE,
+        "model_type": "cosyvoice2",
         "format_version": 1,
         "components": ["llm", "hift"],
         "dtypes": {"llm": "bfloat16", "hift": "float32"},

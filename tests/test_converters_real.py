@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from converters.checkpoint import read_model_config
-from converters.convert import BUILDERS, convert
+from converters.convert import convert
 from mlx_cosyvoice.config import CosyVoice2Config
-from mlx_cosyvoice.weights import COMPONENTS, load_component, load_weights, read_config
+from mlx_cosyvoice.families import COSYVOICE2
+from mlx_cosyvoice.weights import load_component, load_weights, read_config
 from reference.synthetic.checkpoint import write_checkpoint
 from tests.support.checkpoints import damaged_copy
 from tests.support.embeddings import cosine
@@ -30,7 +31,7 @@ def converted(component: str, checkpoint: Path, tmp_path: Path, file: str, weigh
     """The component of a tiny checkpoint whose `file` was replaced, converted and loaded."""
     folder = damaged_copy(checkpoint, tmp_path / "checkpoint", file, lambda path: shutil.copy(weights, path))
     out = convert(folder, tmp_path / "out", components=[component]).out
-    return load_component(BUILDERS[component](read_config(out)[0]), out, component)
+    return load_component(COSYVOICE2[component].build(read_config(out)[0]), out, component)
 
 
 def test_a_trained_speaker_encoder(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -91,10 +92,10 @@ def test_the_published_size(full_checkpoint: Path, tmp_path: Path) -> None:
     peak = int(result.stdout.split("peak ")[1])
     assert peak < 3e9
     keys = json.loads((out / "conversion.json").read_text())["keys"]
-    for component in COMPONENTS:
+    for component in COSYVOICE2.names:
         name = component if component == "campplus" else f"{component}.full"
         assert {*keys[component]["used"], *keys[component]["unused"]} == set(official_shapes(name)), component
-        load_component(BUILDERS[component](CosyVoice2Config()), out, component)
+        load_component(COSYVOICE2[component].build(CosyVoice2Config()), out, component)
     shutil.rmtree(out)
 
 

@@ -18,18 +18,21 @@ from safetensors.numpy import load_file
 from converters import __main__ as cli
 from converters import checkpoint
 from converters.checkpoint import read_model_config
-from converters.convert import BUILDERS, KEEP_FLOAT32, NOISE, convert
+from converters.convert import convert
 from mlx_cosyvoice.config import CosyVoice2Config, from_dict
+from mlx_cosyvoice.families import COSYVOICE2
 from mlx_cosyvoice.nn.official import from_official
 from mlx_cosyvoice.text import TextTokenizer
 from mlx_cosyvoice.voices import read_spk2info_safetensors
-from mlx_cosyvoice.weights import COMPONENTS, load_component, load_weights, read_config
+from mlx_cosyvoice.weights import load_component, load_weights, read_config
 from reference.synthetic import recipe
 from reference.synthetic.sizes import TINY
 from tests.support.checkpoints import change_state, damaged_copy, snapshot
 from tests.support.golden import golden, official_shapes, recipe_state_dict
 from tests.support.voices import zero_shot_entry
 
+KEEP_FLOAT32 = ("hift", "campplus", "speech_tokenizer")
+NOISE = "decoder.rand_noise"
 CONFIG = from_dict(CosyVoice2Config, TINY)
 PREFIXES = {"speech_tokenizer": "speech_tokenizer.", "campplus": "campplus."}
 
@@ -48,8 +51,9 @@ def test_config_json_holds_the_sizes_and_loads(tiny_model: Path, tiny_checkpoint
     assert config == CONFIG == read_model_config(tiny_checkpoint)
     assert meta == {
         "format_version": 1,
-        "components": list(COMPONENTS),
-        "dtypes": dict.fromkeys(COMPONENTS, "float32"),
+        "family": COSYVOICE2,
+        "components": list(COSYVOICE2.names),
+        "dtypes": dict.fromkeys(COSYVOICE2.names, "float32"),
         "layer_dtypes": {},
         "quantization": None,
     }
@@ -62,7 +66,7 @@ def test_every_value_is_the_recipe_s_after_the_rules(component: str, weights: di
         official[NOISE] = torch.randn([1, 80, 15000], generator=torch.Generator().manual_seed(0)).numpy()
     expected = {
         f"{component}.{made.name}": made.array
-        for made in from_official(BUILDERS[component](CONFIG), official.__getitem__, "recipe")
+        for made in from_official(COSYVOICE2[component].build(CONFIG), official.__getitem__, "recipe")
     }
     assert {key for key in weights if key.startswith(f"{component}.")} == set(expected)
     for key, value in expected.items():
@@ -109,7 +113,7 @@ def test_the_official_noise_is_part_of_the_model(weights: dict[str, mx.array]) -
     np.testing.assert_array_equal(noise[:, :64].transpose(0, 2, 1), golden("flow.tiny")["rand_noise_head"])
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("component", COSYVOICE2.names)
 def test_every_official_key_is_accounted_for(component: str, tiny_model: Path, weights: dict[str, mx.array]) -> None:
     keys = json.loads((tiny_model / "conversion.json").read_text())["keys"][component]
     assert {*keys["used"], *keys["unused"]} == set(official_shapes(official_name(component)))
@@ -183,7 +187,7 @@ def test_half_precision_rounds_to_nearest(
     dtype: str, tiny_checkpoint: Path, weights: dict[str, mx.array], tmp_path: Path
 ) -> None:
     report = convert(tiny_checkpoint, tmp_path / "out", dtype=dtype)
-    assert report.dtypes == {name: "float32" if name in KEEP_FLOAT32 else dtype for name in COMPONENTS}
+    assert report.dtypes == {name: "float32" if name in KEEP_FLOAT32 else dtype for name in COSYVOICE2.names}
     rounded = load_weights(tmp_path / "out")
     assert set(rounded) == set(weights)
     for key, value in rounded.items():
@@ -195,7 +199,7 @@ def test_half_precision_rounds_to_nearest(
         np.testing.assert_array_equal(np.array(value.astype(mx.float32)), expected.numpy(), err_msg=key)
     config, meta = read_config(tmp_path / "out")
     assert meta["dtypes"] == report.dtypes
-    model = load_component(BUILDERS["flow"](config), tmp_path / "out", "flow")
+    model = load_component(COSYVOICE2["flow"].build(config), tmp_path / "out", "flow")
     assert model.encoder_proj.weight.dtype == getattr(mx, dtype)
 
 
@@ -239,7 +243,7 @@ def test_large_models_are_cut_into_shards(tiny_checkpoint: Path, weights: dict[s
     assert set(loaded) == set(weights)
     for key, value in weights.items():
         assert mx.array_equal(loaded[key], value), key
-    load_component(BUILDERS["flow"](CONFIG), out, "flow")
+    load_component(COSYVOICE2["flow"].build(CONFIG), out, "flow")
 
 
 def test_counters_of_the_official_trainer_are_skipped(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -15,10 +15,9 @@ from safetensors.torch import save_file
 
 from converters import __main__ as cli
 from converters.convert import ConversionReport, convert
-from converters.layout import WEIGHT_FILES
 from mlx_cosyvoice.weights import load_weights, read_config
 from parity.pair import Reference
-from tests.support.checkpoints import Folders, change_state, damaged_copy, replace_text
+from tests.support.checkpoints import WEIGHT_FILES, Folders, change_state, damaged_copy, replace_text
 
 State = dict[str, Any]
 DISCRIMINATOR = "discriminator.mpd.discriminators.0.convs.0.bias"

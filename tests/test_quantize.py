@@ -17,10 +17,11 @@ import pytest
 from mlx.utils import tree_flatten
 
 from converters import __main__ as cli
-from converters.convert import BUILDERS, convert
+from converters.convert import convert
 from converters.storage import Storage
 from converters.write import MAX_SHARD_BYTES
 from mlx_cosyvoice.config import CosyVoice2Config
+from mlx_cosyvoice.families import COSYVOICE2
 from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.quantize import Quantization, is_candidate, quantized_modules
 from mlx_cosyvoice.weights import ModelFolderError, load_component, load_weights, read_config
@@ -47,7 +48,7 @@ def mixed(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def load(folder: Path, name: str = "llm", **given: Any) -> Any:
     config, _ = read_config(folder)
-    return load_component(BUILDERS[name](config), folder, name, **given)
+    return load_component(COSYVOICE2[name].build(config), folder, name, **given)
 
 
 def log_probs(model: Any) -> np.ndarray:
@@ -137,9 +138,11 @@ class TestSize:
     @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
     def test_the_full_size(self, dtype: str) -> None:
         """In 4 bits by groups of 64 the language model takes less than 30 % of its size in bfloat16."""
-        network = BUILDERS["llm"](CosyVoice2Config())
-        whole = sum(entry.nbytes for entry in Storage("llm", network, "bfloat16").entries())
-        small = sum(entry.nbytes for entry in Storage("llm", network, dtype, [], Quantization(4, 64)).entries())
+        network = COSYVOICE2["llm"].build(CosyVoice2Config())
+        whole = sum(entry.nbytes for entry in Storage(COSYVOICE2["llm"], network, "bfloat16").entries())
+        small = sum(
+            entry.nbytes for entry in Storage(COSYVOICE2["llm"], network, dtype, [], Quantization(4, 64)).entries()
+        )
         assert whole > 1_000_000_000
         assert small < 0.3 * whole
 

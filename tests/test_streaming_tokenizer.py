@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlx_cosyvoice.text import COSYVOICE2_SPECIAL_TOKENS, StreamingTokenizer, TextTokenizer, build_tokenizer_json
+from mlx_cosyvoice.families import COSYVOICE2
+from mlx_cosyvoice.text import StreamingTokenizer, TextTokenizer, build_tokenizer_json
 from mlx_cosyvoice.text.streaming_tokenizer import SPACED, UNSPACED
 from reference.synthetic.text import write_blank_en
 from tests.data.make_text_ids import FRAGMENTS, TEXT_IDS, write_qwen2
@@ -66,7 +67,7 @@ PARTS = st.one_of(
     st.text(st.sampled_from(" \t\r\n\u00a0\u3000'!.-"), max_size=6),
     st.text(st.sampled_from("e\u0301\u0323\u0338<=q\u0302"), max_size=6),
     st.text(st.sampled_from("don'tLLvere1 "), max_size=12),
-    st.sampled_from(COSYVOICE2_SPECIAL_TOKENS),
+    st.sampled_from(COSYVOICE2.special_tokens),
     st.sampled_from(FRAGMENTS),
     st.sampled_from(["<|", "|>", "[", "<<strong", "[lau", "</", "[breath]]"]),
 )
@@ -81,7 +82,7 @@ def test_any_cutting_of_any_text(tokenizer: TextTokenizer, parts: list[str], see
     assert ids == tokenizer.encode(text)
     decoded = tokenizer.decode(ids, skip_special_tokens=False)
     assert decoded == tokenizer.decode(tokenizer.encode(text), skip_special_tokens=False)
-    if not any(token in text for token in COSYVOICE2_SPECIAL_TOKENS):
+    if not any(token in text for token in COSYVOICE2.special_tokens):
         assert decoded == unicodedata.normalize("NFC", text)
 
 

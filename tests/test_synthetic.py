@@ -15,11 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-import reference.campplus
-import reference.flow
-import reference.hift
-import reference.llm
-import reference.speech_tokenizer
+from reference.families import COSYVOICE2
 from reference.synthetic import checkpoint as synthetic
 from reference.synthetic import recipe
 from reference.synthetic.sizes import SIZES
@@ -27,20 +23,12 @@ from tests.support.checkpoints import snapshot
 from tests.support.golden import official_shapes, recipe_state_dict
 from tests.support.process import ROOT
 
-BUILDS = {
-    "llm": reference.llm.build,
-    "flow": reference.flow.build,
-    "hift": reference.hift.build,
-    "campplus": reference.campplus.build,
-    "speech_tokenizer": reference.speech_tokenizer.build,
-}
-
 
 @pytest.mark.parametrize("size", ["tiny", "full"])
-@pytest.mark.parametrize("stage", list(BUILDS))
+@pytest.mark.parametrize("stage", list(COSYVOICE2.networks))
 def test_the_networks_have_the_official_keys_and_shapes(stage: str, size: str) -> None:
     name = "campplus" if stage == "campplus" else f"{stage}.{size}"
-    assert synthetic.official_shapes(BUILDS[stage], SIZES[size][stage]) == official_shapes(name)
+    assert synthetic.official_shapes(COSYVOICE2.networks[stage], SIZES[size][stage]) == official_shapes(name)
 
 
 @pytest.mark.parametrize(("stage", "prefix"), [("llm", ""), ("flow", ""), ("hift", "generator.")])

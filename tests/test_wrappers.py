@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from converters.families.cosyvoice2 import COSYVOICE2_OFFICIAL
 from converters.wrappers import StateDict, WrapperError, find_state_dict
 
 
@@ -36,7 +37,7 @@ def prefixed(prefix: str, names: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def found(content: Mapping[Any, Any], component: str = "llm") -> StateDict:
-    return find_state_dict(content, component, Tensor)
+    return find_state_dict(content, component, COSYVOICE2_OFFICIAL.origins, Tensor)
 
 
 #: What upstream's trainer saves beside `module` when it trains with DeepSpeed, as far as it is of a kind of its own.

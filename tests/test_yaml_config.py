@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.errors import ConfigError
-from converters.yaml_config import model_config, read_qwen_config, read_yaml
-from converters.yaml_reader import Node
+from converters.families.cosyvoice2 import COSYVOICE2_OFFICIAL
+from converters.qwen import read_qwen_config
+from converters.yaml_config import model_config
+from converters.yaml_reader import Node, read_yaml
 from mlx_cosyvoice.config import CosyVoice2Config, from_dict
 from reference.synthetic.sizes import FULL, TINY
 from reference.synthetic.text import write_blank_en
@@ -32,16 +34,15 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-def config_from(path: Path, **parts: Any) -> CosyVoice2Config:
-    given = {"qwen": None, "speech_tokenizer": None, "campplus": None, **parts}
-    return model_config(read_yaml(path), **given, where=path)
+def config_from(path: Path, **found: Any) -> CosyVoice2Config:
+    return model_config(COSYVOICE2_OFFICIAL, read_yaml(path), found, where=path)
 
 
 @pytest.mark.parametrize("sizes", [TINY, FULL], ids=["tiny", "full"])
 def test_the_sizes_come_through(sizes: dict[str, Any], write: Callable[[str], Path]) -> None:
     config = config_from(
         write(yaml_text(sizes, 1986)),
-        qwen=sizes["llm"]["qwen"],
+        llm={"qwen": sizes["llm"]["qwen"]},
         speech_tokenizer=sizes["speech_tokenizer"],
         campplus=sizes["campplus"],
     )
@@ -230,13 +231,13 @@ def test_a_missing_section_is_named(key: str, write: Callable[[str], Path]) -> N
     content = read_yaml(write(yaml_text(TINY, 1)))
     del content[key]
     with pytest.raises(ConfigError, match=f"{key}: missing"):
-        model_config(content, None, None, None)
+        model_config(COSYVOICE2_OFFICIAL, content, {}, where="cosyvoice2.yaml")
 
 
 def test_sizes_of_other_files_must_fit(write: Callable[[str], Path]) -> None:
     path = write(yaml_text(TINY, 1))
     with pytest.raises(ConfigError, match="llm_input_size is 64, but CosyVoice-BlankEN hidden_size is 896"):
-        config_from(path, qwen=FULL["llm"]["qwen"])
+        config_from(path, llm={"qwen": FULL["llm"]["qwen"]})
     with pytest.raises(ConfigError, match="spk_embed_dim is 192, but the speaker encoder's embedding_size is 512"):
         config_from(path, campplus={**TINY["campplus"], "embedding_size": 512})
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from mlx_cosyvoice.families import COSYVOICE2
 from mlx_cosyvoice.quoting import quoted
 from mlx_cosyvoice.strict import BadFileError, parse_json, read_bytes
-from mlx_cosyvoice.text.special_tokens import COSYVOICE2_SPECIAL_TOKENS
 from mlx_cosyvoice.text.tokenizer_file import MAX_ADDED, MAX_CHARACTERS, QWEN2_WORDS
 
 #: Bytes of each file. The largest of Qwen2 has 2.8 MB.
@@ -40,7 +40,7 @@ def build_tokenizer_json(vocab: PathLike, merges: PathLike, config: PathLike) ->
 
 
 def build_tokenizer(
-    vocab: PathLike, merges: PathLike, config: PathLike, special_tokens: Sequence[str] = COSYVOICE2_SPECIAL_TOKENS
+    vocab: PathLike, merges: PathLike, config: PathLike, special_tokens: Sequence[str] = COSYVOICE2.special_tokens
 ) -> Tokenizer:
     """As `build_tokenizer_json`, but the tokenizer itself; `special_tokens` follow those of `config`."""
     ids = _read_vocab(Path(vocab))

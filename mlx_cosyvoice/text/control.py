@@ -6,9 +6,9 @@ import difflib
 import re
 import warnings
 
-from mlx_cosyvoice.text.special_tokens import COSYVOICE2_SPECIAL_TOKENS
+from mlx_cosyvoice.families import COSYVOICE2
 
-KNOWN = re.compile("|".join(re.escape(token) for token in sorted(COSYVOICE2_SPECIAL_TOKENS, key=len, reverse=True)))
+KNOWN = re.compile("|".join(re.escape(token) for token in sorted(COSYVOICE2.special_tokens, key=len, reverse=True)))
 
 #: What somebody who writes it means as a control token. `[12]` and `a < b > c` are ordinary text.
 LOOKS_LIKE_ONE = re.compile(r"<\|[^|<>\s]{1,40}\|>|\[[A-Za-z][\w-]{0,30}\]|</?[A-Za-z][\w-]{0,30}>")
@@ -20,7 +20,7 @@ def unknown_control_tokens(text: str) -> list[str]:
     Each is listed once, in the order of the text. The model reads such a thing as ordinary letters.
     """
     found = dict.fromkeys(LOOKS_LIKE_ONE.findall(text))
-    return [token for token in found if token not in COSYVOICE2_SPECIAL_TOKENS]
+    return [token for token in found if token not in COSYVOICE2.special_tokens]
 
 
 def warn_of_unknown_control_tokens(text: str) -> None:
@@ -37,5 +37,5 @@ def warn_of_unknown_control_tokens(text: str) -> None:
 
 
 def _with_nearest(token: str) -> str:
-    near = difflib.get_close_matches(token.lower(), COSYVOICE2_SPECIAL_TOKENS, n=2, cutoff=0.6)
+    near = difflib.get_close_matches(token.lower(), COSYVOICE2.special_tokens, n=2, cutoff=0.6)
     return f"{token} (did you mean {' or '.join(near)}?)" if near else token

@@ -62,16 +62,17 @@ class Side:
         from mlx_cosyvoice.loading import computing_dtype
         from mlx_cosyvoice.weights import load_component, read_config
 
-        config, _ = read_config(self.folder)
-        module = load_component(_builders()[name](config), self.folder, name, dtype=computing_dtype())
+        config, meta = read_config(self.folder)
+        network = meta["family"][name].build(config)
+        module = load_component(network, self.folder, name, dtype=computing_dtype())
         mx.eval(module.parameters())
         return module
 
     def _whole(self) -> Any:
-        from mlx_cosyvoice import CosyVoice2
+        from mlx_cosyvoice import load
 
-        model = CosyVoice2.load(self.folder)
-        parts = (model.llm, model.flow, model.hift, model.campplus, model.speech_tokenizer)
+        model = load(self.folder)
+        parts = [getattr(model, name) for name in model.family.names]
         mx.eval([part.parameters() for part in parts if part is not None])
         return model
 
@@ -171,19 +172,3 @@ def _plain(run: Callable[[Any], mx.array], axes: tuple[int, ...] | None = None) 
         return Outcome(array.transpose(axes) if axes else array)
 
     return Job(evaluated, outcome=outcome)
-
-
-def _builders() -> dict[str, Callable[[Any], Any]]:
-    from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
-    from mlx_cosyvoice.llm import Qwen2LM
-    from mlx_cosyvoice.speaker_encoder import CAMPPlus
-    from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
-    from mlx_cosyvoice.vocoder import HiFTGenerator
-
-    return {
-        "llm": lambda config: Qwen2LM(config.llm),
-        "flow": lambda config: CausalMaskedDiffWithXvec(config.flow),
-        "hift": lambda config: HiFTGenerator(config.hift),
-        "campplus": lambda config: CAMPPlus(config.campplus),
-        "speech_tokenizer": lambda config: S3TokenizerV2(config.speech_tokenizer),
-    }

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from parity.bench.flops import counted
 from parity.bench.jobs import Job, Outcome, rate
+
+if TYPE_CHECKING:
+    from converters.families import Origin
+    from reference.families import Network
 
 Inputs = Mapping[str, np.ndarray]
 
@@ -52,8 +56,21 @@ class Side:
 
     def load(self, names: str) -> None:
         """Load "flow" and so on, or "all"; "" loads nothing."""
-        listed = tuple(_loaders()) if names == "all" else tuple(filter(None, names.split("+")))
-        self.components = {name: _loaders()[name](self.folder, self.config[name]) for name in listed}
+        from converters.families import official_of
+        from reference.families import FAMILIES
+
+        official = official_of(self.folder)
+        networks = FAMILIES[official.family.model_type].networks
+        listed = tuple(networks) if names == "all" else tuple(filter(None, names.split("+")))
+        self.components = {name: self._component(networks[name], official.origins[name], name) for name in listed}
+
+    def _component(self, network: Network, origin: Origin, name: str) -> torch.nn.Module:
+        from reference.checkpoint import load_pt, load_tensors
+
+        module, file = network.build(self.config[name]), self.folder / network.file
+        if origin.read is None:
+            return load_pt(module, file, network.prefix)
+        return load_tensors(module, {key: torch.tensor(value) for key, value in origin.read(file)[0].items()}, file)
 
     def job(self, name: str, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
         """The job of a case."""
@@ -129,30 +146,3 @@ def drop_text_head(llm: Any) -> None:
 
 def _plain(run: Callable[[Any], torch.Tensor]) -> Job:
     return Job(run, outcome=lambda output: Outcome(output.numpy()))
-
-
-def _loaders() -> dict[str, Callable[[Path, Mapping[str, Any]], torch.nn.Module]]:
-    from reference import campplus, flow, hift, llm, speech_tokenizer
-    from reference.checkpoint import load_pt
-
-    def onnx(module: torch.nn.Module, tensors: Mapping[str, np.ndarray]) -> torch.nn.Module:
-        module.load_state_dict({key: torch.tensor(value) for key, value in tensors.items()}, strict=True)
-        return module.eval()
-
-    def read_campplus(folder: Path, config: Mapping[str, Any]) -> torch.nn.Module:
-        from converters.onnx_weights import read_campplus as read
-
-        return onnx(campplus.build(config), read(folder / "campplus.onnx"))
-
-    def read_speech_tokenizer(folder: Path, config: Mapping[str, Any]) -> torch.nn.Module:
-        from converters.onnx_weights import read_speech_tokenizer as read
-
-        return onnx(speech_tokenizer.build(config), read(folder / "speech_tokenizer_v2.onnx")[0])
-
-    return {
-        "llm": lambda folder, config: load_pt(llm.build(config), folder / "llm.pt"),
-        "flow": lambda folder, config: load_pt(flow.build(config), folder / "flow.pt"),
-        "hift": lambda folder, config: load_pt(hift.build(config), folder / "hift.pt", "generator."),
-        "campplus": read_campplus,
-        "speech_tokenizer": read_speech_tokenizer,
-    }

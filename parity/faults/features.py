@@ -82,7 +82,7 @@ def prompt_mel_power(pair: Pair) -> Context:
 @fault("prompt-mel-double-padding", "The prompt is padded by hand and then once more by a centred STFT.", PROMPT_MEL)
 def prompt_mel_double_padding(pair: Pair) -> Context:
     original = mel.reflect
-    return patched(mel, "reflect", lambda x, width: original(original(x, width), mel.N_FFT // 2))
+    return patched(mel, "reflect", lambda x, width: original(original(x, width), pair.model.family.mel.n_fft // 2))
 
 
 @fault(
@@ -92,7 +92,7 @@ def prompt_mel_double_padding(pair: Pair) -> Context:
 )
 def prompt_mel_centred(pair: Pair) -> Context:
     original = mel.reflect
-    return patched(mel, "reflect", lambda x, width: original(x, mel.N_FFT // 2))
+    return patched(mel, "reflect", lambda x, width: original(x, pair.model.family.mel.n_fft // 2))
 
 
 @fault("whisper-natural-log", "Whisper's log mel takes the natural logarithm in place of the decimal one.", LOG_MEL)

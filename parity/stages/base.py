@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -119,6 +120,6 @@ class Stage(ABC):
         noise = max(float(np.abs(margin - working).max(initial=0)), EPSILON[dtype])
         return margin <= factor * noise
 
-    def witnesses(self, checkpoint: Any, inputs: Arrays) -> Outputs | None:
-        """What a third party says of the same inputs (ONNX Runtime on the official file), or None."""
+    def witnesses(self, file: Path | None, inputs: Arrays) -> Outputs | None:
+        """What a third party says of the same inputs (ONNX Runtime on the component's official file), or None."""
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,8 +21,8 @@ class SpeakerEncoder(Stage):
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         return Outputs({"embedding": side.official(side.module(side.array(inputs["fbank"])))})
 
-    def witnesses(self, checkpoint: Any, inputs: Arrays) -> Outputs | None:
+    def witnesses(self, file: Path | None, inputs: Arrays) -> Outputs | None:
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(str(Path(checkpoint) / "campplus.onnx"))
+        session = onnxruntime.InferenceSession(str(file))
         return Outputs(tensors={"embedding": session.run(None, {"input": inputs["fbank"].astype(np.float32)})[0]})

@@ -35,10 +35,10 @@ class SpeechTokenizer(Stage):
             "prompt_feat": inputs["prompt_mel"][:, : 2 * length],
         }
 
-    def witnesses(self, checkpoint: Any, inputs: Arrays) -> Outputs | None:
+    def witnesses(self, file: Path | None, inputs: Arrays) -> Outputs | None:
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(str(Path(checkpoint) / "speech_tokenizer_v2.onnx"))
+        session = onnxruntime.InferenceSession(str(file))
         mel = inputs["log_mel"].astype(np.float32)
         tokens = session.run(None, {"feats": mel, "feats_length": np.array([mel.shape[2]], np.int32)})[0]
         return Outputs(tokens={"prompt_token": tokens.reshape(1, -1).astype(np.int64)})

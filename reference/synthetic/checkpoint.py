@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from reference import flow, hift, llm
+from reference.families import COSYVOICE2, Family, Network
 from reference.folders.failure import one_line
 from reference.folders.new_folder import check_free, identity, new_folder
 from reference.synthetic import recipe
 from reference.synthetic.onnx import write_campplus, write_speech_tokenizer
 from reference.synthetic.sizes import SIZES
-from reference.synthetic.text import write_blank_en
+from reference.synthetic.text import BLANK_EN, write_blank_en
 from reference.synthetic.yaml import yaml_text
 
 #: Says that a folder was written here, and how; no official checkpoint has it.
@@ -37,19 +38,42 @@ SPEAKERS = ("synthetic", "second")
 Advance = Callable[[int], Any]
 
 
-def official_shapes(build: Callable[[Mapping[str, Any]], torch.nn.Module], config: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Synthetic:
+    """How checkpoints of a family are made up.
+
+    Attributes:
+        family: which one.
+        sizes: name of a size -> what every `build` gets, by component.
+        yaml: gives the text of the YAML for sizes and seed.
+        onnx: component -> writes its file for a config and seed; the others are state dicts.
+    """
+
+    family: Family
+    sizes: Mapping[str, Mapping[str, Any]]
+    yaml: Callable[[Mapping[str, Any], int], str]
+    onnx: Mapping[str, Callable[[Path, Mapping[str, Any], int], None]]
+
+
+COSYVOICE2_SYNTHETIC = Synthetic(
+    COSYVOICE2, SIZES, yaml_text, {"campplus": write_campplus, "speech_tokenizer": write_speech_tokenizer}
+)
+
+
+def official_shapes(network: Network, config: Mapping[str, Any]) -> dict[str, Any]:
     """Official key -> shape of a reference network, in the order of its state dict."""
     with torch.device("meta"):
-        return {key: tuple(tensor.shape) for key, tensor in build(config).state_dict().items()}
+        return {key: tuple(tensor.shape) for key, tensor in network.build(config).state_dict().items()}
 
 
-def recipe_tensors(shapes: Mapping[str, Any], seed: int, advance: Advance = lambda count: None) -> dict[str, Any]:
-    """The recipe's values as torch tensors. The text head is the token embedding, and shares its memory."""
+def recipe_tensors(
+    shapes: Mapping[str, Any], tied: Mapping[str, str], seed: int, advance: Advance = lambda count: None
+) -> dict[str, Any]:
+    """The recipe's values as torch tensors. Those that are `tied` to others share their memory."""
     tensors: dict[str, torch.Tensor] = {}
     for key, shape in shapes.items():
-        tied = key.replace("lm_head.weight", "model.embed_tokens.weight")
-        if tied != key and tied in tensors:
-            tensors[key] = tensors[tied]
+        if key in tied:
+            tensors[key] = tensors[tied[key]]
         else:
             tensors[key] = torch.from_numpy(np.ascontiguousarray(recipe.parameter(key, shape, seed)))
         advance(4 * tensors[key].numel())
@@ -61,47 +85,52 @@ def is_synthetic(folder: Path) -> bool:
 
 
 def write_checkpoint(
-    out: str | Path, *, size: str = "tiny", seed: int = recipe.SEED, force: bool = False, progress: bool = False
+    out: str | Path,
+    *,
+    size: str = "tiny",
+    seed: int = recipe.SEED,
+    force: bool = False,
+    progress: bool = False,
+    synthetic: Synthetic = COSYVOICE2_SYNTHETIC,
 ) -> Path:
     """Write the folder `out`, whole or not at all. The same arguments give the same weights on any machine.
 
     Args:
         out: a folder that does not exist yet.
-        size: "tiny", for tests, or "full", CosyVoice2-0.5B.
+        size: one of `synthetic`: "tiny", for tests, or "full", CosyVoice2-0.5B.
         seed: of the recipe; the golden numbers belong to the default.
         force: replace `out` if it is a synthetic checkpoint.
         progress: show a bar on stderr when it takes longer than two seconds.
+        synthetic: of which family, and how.
 
     Raises:
         ValueError: `size` is not known.
         FileExistsError: `out` exists (see `force`).
         OSError: the disk is full, or `out` cannot be written to.
     """
-    if size not in SIZES:
-        raise ValueError(f"size must be one of {', '.join(SIZES)}, not {size!r}")
-    sizes, out = SIZES[size], Path(out)
+    if size not in synthetic.sizes:
+        raise ValueError(f"size must be one of {', '.join(synthetic.sizes)}, not {size!r}")
+    sizes, family, out = synthetic.sizes[size], synthetic.family, Path(out)
     check_free(out, force=force, replaceable=is_synthetic)
-    files = {
-        "llm.pt": ("", official_shapes(llm.build, sizes["llm"])),
-        "flow.pt": ("", official_shapes(flow.build, sizes["flow"])),
-        "hift.pt": ("generator.", official_shapes(hift.build, sizes["hift"])),
-    }
-    total = sum(4 * int(np.prod(shape)) for _, shapes in files.values() for shape in shapes.values())
+    networks = {name: network for name, network in family.networks.items() if name not in synthetic.onnx}
+    shapes = {name: official_shapes(network, sizes[name]) for name, network in networks.items()}
+    total = sum(4 * int(np.prod(shape)) for own in shapes.values() for shape in own.values())
     with (
         new_folder(out, force=force, replaceable=is_synthetic) as folder,
         tqdm(total=total, unit="B", unit_scale=True, desc="weights", delay=2, disable=not progress) as bar,
     ):
         (folder / MARKER).write_text(json.dumps({"size": size, "seed": seed}) + "\n")
-        (folder / "cosyvoice2.yaml").write_text(yaml_text(sizes, seed))
-        write_blank_en(folder / "CosyVoice-BlankEN", vocab_size=size, seed=seed, qwen_config=sizes["llm"]["qwen"])  # type: ignore[arg-type]
+        (folder / family.yaml).write_text(synthetic.yaml(sizes, seed))
+        qwen: Mapping[str, Any] = sizes["llm"]["qwen"]
+        write_blank_en(folder / BLANK_EN, vocab_size=size, seed=seed, qwen_config=qwen, tokens=family.tokens)  # type: ignore[arg-type]
         embeddings = {name: torch.from_numpy(recipe.unit(f"spk2info/{name}", (1, 192), seed)) for name in SPEAKERS}
         _save(folder / "spk2info.pt", {name: {"embedding": embedding} for name, embedding in embeddings.items()})
-        for name, (prefix, shapes) in files.items():
-            tensors = recipe_tensors(shapes, seed, bar.update)
-            _save(folder / name, {prefix + key: tensor for key, tensor in tensors.items()})
+        for name, network in networks.items():
+            tensors = recipe_tensors(shapes[name], network.tied, seed, bar.update)
+            _save(folder / network.file, {network.prefix + key: tensor for key, tensor in tensors.items()})
         bar.set_description("ONNX files", refresh=False)
-        write_campplus(folder / "campplus.onnx", sizes["campplus"], seed)
-        write_speech_tokenizer(folder / "speech_tokenizer_v2.onnx", sizes["speech_tokenizer"], seed)
+        for name, write in synthetic.onnx.items():
+            write(folder / family.networks[name].file, sizes[name], seed)
     return out
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from reference.synthetic import recipe
 from reference.text_tokenizer import COSYVOICE2_TOKENS, byte_symbols
+
+BLANK_EN = "CosyVoice-BlankEN"
 
 #: Tokens of the base vocabulary. 151643 is Qwen2's number; the tiny one leaves room below 1000 for special tokens.
 BASE_VOCAB = {"tiny": 900, "full": 151643}
@@ -38,6 +40,7 @@ def write_blank_en(
     vocab_size: Literal["tiny", "full"],
     seed: int = recipe.SEED,
     qwen_config: Mapping[str, Any],
+    tokens: Sequence[str] = COSYVOICE2_TOKENS,
 ) -> None:
     """Write vocab.json, merges.txt, tokenizer_config.json and config.json into `folder`, which is made if missing.
 
@@ -48,6 +51,7 @@ def write_blank_en(
         vocab_size: "tiny", 900 tokens and special tokens from 900 on, or "full", 151643 and from 151643 on.
         seed: of the made-up merges.
         qwen_config: sizes of the language model, under the names of `config.json` (`hidden_size` and so on).
+        tokens: special tokens that will be added to it.
 
     Raises:
         ValueError: `vocab_size` is not known, or the vocabulary does not fit `qwen_config["vocab_size"]` rows.
@@ -55,7 +59,7 @@ def write_blank_en(
     if vocab_size not in BASE_VOCAB:
         raise ValueError(f"vocab_size must be one of {', '.join(BASE_VOCAB)}, not {vocab_size!r}")
     base = BASE_VOCAB[vocab_size]
-    ids_in_use = base + len(dict.fromkeys((*BASE_SPECIAL, *COSYVOICE2_TOKENS)))
+    ids_in_use = base + len(dict.fromkeys((*BASE_SPECIAL, *tokens)))
     config = _qwen2_config(qwen_config, end_of_text=base)
     if config["vocab_size"] < ids_in_use:
         raise ValueError(

@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from converters.families.cosyvoice2 import COSYVOICE2_OFFICIAL
 from converters.onnx_weights import read_campplus, read_speech_tokenizer
 from converters.pt_archive import load
+from converters.qwen import read_qwen_config
 from converters.recipe import read_recipe
-from converters.yaml_config import model_config, read_qwen_config, read_yaml
+from converters.yaml_config import model_config
+from converters.yaml_reader import read_yaml
 from mlx_cosyvoice.config import CosyVoice2Config, SpeakerEncoderConfig, SpeechTokenizerConfig
 from mlx_cosyvoice.strict import read_header
 from mlx_cosyvoice.text import TextTokenizer, build_tokenizer
@@ -88,7 +91,7 @@ def _build_tokenizer(path: Path) -> Any:
 
 
 def _yaml(path: Path) -> Any:
-    return model_config(read_yaml(path), None, None, None, where=path)
+    return model_config(COSYVOICE2_OFFICIAL, read_yaml(path), {}, where=path)
 
 
 def _config() -> bytes:

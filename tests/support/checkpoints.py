@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from converters.layout import SPEAKERS, WEIGHT_FILES
-from mlx_cosyvoice.weights import COMPONENTS
+from converters.layout import SPEAKERS
+from mlx_cosyvoice.families import COSYVOICE2
 
 
 def damaged_copy(checkpoint: Path, copy: Path, name: str, change: Callable[[Path], object]) -> Path:
@@ -56,6 +56,9 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
+#: Component -> its file.
+WEIGHT_FILES = {component.name: component.file for component in COSYVOICE2.components}
+
 #: File -> the components that read it, so that a test converts no more than it needs.
 READERS = {**{file: (name,) for name, file in WEIGHT_FILES.items()}, SPEAKERS: ("hift",)}
 
@@ -66,11 +69,11 @@ class Folders:
     def __init__(self, good: Path, root: Path) -> None:
         self.good, self.root = good, root
         self.checkpoint, self.out = good, root / "results" / "out"
-        self.components: tuple[str, ...] = COMPONENTS
+        self.components: tuple[str, ...] = COSYVOICE2.names
         self.out.mkdir(parents=True)
         (self.out / "conversion.json").write_text("{}")
         (self.out / "model.safetensors").write_bytes(b"the old weights")
 
     def damage(self, name: str, change: Callable[[Path], object]) -> None:
         self.checkpoint = damaged_copy(self.good, self.root / "checkpoint", name, change)
-        self.components = READERS.get(name, ("llm",) if "/" in name else COMPONENTS)
+        self.components = READERS.get(name, ("llm",) if "/" in name else COSYVOICE2.names)
