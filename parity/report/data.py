@@ -23,7 +23,7 @@ PACKAGES = ("mlx", "torch", "numpy", "onnxruntime")
 
 
 def to_dict(report: RunReport, *, checkpoint: str = "", model: str = "") -> dict[str, Any]:
-    """The whole run; keys are documented in the README."""
+    """The whole run; docs/formats.md describes the keys."""
     return {
         "schema_version": SCHEMA_VERSION,
         "verdict": report.verdict.value,
