@@ -72,7 +72,7 @@ def take_voice(
     wave = read.at(config.sample_rate)
     with turn():
         feat = np.array(audio.mel_spectrogram(wave, mel))
-        embedding = np.array(campplus(audio.mean_normalise(audio.kaldi_fbank(speech))))
+        embedding = np.array(campplus(audio.mean_normalize(audio.kaldi_fbank(speech))))
     # as the official frontend: exactly two mel frames for every token
     length = min(feat.shape[1] // config.token_mel_ratio, token.shape[1])
     return Voice(

@@ -171,7 +171,7 @@ class SpeechModel:
 
         A long text is spoken in segments of some 80 tokens, in memory that does not grow. `text` may also be an
         iterable of pieces, also an asynchronous one, such as the output of a language model; audio then comes out while
-        text still comes in, some sentences at a time, each group normalised and spoken as a whole text is. The first is
+        text still comes in, some sentences at a time, each group normalized and spoken as a whole text is. The first is
         given to the model when 60 characters, and about as many as the transcript has, end a sentence and the next has
         begun. Upstream's order, which mixes text and speech id by id, is taken with normalize=False where the prompt
         allows: its first sound may come sooner or later, and it needs three times as fast a writer to go on without a

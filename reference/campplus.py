@@ -184,7 +184,7 @@ class CAMPPlus(nn.Module):
         self.xvector.add_module("dense", DenseLayer(2 * channels, config["embedding_size"]))
 
     def forward(self, fbank: torch.Tensor) -> torch.Tensor:
-        """[B, T, feat_dim] mean-normalised fbank -> [B, embedding_size]. At least 3 frames, else the result is NaN."""
+        """[B, T, feat_dim] mean-normalized fbank -> [B, embedding_size]. At least 3 frames, else the result is NaN."""
         return self.xvector(self.head(fbank.transpose(1, 2)))
 
 

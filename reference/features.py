@@ -67,7 +67,7 @@ def kaldi_fbank(wave: Tensor) -> Tensor:
     return mel.clamp(min=torch.finfo(torch.float32).eps).log()  # the official floor, whatever the dtype
 
 
-def mean_normalise(features: Tensor) -> Tensor:
+def mean_normalize(features: Tensor) -> Tensor:
     """[T, bands] less each band's mean over time, as CAM++ gets it."""
     return features - features.mean(dim=0, keepdim=True)
 

@@ -87,7 +87,7 @@ class TextTokenizer:
             if part in self.special:
                 ids.append(self.special[part])
                 continue
-            # Special tokens are looked for before the text is normalised.
+            # Special tokens are looked for before the text is normalized.
             for word in WORD.findall(unicodedata.normalize("NFC", part)):
                 ids.extend(self._merge_cached(word))
         return ids
@@ -103,7 +103,7 @@ class TextTokenizer:
         return text.decode("utf-8", errors="replace")
 
     def _merge(self, word: str) -> tuple[int, ...]:
-        """Byte pair encoding of one word: the best-ranked neighbouring pair is merged until none has a rank."""
+        """Byte pair encoding of one word: the best-ranked neighboring pair is merged until none has a rank."""
         parts = [self._symbols[byte] for byte in word.encode("utf-8")]
         while len(parts) > 1:
             ranked = [self.ranks.get(pair, len(self.ranks)) for pair in pairwise(parts)]

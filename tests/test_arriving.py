@@ -134,7 +134,7 @@ def test_when_speech_begins_in_the_interleaved_order(text: int, speech: int, mix
     assert count == max(1, new_text_before_speech(mix_ratio, text, speech))
 
 
-def test_text_that_arrives_is_normalised(tts: CosyVoice2) -> None:
+def test_text_that_arrives_is_normalized(tts: CosyVoice2) -> None:
     assert tts.text_tokenizer is not None
     encoded: list[str] = []
     encode = tts.text_tokenizer.encode

@@ -1,4 +1,4 @@
-"""Text in pieces: made whole, cut into sentences, and normalised like the whole."""
+"""Text in pieces: made whole, cut into sentences, and normalized like the whole."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_sentences_do_not_depend_on_the_pieces(text: str, places: list[int]) -> 
 @settings(max_examples=100, deadline=None)
 @given(text=TEXTS, places=st.lists(st.integers(0, 2000), max_size=8), transcript=st.integers(0, 90))
 def test_the_same_text_gives_the_same_segments_however_it_is_cut(text: str, places: list[int], transcript: int) -> None:
-    """Before normalisation, which sees the segments only."""
+    """Before normalization, which sees the segments only."""
 
     def given_out(pieces: object) -> list[str]:
         with warnings.catch_warnings():
@@ -100,7 +100,7 @@ PROSE = [
 
 
 @pytest.mark.parametrize("text", PROSE)
-def test_text_in_pieces_is_normalised_as_the_whole(text: str) -> None:
+def test_text_in_pieces_is_normalized_as_the_whole(text: str) -> None:
     whole = TextNormalizer()(text)
     assert " ".join("".join(whole).split()).replace(" ", "") == "".join(segments(text)).replace(" ", "")
     assert not any(character.isdigit() for segment in segments(text) for character in segment)
@@ -145,8 +145,8 @@ def said(text: str) -> str:
     transcript=0,
 )
 @example(texts=["\u00bfQu\u00e9 tal? Tengo 3 a\u00f1os. "], between=["\n\n"] * 8, transcript=0)
-def test_any_mixture_is_normalised_as_the_whole(texts: list[str], between: list[str], transcript: int) -> None:
-    """Of the texts that the normaliser is tried on, in several languages, of what says nothing about its own, and of
+def test_any_mixture_is_normalized_as_the_whole(texts: list[str], between: list[str], transcript: int) -> None:
+    """Of the texts that the normalizer is tried on, in several languages, of what says nothing about its own, and of
     what is left out."""
     text = "The beginning is English."
     for blank, following in zip(between, texts, strict=False):
@@ -218,7 +218,7 @@ def test_what_says_nothing_stays_with_what_does() -> None:
     assert segments("-" * 5000 + "\nHello.")[-1].endswith("Hello.")
 
 
-def test_without_normalisation_the_text_stays_as_it_is() -> None:
+def test_without_normalization_the_text_stays_as_it_is() -> None:
     assert list(arriving_segments(["It is 3", " o'clock."], TextNormalizer(enabled=False))) == ["It is 3 o'clock."]
 
 

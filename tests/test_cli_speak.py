@@ -125,7 +125,7 @@ def test_every_option_reaches_the_model(out: Path) -> None:
     ([], "spoken"), (["--normalize", "upstream"], "upstream"), (["--normalize", "off"], "off"),
     (["--no-normalize"], "off"),
 ])  # fmt: skip
-def test_ways_of_normalising(out: Path, option: list[str], mode: str) -> None:
+def test_ways_of_normalizing(out: Path, option: list[str], mode: str) -> None:
     assert main(["speak", "one", "--prompt", PROMPT, "--transcript", "What is said.", *option, "--out", str(out)]) == 0
     assert called("stream")["normalize"] == mode
 

@@ -59,8 +59,8 @@ def test_shards_keep_the_order_and_the_limit() -> None:
 @pytest.mark.parametrize(
     ("value", "dtype", "expected"),
     [
-        (1 + 2**-8, "bfloat16", 1.0),  # a tie: to the even neighbour below
-        (1 + 3 * 2**-8, "bfloat16", 1 + 2**-6),  # a tie: to the even neighbour above
+        (1 + 2**-8, "bfloat16", 1.0),  # a tie: to the even neighbor below
+        (1 + 3 * 2**-8, "bfloat16", 1 + 2**-6),  # a tie: to the even neighbor above
         (1 + 2**-11, "float16", 1.0),
         (1 + 3 * 2**-11, "float16", 1 + 2**-9),
         (1e-8, "float16", 0.0),

@@ -48,7 +48,7 @@ def test_golden_reference() -> None:
     assert_close(reference.log_mel_spectrogram(wave16), file["whisper_logmel128"], MAX_ABS, "log mel")
     assert_close(fbank, file["kaldi_fbank80"], MAX_ABS, "fbank")
     assert_close(
-        reference.mean_normalise(fbank), file["kaldi_fbank80_mean_normalised"], MAX_ABS, "mean-normalised fbank"
+        reference.mean_normalize(fbank), file["kaldi_fbank80_mean_normalised"], MAX_ABS, "mean-normalized fbank"
     )
     # The golden mel goes up to the Nyquist frequency; cosyvoice2.yaml cuts at 8000 Hz.
     assert_close(reference.mel_spectrogram(wave24, fmax=None), file["mel80_24k"], MAX_ABS, "mel")
@@ -57,12 +57,12 @@ def test_golden_reference() -> None:
 def test_golden_mlx() -> None:
     file = golden("features")
     fbank = audio.kaldi_fbank(file["wave16000"])
-    normalised = audio.mean_normalise(fbank)
+    normalized = audio.mean_normalize(fbank)
     assert_close(
         np.array(audio.log_mel_spectrogram(file["wave16000"]))[0].T, file["whisper_logmel128"], MAX_ABS, "log mel"
     )
     assert_close(np.array(fbank)[0], file["kaldi_fbank80"], MAX_ABS, "fbank")
-    assert_close(np.array(normalised)[0], file["kaldi_fbank80_mean_normalised"], MAX_ABS, "mean-normalised fbank")
+    assert_close(np.array(normalized)[0], file["kaldi_fbank80_mean_normalised"], MAX_ABS, "mean-normalized fbank")
     mel = audio.mel_spectrogram(file["wave24000"], UP_TO_NYQUIST)
     assert_close(np.array(mel)[0].T, file["mel80_24k"], MAX_ABS, "mel")
 
@@ -126,9 +126,9 @@ def test_fbank_of_a_quiet_band_beside_a_loud_one() -> None:
     assert_close(ours, expected, 1e-5, "fbank")
 
 
-def test_mean_normalise_is_per_clip() -> None:
+def test_mean_normalize_is_per_clip() -> None:
     clips = mx.random.uniform(shape=(2, 30, 80), key=mx.random.key(0)) + mx.array([1.0, -3.0])[:, None, None]
-    assert float(mx.abs(audio.mean_normalise(clips).mean(axis=1)).max()) < 1e-5
+    assert float(mx.abs(audio.mean_normalize(clips).mean(axis=1)).max()) < 1e-5
 
 
 @pytest.mark.parametrize("name", FEATURES)

@@ -114,7 +114,7 @@ def test_initial_phases_do_not_matter(tiny, inputs):
 def test_sines_follow_f0(tiny):
     """A constant f0 gives sines of its multiples, whatever the frame borders; silence gives noise alone."""
     sin_gen = copy.deepcopy(tiny).double().m_source.l_sin_gen
-    time = torch.arange(240, 4560, dtype=torch.float64)  # between the centres of the first and the last frame
+    time = torch.arange(240, 4560, dtype=torch.float64)  # between the centers of the first and the last frame
     noise = torch.randn(1, 4800, 9, dtype=torch.float64)
     sines = sin_gen(torch.full((1, 4800, 1), 200.0, dtype=torch.float64), torch.zeros(1, 9), 0 * noise)
     turns = (time[:, None] + 240.5) * 200 / 24000 * torch.arange(1, 10)

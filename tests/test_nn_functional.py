@@ -209,7 +209,7 @@ def test_attention_reads_transposed_arrays_where_they_lie() -> None:
     q, k, v = (mx.random.normal((2, 70, 4, 16), key=mx.random.key(n)).transpose(0, 2, 1, 3) for n in range(3))
     got = attention.attention(q, [(k, v)], scale=0.3)
     assert distance(got, plain_attention(q, k, v, 0.3, None)) <= 2e-6
-    across = k.transpose(0, 1, 3, 2)[:, :, :, :16]  # the numbers of a row are not neighbours
+    across = k.transpose(0, 1, 3, 2)[:, :, :, :16]  # the numbers of a row are not neighbors
     got = attention.attention(across, [(across, across)], scale=0.3)
     assert distance(got, plain_attention(across, across, across, 0.3, None)) <= 2e-6
 

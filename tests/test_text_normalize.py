@@ -1,4 +1,4 @@
-"""The normaliser in upstream's way: official segments, control tokens, what is not text, and texts of any length."""
+"""The normalizer in upstream's way: official segments, control tokens, what is not text, and texts of any length."""
 
 from __future__ import annotations
 

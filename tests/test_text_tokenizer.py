@@ -100,7 +100,7 @@ def test_qwen2_vocabulary_equals_tiktoken(qwen2: tuple[TextTokenizer, reference.
     encoding = tiktoken.Encoding("CosyVoice2", pat_str=PAT_STR, mergeable_ranks=ranks, special_tokens=special)
     for text in GOLDEN["strings"]:
         if "<strong>\u0338" in text or "</strong>\u0338" in text or "|>\u0338" in text or "laughter>\u0338" in text:
-            continue  # normalising the whole text, as this test must for tiktoken, would join the ">" with the slash
+            continue  # normalizing the whole text, as this test must for tiktoken, would join the ">" with the slash
         assert qwen2[0].encode(text) == encoding.encode(unicodedata.normalize("NFC", text), allowed_special="all"), text
 
 
@@ -128,7 +128,7 @@ def test_both_sides_agree_on_the_full_vocabulary(
 
 @given(text=st.text(CHARACTERS, max_size=40).filter(lambda text: not any(t in text for t in COSYVOICE2.special_tokens)))
 @settings(max_examples=200, deadline=None)
-def test_round_trip_gives_the_normalised_text(tiny: tuple[TextTokenizer, reference.TextTokenizer], text: str) -> None:
+def test_round_trip_gives_the_normalized_text(tiny: tuple[TextTokenizer, reference.TextTokenizer], text: str) -> None:
     assert tiny[0].decode(tiny[0].encode(text)) == unicodedata.normalize("NFC", text)
 
 

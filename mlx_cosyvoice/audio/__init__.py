@@ -1,7 +1,7 @@
 """Audio in and out, and the three features that the networks take."""
 
 from mlx_cosyvoice.audio.errors import AudioError, AudioWarning
-from mlx_cosyvoice.audio.fbank import kaldi_fbank, mean_normalise
+from mlx_cosyvoice.audio.fbank import kaldi_fbank, mean_normalize
 from mlx_cosyvoice.audio.load import MAX_PROMPT_SECONDS, Recording, load_audio, read_recording
 from mlx_cosyvoice.audio.log_mel import log_mel_spectrogram
 from mlx_cosyvoice.audio.mel import mel_spectrogram
@@ -22,7 +22,7 @@ __all__ = [
     "kaldi_fbank",
     "load_audio",
     "log_mel_spectrogram",
-    "mean_normalise",
+    "mean_normalize",
     "mel_spectrogram",
     "open_audio",
     "read_recording",

@@ -37,7 +37,7 @@ def kaldi_fbank(wave: np.ndarray | mx.array) -> mx.array:
     """16 kHz samples [samples] in [-1, 1] to log powers [1, T, 80] float32, T = 1 + (samples - 400) // 160.
 
     Officially `torchaudio.compliance.kaldi.fbank(wave, num_mel_bins=80, dither=0, sample_frequency=16000)`: frames
-    that do not fit whole are dropped (`snip_edges`), each frame loses its mean and is pre-emphasised. Kaldi itself
+    that do not fit whole are dropped (`snip_edges`), each frame loses its mean and is pre-emphasized. Kaldi itself
     takes 16-bit integers; the official code passes [-1, 1], and the floor (float32 epsilon) is relative to that.
 
     Works in float64 and so with NumPy, as MLX has no float64 on every device: nothing floors a quiet band beside a loud
@@ -56,6 +56,6 @@ def kaldi_fbank(wave: np.ndarray | mx.array) -> mx.array:
     return mx.array(np.log(np.maximum(mel, FLOOR)).astype(np.float32)[None])
 
 
-def mean_normalise(features: mx.array) -> mx.array:
+def mean_normalize(features: mx.array) -> mx.array:
     """[batch, T, bands] less each band's mean over time: what CAM++ takes in place of the plain filter bank."""
     return features - features.mean(axis=1, keepdims=True)

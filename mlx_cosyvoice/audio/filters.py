@@ -26,8 +26,8 @@ def _slaney_hz(mel: np.ndarray) -> np.ndarray:
 
 def _triangles(edges: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Triangles [len(edges) - 2, len(points)]: triangle i rises from edge i, is 1 at i + 1, is 0 again at i + 2."""
-    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    return np.maximum(0.0, np.minimum((points - left) / (centre - left), (right - points) / (right - centre)))
+    left, center, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    return np.maximum(0.0, np.minimum((points - left) / (center - left), (right - points) / (right - center)))
 
 
 def _frozen(filters: np.ndarray) -> np.ndarray:

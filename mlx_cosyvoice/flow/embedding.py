@@ -43,7 +43,7 @@ class EspnetRelPositionalEncoding(Module):
 
 
 class LinearNoSubsampling(Module):
-    """`encoder.embed` and `encoder.up_embed`: a normalised projection, then the positions."""
+    """`encoder.embed` and `encoder.up_embed`: a normalized projection, then the positions."""
 
     def __init__(self, in_size: int, out_size: int) -> None:
         super().__init__()

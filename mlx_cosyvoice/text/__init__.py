@@ -1,4 +1,4 @@
-"""Text made ready for the LLM: normalised, cut into segments, and tokenised."""
+"""Text made ready for the LLM: normalized, cut into segments, and tokenized."""
 
 from mlx_cosyvoice.text.build import build_tokenizer, build_tokenizer_json
 from mlx_cosyvoice.text.normalize import TextNormalizer

@@ -1,4 +1,4 @@
-"""Text that is still being written: made whole, and cut into what is normalised and spoken in one go."""
+"""Text that is still being written: made whole, and cut into what is normalized and spoken in one go."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def from_the_first_word(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def arriving_segments(pieces: Iterable[str], normalizer: TextNormalizer, transcript: int = 0) -> Iterator[str]:
-    """Segments of a text that comes in pieces, normalised, each some sentences long and given out as soon as it may be.
+    """Segments of a text that comes in pieces, normalized, each some sentences long and given out as soon as it may be.
 
-    Each group of sentences is normalised as a whole text is. The same text gives the same segments however it is cut.
+    Each group of sentences is normalized as a whole text is. The same text gives the same segments however it is cut.
 
     Args:
         pieces: whole characters, as `whole_pieces` gives them.

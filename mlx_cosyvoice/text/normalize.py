@@ -8,7 +8,7 @@ from typing import Protocol
 
 from mlx_cosyvoice.text import clean, control, split, spoken, upstream
 
-#: The ways of normalising: as people would say it, as upstream does, not at all.
+#: The ways of normalizing: as people would say it, as upstream does, not at all.
 MODES = ("spoken", "upstream", "off")
 
 _WORDS = re.compile(r"\w{1,6}|[^\w\s]")
@@ -16,7 +16,7 @@ _UNSPACED = re.compile("[\u3041-\u30ff\u3400-\u9fff]")
 
 
 class Encoder(Protocol):
-    """What the normaliser needs of a `TextTokenizer`."""
+    """What the normalizer needs of a `TextTokenizer`."""
 
     def encode(self, text: str) -> list[int]: ...
 
@@ -37,7 +37,7 @@ class TextNormalizer:
       without a blank.
     - What looks like a control token and is none is warned about.
 
-    Text with `<|` and `|>` is official markup, which passes as it is, as all text does when the normaliser is off; it
+    Text with `<|` and `|>` is official markup, which passes as it is, as all text does when the normalizer is off; it
     is cut only where it is longer than 240.
 
     Args:
@@ -77,7 +77,7 @@ class TextNormalizer:
         return split.segments(self._normalized(text, language), cut_as, self._length(cut_as))
 
     def whole(self, text: str) -> str:
-        """`text` normalised but not cut, for the transcript of a prompt; "" where there is nothing in it.
+        """`text` normalized but not cut, for the transcript of a prompt; "" where there is nothing in it.
 
         Raises:
             ValueError: `text` is no Unicode text.

@@ -104,7 +104,7 @@ def _word_start(spans: list[Span], index: int) -> int:
 
 
 def _may_cut(text: str, at: int) -> bool:
-    """Whether the characters on the two sides of `at` stay apart when the text is normalised (NFC)."""
+    """Whether the characters on the two sides of `at` stay apart when the text is normalized (NFC)."""
     left, right = text[at - 1 : at], text[at : at + 1]
     together = unicodedata.normalize("NFC", left + right)
     return not unicodedata.combining(right) and together == (

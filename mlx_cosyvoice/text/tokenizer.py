@@ -29,7 +29,7 @@ class Span(NamedTuple):
 class TextTokenizer:
     """Qwen2's byte-level BPE with CosyVoice2's special tokens, officially `CosyVoice2Tokenizer`.
 
-    Special tokens such as `[breath]` or `<strong>` are recognised anywhere in the text. Every text can be encoded:
+    Special tokens such as `[breath]` or `<strong>` are recognized anywhere in the text. Every text can be encoded:
     what the vocabulary lacks is spelled in bytes.
     """
 
@@ -79,7 +79,7 @@ class TextTokenizer:
 
     @property
     def special_tokens(self) -> tuple[str, ...]:
-        """The tokens that are recognised as a whole anywhere in the text."""
+        """The tokens that are recognized as a whole anywhere in the text."""
         return tuple(token.content for token in self._tokenizer.get_added_tokens_decoder().values())
 
     def _encoding(self, text: str) -> Encoding:

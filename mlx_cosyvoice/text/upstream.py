@@ -1,4 +1,4 @@
-"""Text normalised as upstream does: wetext's rules for the whole text, where it has a digit.
+"""Text normalized as upstream does: wetext's rules for the whole text, where it has a digit.
 
 What differs from `CosyVoiceFrontEnd.text_normalize`, on purpose:
 
@@ -26,7 +26,7 @@ def language_of(text: str) -> str:
 
 
 def normalized(text: str) -> Iterator[str]:
-    """The normalised text in pieces; a text that is not long is one piece.
+    """The normalized text in pieces; a text that is not long is one piece.
 
     Text with a CJK ideograph (Chinese, Cantonese, most Japanese) goes the Chinese way: wetext's Chinese rules, no line
     ends, blanks between ASCII characters only, Chinese full stops. All other text (English, Korean, Japanese in kana

@@ -42,7 +42,7 @@ def exact_cumsum(turns: mx.array) -> mx.array:
 def linear_downsample(x: mx.array, scale: int) -> mx.array:
     """torch's linear interpolation (align_corners=False) by 1 / scale, along axis 1 of [B, scale T, C].
 
-    The centre of `scale` samples lies half way between the two in the middle for an even scale, and on the one in
+    The center of `scale` samples lies half way between the two in the middle for an even scale, and on the one in
     the middle for an odd scale.
     """
     batch, length, channels = x.shape

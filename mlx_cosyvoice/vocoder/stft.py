@@ -1,6 +1,6 @@
 """The short-time Fourier transform of `torch.stft` and its inverse, for windows of a few samples.
 
-Window: periodic Hann, as long as the transform. Signals are centred: reflected by half a window at both ends. At
+Window: periodic Hann, as long as the transform. Signals are centered: reflected by half a window at both ends. At
 n_fft = 16 a product with the windowed Fourier matrix is simpler than an FFT, and as exact. Always float32.
 """
 

@@ -14,7 +14,7 @@ Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 900, 480, 90, 60, 50, 190
 INK, PAPER, GRID = (40, 40, 40), (255, 255, 255), (225, 225, 225)
-COLOURS = ((204, 85, 0), (33, 102, 172), (27, 120, 55), (118, 42, 131))
+COLORS = ((204, 85, 0), (33, 102, 172), (27, 120, 55), (118, 42, 131))
 
 
 def _font(size: int) -> Any:
@@ -38,8 +38,8 @@ def ratio_chart(ratios: Mapping[str, float]) -> Image.Image:
     for index, (name, value) in enumerate(ratios.items()):
         top = TOP + row * index
         end = middle + math.log2(value) * scale
-        colour = COLOURS[0] if value > 1 else COLOURS[2]
-        draw.rectangle((min(middle, end), top + 6, max(middle, end), top + row - 6), fill=colour)
+        color = COLORS[0] if value > 1 else COLORS[2]
+        draw.rectangle((min(middle, end), top + 6, max(middle, end), top + row - 6), fill=color)
         draw.text((left - 12, top + row / 2), name, fill=INK, font=_font(15), anchor="rm")
         side = "lm" if value > 1 else "rm"
         draw.text(
@@ -80,13 +80,13 @@ def line_chart(title: str, x_label: str, lines: Mapping[str, Points]) -> Image.I
         draw.text((column, bottom + 8), f"{value:g}", fill=INK, font=_font(14), anchor="mt")
     draw.text(((LEFT + right) / 2, HEIGHT - 22), x_label, fill=INK, font=_font(15), anchor="mt")
     for index, (name, line) in enumerate(lines.items()):
-        colour = COLOURS[index % len(COLOURS)]
+        color = COLORS[index % len(COLORS)]
         places = [place(*point) for point in line]
-        draw.line(places, fill=colour, width=3)
+        draw.line(places, fill=color, width=3)
         for x, y in places:
-            draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=colour)
+            draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=color)
         row = TOP + 24 * index
-        draw.rectangle((right + 14, row, right + 28, row + 14), fill=colour)
+        draw.rectangle((right + 14, row, right + 28, row + 14), fill=color)
         draw.text((right + 34, row + 7), name, fill=INK, font=_font(15), anchor="lm")
     return image
 

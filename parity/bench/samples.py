@@ -14,7 +14,7 @@ def summary(samples: Sequence[float]) -> dict[str, Any]:
         ValueError: there are none.
     """
     if not samples:
-        raise ValueError("samples: there are none to summarise")
+        raise ValueError("samples: there are none to summarize")
     return {
         "median": statistics.median(samples),
         "min": min(samples),

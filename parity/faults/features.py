@@ -46,8 +46,8 @@ def _htk_filters(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: f
     low, high = (2595 * np.log10(1 + hz / 700) for hz in (fmin, fmax))
     edges = 700 * (10 ** (np.linspace(low, high, n_mels + 2) / 2595) - 1)
     points = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)
-    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    rows = np.minimum((points - left) / (centre - left), (right - points) / (right - centre))
+    left, center, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    rows = np.minimum((points - left) / (center - left), (right - points) / (right - center))
     return np.maximum(rows, 0).astype(np.float32)
 
 
@@ -79,15 +79,15 @@ def prompt_mel_power(pair: Pair) -> Context:
     return calling(mel, "mx", sqrt=lambda x: x)
 
 
-@fault("prompt-mel-double-padding", "The prompt is padded by hand and then once more by a centred STFT.", PROMPT_MEL)
+@fault("prompt-mel-double-padding", "The prompt is padded by hand and then once more by a centered STFT.", PROMPT_MEL)
 def prompt_mel_double_padding(pair: Pair) -> Context:
     original = mel.reflect
     return patched(mel, "reflect", lambda x, width: original(original(x, width), pair.model.family.mel.n_fft // 2))
 
 
 @fault(
-    "prompt-mel-centred",
-    "The prompt's frames are centred as in `torch.stft`, padded by 960 and not by 720.",
+    "prompt-mel-centered",
+    "The prompt's frames are centered as in `torch.stft`, padded by 960 and not by 720.",
     PROMPT_MEL,
 )
 def prompt_mel_centred(pair: Pair) -> Context:
@@ -138,4 +138,4 @@ def fbank_int16_scale(pair: Pair) -> Context:
 
 @fault("fbank-mean-kept", "The mean over time is not taken off the filter bank.", FBANK)
 def fbank_mean_kept(pair: Pair) -> Context:
-    return patched(audio, "mean_normalise", lambda features: features)
+    return patched(audio, "mean_normalize", lambda features: features)

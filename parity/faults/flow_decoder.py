@@ -187,7 +187,7 @@ def causal_padding(pair: Pair) -> Context:
 
 
 @fault(
-    "centred-padding",
+    "centered-padding",
     "One convolution is padded on both sides, as an ordinary Conv1d is.",
     f"{ESTIMATOR}.up_blocks.0.2",
     kind="leaf",

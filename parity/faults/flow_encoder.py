@@ -184,7 +184,7 @@ def encoder_norm_epsilon(pair: Pair) -> Context:
     return setting(modules_at(pair, *norms), eps=1e-5)
 
 
-@fault("encoder-post-norm", "The layers normalise after attention in place of before it.", *LAYERS)
+@fault("encoder-post-norm", "The layers normalize after attention in place of before it.", *LAYERS)
 def encoder_post_norm(pair: Pair) -> Context:
     def post_norm(self: Any, x: mx.array, mask: mx.array | None, pos_emb: mx.array) -> mx.array:
         x = self.norm_mha(x + self.dropout(self.self_attn(x, mask, pos_emb)))
@@ -193,8 +193,8 @@ def encoder_post_norm(pair: Pair) -> Context:
     return behaving(modules_at(pair, *LAYERS), post_norm)
 
 
-@fault("speaker-not-normalised", "The speaker embedding is not scaled to unit length.", "flow")
-def speaker_not_normalised(pair: Pair) -> Context:
+@fault("speaker-not-normalized", "The speaker embedding is not scaled to unit length.", "flow")
+def speaker_not_normalized(pair: Pair) -> Context:
     return patched(flow, "normalized", lambda x: x)
 
 

@@ -33,15 +33,15 @@ def rope_base(pair: Pair) -> Context:
     return setting([rotary], frequencies=(1 / 10000 ** (np.arange(count) / count)).astype(np.float32))
 
 
-@fault("rope-pairing", "Rotary positions turn neighbours (2i, 2i + 1), where Qwen2 turns (i, i + half).", ATTENTION)
+@fault("rope-pairing", "Rotary positions turn neighbors (2i, 2i + 1), where Qwen2 turns (i, i + half).", ATTENTION)
 def rope_pairing(pair: Pair) -> Context:
-    def neighbours(x: mx.array, cos: mx.array, sin: mx.array) -> mx.array:
+    def neighbors(x: mx.array, cos: mx.array, sin: mx.array) -> mx.array:
         half = x.shape[-1] // 2
         cos, sin = cos[:, None, :, :half], sin[:, None, :, :half]
         even, odd = x[..., ::2], x[..., 1::2]
         return mx.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1).reshape(x.shape)
 
-    return patched(qwen2, "rotate", neighbours)
+    return patched(qwen2, "rotate", neighbors)
 
 
 @fault("rope-sign", "Rotary positions turn the other way round.", ATTENTION)
@@ -126,15 +126,15 @@ def mlp_gelu(pair: Pair) -> Context:
     return behaving(modules_at(pair, f"{LAYER}.mlp.act_fn"), lambda self, x: nn.gelu(x))
 
 
-@fault("final-norm", "The hidden states are not normalised before the speech head.", BACKBONE)
+@fault("final-norm", "The hidden states are not normalized before the speech head.", BACKBONE)
 def final_norm(pair: Pair) -> Context:
-    def unnormalised(self: Any, x: mx.array, cache: Any) -> mx.array:
+    def unnormalized(self: Any, x: mx.array, cache: Any) -> mx.array:
         rotary = self.rotary_emb(cache.offset, x.shape[1])
         for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
             x = layer(x, rotary, layer_cache)
         return x
 
-    return behaving(modules_at(pair, BACKBONE), unnormalised)
+    return behaving(modules_at(pair, BACKBONE), unnormalized)
 
 
 @fault("sos-and-task", "The start and the task embedding are exchanged.", "llm")
@@ -170,8 +170,8 @@ def last_position(pair: Pair) -> Context:
     return patched(lm.Qwen2LM, "step", first)
 
 
-@fault("logits-not-normalised", "Logits are handed on as if they were log-probabilities.", "llm")
-def logits_not_normalised(pair: Pair) -> Context:
+@fault("logits-not-normalized", "Logits are handed on as if they were log-probabilities.", "llm")
+def logits_not_normalized(pair: Pair) -> Context:
     return calling(lm, "mx", logsumexp=lambda logits, axis, keepdims: mx.zeros((logits.shape[0], 1)))
 
 

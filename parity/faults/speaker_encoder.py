@@ -25,7 +25,7 @@ DILATED = tuple(f"{cam_layer}.linear_local" for cam_layer in CAM_LAYERS[1:])
 
 @fault(
     "batchnorm-training",
-    "A BatchNorm is left in training mode and normalises by the statistics of the utterance.",
+    "A BatchNorm is left in training mode and normalizes by the statistics of the utterance.",
     "campplus.xvector.out_nonlinear.batchnorm",
     kind="leaf",
 )

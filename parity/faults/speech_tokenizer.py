@@ -48,17 +48,17 @@ def fsmn_reversed(pair: Pair) -> Context:
 
 
 @fault(
-    "tokenizer-rope-pairing", "Rotary positions turn neighbours, where the official ones turn halves.", f"{BLOCK}.attn"
+    "tokenizer-rope-pairing", "Rotary positions turn neighbors, where the official ones turn halves.", f"{BLOCK}.attn"
 )
 def rope_pairing(pair: Pair) -> Context:
-    def neighbours(x: mx.array, cos: mx.array, sin: mx.array) -> mx.array:
+    def neighbors(x: mx.array, cos: mx.array, sin: mx.array) -> mx.array:
         half = x.shape[-1] // 2
         cos, sin = cos[..., :half], sin[..., :half]
         even, odd = x[..., ::2], x[..., 1::2]
         turned = mx.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
         return turned.reshape(x.shape)
 
-    return patched(encoder, "rotate", neighbours)
+    return patched(encoder, "rotate", neighbors)
 
 
 @fault("tokenizer-rope-base", "The rotary positions have the language model's base of 1e6.", "speech_tokenizer.encoder")

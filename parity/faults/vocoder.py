@@ -82,8 +82,8 @@ def istft_window(pair: Pair) -> Context:
     return patched(stft.STFT, "_window", lambda self: np.hanning(self.n_fft))
 
 
-@fault("istft-normalisation", "The overlapping windows are not divided out of the inverse transform.", "hift")
-def istft_normalisation(pair: Pair) -> Context:
+@fault("istft-normalization", "The overlapping windows are not divided out of the inverse transform.", "hift")
+def istft_normalization(pair: Pair) -> Context:
     original = stft.STFT.inverse
 
     def summed(self: Any, spectrum: mx.array) -> mx.array:

@@ -1,4 +1,4 @@
-"""Log-spectral distance: how differently two waveforms are coloured, whatever their phases."""
+"""Log-spectral distance: how differently two waveforms are colored, whatever their phases."""
 
 from __future__ import annotations
 

@@ -13,14 +13,14 @@ from PIL import Image
 
 from parity.compare import Layer, Verdict
 
-#: Anchors of the colour maps, dark to light (magnitude) and blue over white to red (signed difference).
+#: Anchors of the color maps, dark to light (magnitude) and blue over white to red (signed difference).
 MAGNITUDE = ((0, 0, 4), (59, 15, 112), (140, 41, 129), (222, 73, 104), (254, 159, 109), (252, 253, 191))
 SIGNED = ((33, 102, 172), (146, 197, 222), (247, 247, 247), (244, 165, 130), (178, 24, 43))
 
 MAX_IMAGE_WIDTH = 900
 
 
-def _coloured(values: np.ndarray, anchors: tuple[tuple[int, int, int], ...]) -> np.ndarray:
+def _colored(values: np.ndarray, anchors: tuple[tuple[int, int, int], ...]) -> np.ndarray:
     """Values in [0, 1] to RGB bytes."""
     stops = np.linspace(0, 1, len(anchors))
     channels = [np.interp(values, stops, [anchor[c] for anchor in anchors]) for c in range(3)]
@@ -38,10 +38,10 @@ def _png(pixels: np.ndarray) -> str:
 
 
 def mel_images(actual: np.ndarray, expected: np.ndarray) -> dict[str, tuple[str, str]]:
-    """Both mels on one colour scale, and their difference on a scale of its own.
+    """Both mels on one color scale, and their difference on a scale of its own.
 
     Returns:
-        title -> (data URL, what the colours span).
+        title -> (data URL, what the colors span).
     """
     a, b = actual[0].astype(np.float64), expected[0].astype(np.float64)
     low, high = float(b.min()), float(b.max())
@@ -49,9 +49,9 @@ def mel_images(actual: np.ndarray, expected: np.ndarray) -> dict[str, tuple[str,
     limit = max(float(np.abs(a - b).max()), 1e-12)
     scale = f"{low:.1f} to {high:.1f}"
     return {
-        "PyTorch reference": (_png(_coloured((b - low) / span, MAGNITUDE)), scale),
-        "MLX": (_png(_coloured((a - low) / span, MAGNITUDE)), scale),
-        "difference": (_png(_coloured((a - b) / (2 * limit) + 0.5, SIGNED)), f"-{limit:.2g} to {limit:.2g}"),
+        "PyTorch reference": (_png(_colored((b - low) / span, MAGNITUDE)), scale),
+        "MLX": (_png(_colored((a - low) / span, MAGNITUDE)), scale),
+        "difference": (_png(_colored((a - b) / (2 * limit) + 0.5, SIGNED)), f"-{limit:.2g} to {limit:.2g}"),
     }
 
 

@@ -50,7 +50,7 @@ def _of_package(side: Side, inputs: Arrays) -> dict[str, np.ndarray]:
 
     return {
         "log_mel": side.official(audio.log_mel_spectrogram(inputs["wave16"]), channels_first=True),
-        "fbank": side.official(audio.mean_normalise(audio.kaldi_fbank(inputs["wave16"]))),
+        "fbank": side.official(audio.mean_normalize(audio.kaldi_fbank(inputs["wave16"]))),
         "prompt_mel": side.official(audio.mel_spectrogram(inputs["wave24"])),
     }
 
