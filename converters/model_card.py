@@ -74,7 +74,7 @@ def parity_section(result: Mapping[str, Any] | None) -> str:
         lines.append(f"| {stage['title']} | {stage['dtype']} | {stage['verdict']} | {passed}/{len(rows)} | {worst} |")
     changed = [f"- {line}" for line in result.get("quantization", {}).get("summary", [])]
     if changed:
-        lines += ["\nThe reference had the same quantised weights. What quantising changed:\n", *changed]
+        lines += ["\nThe reference had the same quantized weights. What quantizing changed:\n", *changed]
     return "\n".join(lines)
 
 

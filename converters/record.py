@@ -64,7 +64,7 @@ def audit_record(module: nn.Module, audit: KeyAudit, added: dict[str, str]) -> d
 
 
 def quantization_record(storages: Iterable[Storage]) -> dict[str, Any] | None:
-    """What became of every layer of the components that were quantised; None if none was.
+    """What became of every layer of the components that were quantized; None if none was.
 
     Returns:
         `bits`, `group_size`, and by component `quantized` (paths) and `in_full` (path -> why).

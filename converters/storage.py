@@ -31,7 +31,7 @@ def check_quantizable(components: Iterable[str], family: Family) -> list[str]:
         if name not in family.names:
             raise ValueError(f"quantize_components: {name!r} is not one of {', '.join(known)}")
         if name not in known:
-            raise ValueError(f"quantize_components: {name} cannot be quantised: {family[name].not_quantized}")
+            raise ValueError(f"quantize_components: {name} cannot be quantized: {family[name].not_quantized}")
     if not names:
         raise ValueError(f"quantize_components: name at least one of {', '.join(known)}")
     return [name for name in known if name in names]

@@ -32,7 +32,7 @@ FORMATS = {
     "bfloat16": Format("BF16", torch.bfloat16, 2),
 }
 
-#: What holds quantised weights, eight or four in each element.
+#: What holds quantized weights, eight or four in each element.
 PACKED = "uint32"
 STORED = {**FORMATS, PACKED: Format("U32", torch.uint32, 4)}
 

@@ -284,7 +284,7 @@ class StoredModel:
                 pack_layers(model, packed)
             except KeyError as error:
                 raise ModelFolderError(
-                    f"{folder}: {prefix}{error.args[0]} is quantised, but the network has no such layer of that size. "
+                    f"{folder}: {prefix}{error.args[0]} is quantized, but the network has no such layer of that size. "
                     "Convert it again."
                 ) from error
             weights = {k: v.astype(stored) if k.endswith((".scales", ".biases")) else v for k, v in weights.items()}

@@ -34,8 +34,8 @@ from parity.run import advance, needed_by
 from parity.stages import STAGES, Settings
 from parity.tape import Tape
 
-#: Quantisation is for the language model, which has most of the weights; the other networks stay as they are.
-QUANTISED_STAGES = ("llm",)
+#: Quantization is for the language model, which has most of the weights; the other networks stay as they are.
+QUANTIZED_STAGES = ("llm",)
 
 
 @dataclass
@@ -77,7 +77,7 @@ def drift(
             raise ValueError(f"the model has no {stage.component!r}: convert it with that component")
         if is_quantized(pair, stage.component):
             raise ValueError(
-                f"{stage.component} of the model is quantised; drift is measured from float32: convert the checkpoint "
+                f"{stage.component} of the model is quantized; drift is measured from float32: convert the checkpoint "
                 "without --quantize"
             )
         if pair.dtype(stage.component) != "float32":
@@ -91,10 +91,10 @@ def drift(
     for stage in chosen:
         measure = Measure(stage, getattr(pair.model, stage.component), arrays, seed, settings, progress)
         for precision in precisions:
-            if not precision.quantised or stage.name in QUANTISED_STAGES:
+            if not precision.quantized or stage.name in QUANTIZED_STAGES:
                 reports.append(measure.drift(precision, verified))
     if not reports:
-        raise ValueError(f"nothing to measure: q8 and q4 are for {', '.join(QUANTISED_STAGES)} alone")
+        raise ValueError(f"nothing to measure: q8 and q4 are for {', '.join(QUANTIZED_STAGES)} alone")
     return DriftReport(reports, settings)
 
 

@@ -63,9 +63,9 @@ class StageDrift:
     exceptions: list[str] = field(default_factory=list)
     explained: float | None = None
     note: str = ""
-    #: The Linear and Embedding layers, where the precision is a quantisation.
-    quantised: list[str] = field(default_factory=list)
-    not_quantised: list[str] = field(default_factory=list)
+    #: The Linear and Embedding layers, where the precision is a quantization.
+    quantized: list[str] = field(default_factory=list)
+    not_quantized: list[str] = field(default_factory=list)
 
 
 class Measure:
@@ -132,28 +132,28 @@ class Measure:
             exceptions=exceptions,
             explained=explained,
             note=note,
-            quantised=self._layers(precision, True),
-            not_quantised=self._layers(precision, False),
+            quantized=self._layers(precision, True),
+            not_quantized=self._layers(precision, False),
         )
 
     def _candidates(self, precision: Precision) -> dict[str, nn.Module]:
         """The groups that the precision changes at all."""
-        if not precision.quantised:
+        if not precision.quantized:
             return self.groups
         return {
             path: group
             for path, group in self.groups.items()
-            if any(precision.quantises(module) for _, module in group.named_modules())
+            if any(precision.quantizes(module) for _, module in group.named_modules())
         }
 
-    def _layers(self, precision: Precision, quantised: bool) -> list[str]:
-        """The Linear and Embedding layers that the precision quantises, or those that it would but cannot."""
-        if not precision.quantised:
+    def _layers(self, precision: Precision, quantized: bool) -> list[str]:
+        """The Linear and Embedding layers that the precision quantizes, or those that it would but cannot."""
+        if not precision.quantized:
             return []
         return [
             f"{self.stage.component}.{path}"
             for path, module in sorted(self.model.named_modules())
-            if isinstance(module, (nn.Linear, nn.Embedding)) and precision.quantises(module) is quantised
+            if isinstance(module, (nn.Linear, nn.Embedding)) and precision.quantizes(module) is quantized
         ]
 
     def _estimate(

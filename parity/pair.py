@@ -94,7 +94,7 @@ class Reference:
 class Pair:
     """Both sides. `model` is live: change it before a run to see what the harness says.
 
-    `original` is the reference on the official weights; `reference` is the same one unless the model is quantised: then
+    `original` is the reference on the official weights; `reference` is the same one unless the model is quantized: then
     it has the model's weights, unpacked, so that what differs is our code and not the packing.
     """
 

@@ -1,6 +1,6 @@
-"""Quantised models: the weights that they compute with, and what quantising itself changed.
+"""Quantized models: the weights that they compute with, and what quantizing itself changed.
 
-The run of a quantised model answers two questions that must not be mixed up. Whether our code is right: the reference
+The run of a quantized model answers two questions that must not be mixed up. Whether our code is right: the reference
 is given the same weights, unpacked (`parity.unpacked`), and everything else is as in any run. And what the packing
 costs: the reference with those weights against the reference with the official ones, both in float32
 (`quantization_drift`).
@@ -93,7 +93,7 @@ def judge_weights(pair: Pair, component: str) -> Layer:
     found = f"{len(modules)} packed layers, at most {worst * allowed:.2f} steps off ({where})"
     verdict = Verdict.PASS if worst <= 1 else Verdict.DIVERGED
     reason = found if worst <= 1 else f"{found}, {allowed:.2f} are allowed: not the official weights"
-    return Layer("quantised weights", "weights", verdict, error=worst, floor=1.0, reason=reason)
+    return Layer("quantized weights", "weights", verdict, error=worst, floor=1.0, reason=reason)
 
 
 def quantization_drift(
@@ -117,7 +117,7 @@ def quantization_drift(
     measured = []
     for component, last, measure in (("llm", "llm", _llm), ("flow", "flow_decoder", _flow)):
         if last in stages and is_quantized(pair, component):
-            progress(f"{component}: what quantising changed")
+            progress(f"{component}: what quantizing changed")
             drift = _weights(pair, component)
             with torch.inference_mode():
                 measure(pair, arrays, settings, seed, drift)

@@ -8,7 +8,7 @@ precision. In a rounded module
   between (an activation's inner steps, the softmax) stays float32 until its result is rounded, so the simulation
   loses somewhat less than the real thing: on the tiny model 0.7 to 0.95 times the final error of a real conversion.
 - q8, q4: weights of `mlx.nn.Linear` and `mlx.nn.Embedding` are replaced by what `mlx.nn.quantize` would make of them,
-  dequantised; activations stay float32.
+  dequantized; activations stay float32.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ FLOAT32_OUTPUT = ("hift.f0_predictor",)
 
 @dataclass(frozen=True)
 class Precision:
-    """A dtype to try: one of `PRECISIONS`. `group_size` is that of quantised weights."""
+    """A dtype to try: one of `PRECISIONS`. `group_size` is that of quantized weights."""
 
     name: str
     group_size: int = 64
 
     @property
-    def quantised(self) -> bool:
+    def quantized(self) -> bool:
         return self.name in BITS
 
-    def quantises(self, module: nn.Module) -> bool:
+    def quantizes(self, module: nn.Module) -> bool:
         """Whether `mlx.nn.quantize` would take this module, its width being a multiple of the group size."""
-        quantisable = self.quantised and isinstance(module, (nn.Linear, nn.Embedding))
-        return quantisable and module["weight"].shape[-1] % self.group_size == 0
+        quantizable = self.quantized and isinstance(module, (nn.Linear, nn.Embedding))
+        return quantizable and module["weight"].shape[-1] % self.group_size == 0
 
     def weights(self, module: nn.Module) -> dict[str, mx.array]:
         """The module's own parameters (not its children's) as this precision leaves them, in float32."""
         own = {name: value for name, value in module.items() if _is_float(value)}
-        if not self.quantised:
+        if not self.quantized:
             return {name: self.activation(value) for name, value in own.items()}
-        if not self.quantises(module):
+        if not self.quantizes(module):
             return {}
         packed = mx.quantize(own["weight"], group_size=self.group_size, bits=BITS[self.name])
         return {"weight": mx.dequantize(*packed, group_size=self.group_size, bits=BITS[self.name])}
@@ -68,7 +68,7 @@ def parse_precision(name: str, group_size: int = 64) -> Precision:
     """A precision by its name.
 
     Raises:
-        ValueError: no such precision, or a group size that MLX cannot quantise by.
+        ValueError: no such precision, or a group size that MLX cannot quantize by.
     """
     if name not in PRECISIONS:
         raise ValueError(f"dtype {name!r} is unknown; there are: {', '.join(PRECISIONS)}")
@@ -123,7 +123,7 @@ def rounded(roots: Iterable[tuple[str, nn.Module]], precision: Precision) -> Ite
     originals = [(module, {name: module[name] for name in replaced}) for module, replaced in weights]
     try:
         _put(weights)
-        with intercepted({} if precision.quantised else modules, answer):
+        with intercepted({} if precision.quantized else modules, answer):
             yield
     finally:
         _put(originals)

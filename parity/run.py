@@ -51,7 +51,7 @@ class RunReport:
 
     stages: list[StageReport]
     settings: Settings
-    #: What packing itself changed, of a quantised model.
+    #: What packing itself changed, of a quantized model.
     quantization: list[QuantizationDrift] = field(default_factory=list)
 
     @property

@@ -1,4 +1,4 @@
-"""The weights that a quantised model computes with, in full."""
+"""The weights that a quantized model computes with, in full."""
 
 from __future__ import annotations
 

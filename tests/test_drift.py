@@ -105,7 +105,7 @@ def test_groups_are_ranked_by_share(healthy: DriftReport) -> None:
 
 def test_ranking_is_deterministic(healthy: DriftReport, pair: Pair) -> None:
     again = _drift(pair, HALVES, "llm", "flow").stages
-    before = [s for s in healthy.stages if s.stage != "vocoder" and not s.precision.quantised]
+    before = [s for s in healthy.stages if s.stage != "vocoder" and not s.precision.quantized]
     assert [[vars(g) for g in s.groups] for s in again] == [[vars(g) for g in s.groups] for s in before]
 
 
@@ -141,7 +141,7 @@ def test_a_layer_that_overflows_ranks_first_and_is_proposed(pair: Pair) -> None:
     assert stage.kept.relative_rms < 1e-3
 
 
-def test_an_outlier_hurts_the_quantised_layer(pair: Pair) -> None:
+def test_an_outlier_hurts_the_quantized_layer(pair: Pair) -> None:
     _module(pair, "llm").llm_decoder.weight[:, 0] = 40.0
     (stage,) = _drift(pair, [Precision("q4")], "llm").stages
     assert stage.groups[0].path == "llm.llm_decoder"
@@ -162,7 +162,7 @@ def test_weights_inputs_and_outputs_are_rounded() -> None:
     assert not np.array_equal(np.array(layer(x)), np.array(half(layer(x))))
 
 
-def test_quantised_weights_are_those_of_mlx(pair: Pair) -> None:
+def test_quantized_weights_are_those_of_mlx(pair: Pair) -> None:
     layer = _module(pair, "llm").llm_decoder
     x = mx.random.normal((3, layer.weight.shape[1]), key=mx.random.key(0))
     expected = layer.to_quantized(group_size=32, bits=4)(x)
@@ -172,8 +172,8 @@ def test_quantised_weights_are_those_of_mlx(pair: Pair) -> None:
 
 def test_layers_whose_width_does_not_divide_are_named(healthy: DriftReport) -> None:
     (stage,) = (s for s in healthy.stages if s.precision.name == "q8")
-    assert "llm.llm.model.model.layers.0.mlp.down_proj" in stage.not_quantised
-    assert "llm.llm.model.model.embed_tokens" in stage.quantised
+    assert "llm.llm.model.model.layers.0.mlp.down_proj" in stage.not_quantized
+    assert "llm.llm.model.model.embed_tokens" in stage.quantized
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_command_line(
     assert main([*arguments, "--json", str(tmp_path / "drift.json")]) == 0
     shown = capsys.readouterr().out
     assert "proposed exceptions: llm.llm.model.model.layers.0" in shown
-    assert "quantised: 18 of 18 Linear and Embedding layers, group size 32" in shown
+    assert "quantized: 18 of 18 Linear and Embedding layers, group size 32" in shown
     data = json.loads((tmp_path / "drift.json").read_text())
     assert [entry["dtype"] for entry in data["drift"]] == ["bfloat16", "q4"]
     for entry in data["drift"]:

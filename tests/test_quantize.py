@@ -197,7 +197,7 @@ class TestLoading:
                 load(folder, dtype=dtype)
 
     def test_a_layer_with_parameters_of_its_own(self, packed: Path, tiny_model: Path, tmp_path: Path) -> None:
-        """As mlx-lm writes mixed quantisations."""
+        """As mlx-lm writes mixed quantizations."""
         folder, settings = shutil.copytree(packed, tmp_path / "model"), content(packed)
         settings["quantization"]["llm.llm_decoder"] = {"group_size": 32, "bits": 8}
         (folder / "config.json").write_text(json.dumps(settings))
@@ -303,7 +303,7 @@ class TestArguments:
     @pytest.mark.parametrize("component", ["hift", "campplus", "speech_tokenizer"])
     def test_components_that_cannot_be_packed(self, component: str, fails: Any) -> None:
         line = fails("--quantize", "4", "--quantize-components", f"llm,{component}")
-        assert f"{component} cannot be quantised: " in line
+        assert f"{component} cannot be quantized: " in line
 
     def test_components_that_are_not_converted(self, fails: Any) -> None:
         assert "llm is not among" in fails("--quantize", "4", "--components", "flow")

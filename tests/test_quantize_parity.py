@@ -1,4 +1,4 @@
-"""Parity of quantised and mixed models: our code against the same weights, and what the precision itself changed."""
+"""Parity of quantized and mixed models: our code against the same weights, and what the precision itself changed."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_weights_of_another_model_are_found(
     layer = quantized_modules(other.model.llm)["llm_decoder"]
     layer["scales"] = layer["scales"] * 1.5
     compared = run(other, inputs, stages=["llm"], settings=SETTINGS)
-    (row,) = [row for row in compared.stages[0].outputs if row.path == "quantised weights"]
+    (row,) = [row for row in compared.stages[0].outputs if row.path == "quantized weights"]
     assert row.verdict is Verdict.DIVERGED
     assert "llm_decoder" in row.reason
     found = localise(other, inputs, stages=["llm"])
@@ -180,7 +180,7 @@ class TestCommands:
         convert(tiny_checkpoint, tmp_path / "model", components=["llm"], quantize=4, group_size=32)
         arguments = ["--checkpoint", str(tiny_checkpoint), "--model", str(tmp_path / "model"), "--stages", "llm"]
         assert main(["drift", *arguments]) == 2
-        assert "quantised" in capsys.readouterr().err
+        assert "quantized" in capsys.readouterr().err
 
     def test_a_recipe_is_for_one_precision(
         self, tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture

@@ -18,7 +18,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=DTYPES,
         default="auto",
-        help="what all networks compute in; stored: what the model folder holds, quantised layers as they are; auto: "
+        help="what all networks compute in; stored: what the model folder holds, quantized layers as they are; auto: "
         "float32 on the CPU, which is slow at anything else, and what the folder holds on other devices "
         "(default: auto)",
     )

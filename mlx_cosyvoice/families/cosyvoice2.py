@@ -80,7 +80,7 @@ HIFT = Component(
     network="mlx_cosyvoice.vocoder:HiFTGenerator",
     file="hift.pt",
     float32=True,  # as in the official fp16 inference, and so the two below
-    not_quantized="its weights are convolutions, which MLX does not quantise",
+    not_quantized="its weights are convolutions, which MLX does not quantize",
     layers=(
         Layers("hift.upsample_rates", "ups."),
         Layers("hift.resblock_kernel_sizes", "resblocks.", times="hift.upsample_rates"),
@@ -103,7 +103,7 @@ CAMPPLUS = Component(
     network="mlx_cosyvoice.speaker_encoder:CAMPPlus",
     file="campplus.onnx",
     float32=True,
-    not_quantized="its weights are convolutions, which MLX does not quantise",
+    not_quantized="its weights are convolutions, which MLX does not quantize",
     layers=tuple(Layers(f"campplus.num_layers.{index}", f"xvector.block{index + 1}.tdnnd") for index in range(3)),
 )
 

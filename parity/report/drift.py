@@ -26,7 +26,7 @@ OUTPUTS = {"log_probs": "log-probabilities", "mel": "mel", "wav": "wave"}
 
 SIMULATED = (
     "Simulated on the float32 MLX model: float16 and bfloat16 round weights and activations and sum in float32; "
-    "q8 and q4 quantise the weights of the language model's Linear and Embedding layers, activations and the "
+    "q8 and q4 quantize the weights of the language model's Linear and Embedding layers, activations and the "
     "other networks stay float32. Each network is given the reference's float32 inputs."
 )
 
@@ -94,8 +94,8 @@ def print_drift(report: DriftReport, console: Console, rows: int = ROWS) -> None
             console.print(f"and {left} more with {100 * rest:.1f} % together (all in the JSON)", highlight=False)
         if stage.explained is not None:
             console.print(f"estimated shares add up to {100 * stage.explained:.1f} %", highlight=False)
-        if stage.precision.quantised:
-            console.print(_quantised(stage), highlight=False)
+        if stage.precision.quantized:
+            console.print(_quantized(stage), highlight=False)
         if stage.note:
             console.print(stage.note, style="yellow")
         console.print(_proposal(stage), highlight=False, soft_wrap=True)
@@ -112,12 +112,12 @@ def _proposal(stage: StageDrift) -> str:
     return text
 
 
-def _quantised(stage: StageDrift) -> str:
-    total = len(stage.quantised) + len(stage.not_quantised)
-    text = f"quantised: {len(stage.quantised)} of {total} Linear and Embedding layers, "
+def _quantized(stage: StageDrift) -> str:
+    total = len(stage.quantized) + len(stage.not_quantized)
+    text = f"quantized: {len(stage.quantized)} of {total} Linear and Embedding layers, "
     text += f"group size {stage.precision.group_size}"
-    if stage.not_quantised:
-        few = ", ".join(stage.not_quantised[:4]) + (" ..." if len(stage.not_quantised) > 4 else "")
+    if stage.not_quantized:
+        few = ", ".join(stage.not_quantized[:4]) + (" ..." if len(stage.not_quantized) > 4 else "")
         text += f"; width does not divide: {few}"
     return text
 
@@ -146,9 +146,9 @@ def _stage(stage: StageDrift) -> dict[str, Any]:
         "estimated_shares_sum": stage.explained,
         "groups": [_group(rank, group) for rank, group in enumerate(stage.groups, 1)],
     }
-    if stage.precision.quantised:
+    if stage.precision.quantized:
         data["group_size"] = stage.precision.group_size
-        data |= {"quantised": stage.quantised, "not_quantised": stage.not_quantised}
+        data |= {"quantized": stage.quantized, "not_quantized": stage.not_quantized}
     if stage.note:
         data["note"] = stage.note
     return data
@@ -178,6 +178,6 @@ def recipe(report: DriftReport) -> dict[str, Any]:
         raise ValueError("a recipe is for one precision")
     (precision,) = precisions
     keep = [path for stage in report.stages for path in stage.exceptions]
-    if precision.quantised:
+    if precision.quantized:
         return {"quantize": BITS[precision.name], "group_size": precision.group_size, "keep": keep}
     return {"dtype": precision.name, "keep": keep}

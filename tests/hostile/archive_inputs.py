@@ -322,7 +322,7 @@ INPUTS.add_each(HIFT, "state", {
     "expanded": lambda state: state.update({KEY: torch.zeros(1).expand(state[KEY].shape)}),
     "code": lambda state: state.update({KEY: Asks(os.mkdir, "/nowhere/x")}),
     "module": lambda state: torch.nn.Linear(2, 2),
-    "quantised": lambda state: state.update({KEY: torch.quantize_per_tensor(torch.zeros(4), 0.1, 0, torch.qint8)}),
+    "quantized": lambda state: state.update({KEY: torch.quantize_per_tensor(torch.zeros(4), 0.1, 0, torch.qint8)}),
     "sparse": lambda state: state.update({KEY: state[KEY].to_sparse()}),
     "long-key": lambda state: state.update({"x" * 4_000_000: torch.zeros(2)}),
     "many-keys": lambda state: state.update({f"k{n}" * 20: torch.zeros(1) for n in range(3000)}),
