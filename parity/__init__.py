@@ -3,8 +3,27 @@
 `pair = load_pair(checkpoint, model)`, then `localise(pair, stages=["flow_decoder"], streaming=True).culprits`.
 """
 
-import mlx_cosyvoice  # noqa: F401  (loads the BLAS before mlx)
-from parity.localise import LocaliseReport, localise
-from parity.pair import Pair, load_pair
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parity.localization import LocaliseReport, localise
+    from parity.pair import Pair, load_pair
 
 __all__ = ["LocaliseReport", "Pair", "load_pair", "localise"]
+
+#: Public name -> its module, imported when the name is first used: a process of the benchmark holds one framework only.
+_LAZY = {
+    "LocaliseReport": "parity.localization",
+    "Pair": "parity.pair",
+    "load_pair": "parity.pair",
+    "localise": "parity.localization",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

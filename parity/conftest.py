@@ -13,7 +13,7 @@ import pytest
 from converters.convert import convert
 from parity.faults import choose
 from parity.inputs import load_inputs
-from parity.localise import LocaliseReport, localise
+from parity.localization import LocaliseReport, localise
 from parity.pair import Pair, load_pair
 from parity.run import RunReport, run
 from parity.stages import STAGES, Settings

@@ -17,7 +17,7 @@ from converters.qwen import BLANK_EN
 from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.model import SpeechModel, load
 from mlx_cosyvoice.weights import read_config
-from parity.unpacked import unpacked_weights
+from parity.quantization.unpacked import unpacked_weights
 from reference.checkpoint import load_tensors
 from reference.families import FAMILIES
 from reference.text_tokenizer import TextTokenizer

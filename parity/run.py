@@ -13,10 +13,11 @@ import torch
 
 from parity.capture import tap
 from parity.compare import FACTOR, Layer, Verdict, judge, worst
+from parity.measures.of_stages import Observed, measure
 from parity.pair import DTYPES, Pair
-from parity.quantization import QuantizationDrift, is_quantized, judge_weights, quantization_drift
+from parity.quantization.packing import QuantizationDrift, quantization_drift
+from parity.quantization.weights import is_quantized, judge_weights
 from parity.sides import Side
-from parity.stage_measures import Observed, measure
 from parity.stages import STAGES, Outputs, Settings, Sides, Stage, choose_stages
 from parity.tape import Tape
 

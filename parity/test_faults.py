@@ -18,7 +18,7 @@ from parity.compare import Verdict
 from parity.faults import FAULTS, Fault, choose
 from parity.faults.base import behaving, modules_at
 from parity.faults.trial import LLM_STEPS, Bench
-from parity.localise import ReferenceCapture
+from parity.localization import ReferenceCapture
 from parity.pair import Pair
 from parity.report.culprits import print_culprits, to_dict
 from parity.stages import STAGES, Settings

@@ -8,7 +8,7 @@ import pytest
 
 from parity.compare import Layer, Verdict
 from parity.conftest import STREAMED
-from parity.localise import LocaliseReport
+from parity.localization import LocaliseReport
 from parity.report.culprits import headline
 from parity.run import RunReport
 from parity.stages import STAGES

@@ -17,12 +17,12 @@ from mlx.utils import tree_flatten
 from converters.convert import convert
 from parity.__main__ import main
 from parity.capture import first_tensor
-from parity.drift import DriftReport, drift, reference_arrays
-from parity.drift_stages import DRIFT_STAGES, groups
+from parity.drift.networks import DRIFT_STAGES, groups
+from parity.drift.ranking import DriftReport, drift, reference_arrays
+from parity.drift.rounding import PRECISIONS, Precision, parse_precision, rounded, rounds_output
 from parity.inputs import load_inputs
 from parity.intercept import ModuleCall, intercepted
 from parity.pair import Pair, load_pair
-from parity.rounding import PRECISIONS, Precision, parse_precision, rounded, rounds_output
 from parity.sides.mlx import MLXSide
 from parity.stages import Settings
 from parity.tape import Tape

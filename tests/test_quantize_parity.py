@@ -16,15 +16,15 @@ from converters import __main__ as converters
 from converters.convert import convert
 from converters.upload import model_sha256
 from mlx_cosyvoice.quantize import quantized_modules
-from parity import quantization
 from parity.__main__ import main
 from parity.compare import Verdict
 from parity.inputs import load_inputs
-from parity.localise import localise
+from parity.localization import localise
 from parity.pair import Pair, load_pair
+from parity.quantization import packing
+from parity.quantization.unpacked import unpacked_layers
 from parity.run import RunReport, run
 from parity.stages import Outputs, Settings
-from parity.unpacked import unpacked_layers
 
 SETTINGS = Settings(llm_steps=6, n_timesteps=2)
 
@@ -86,8 +86,8 @@ def test_the_kl_of_known_distributions(packed: Pair, monkeypatch: pytest.MonkeyP
         probabilities, tokens = sides[id(reference)]
         return Outputs({"log_probs": np.log(probabilities)[None]}, {"speech_token": np.array(tokens)})
 
-    monkeypatch.setattr(quantization, "_run", made)
-    (drift,) = quantization.quantization_drift(packed, {}, {"llm"}, SETTINGS)
+    monkeypatch.setattr(packing, "_run", made)
+    (drift,) = packing.quantization_drift(packed, {}, {"llm"}, SETTINGS)
     assert drift.measures["kl"] == pytest.approx((0.5 * np.log(2) + 0.5 * np.log(2 / 3)) / 2)
     assert drift.measures["top1_agreement"] == 0.5
     assert drift.measures["token_agreement"] == 0.5

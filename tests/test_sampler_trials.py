@@ -17,7 +17,7 @@ from mlx_cosyvoice.config import SamplingConfig
 from mlx_cosyvoice.llm import RASSampler, sampling
 from parity.compare import Verdict
 from parity.inputs import load_inputs
-from parity.localise import ReferenceCapture
+from parity.localization import ReferenceCapture
 from parity.pair import Pair, load_pair
 from parity.run import run
 from parity.stages import Outputs, Settings, Sides

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from parity.__main__ import main
-from parity.streaming_options import Option, OptionsReport, measure, parse_option
+from parity.drift.streaming_state import Option, OptionsReport, measure, parse_option
 from tests.support.incremental import prompt, speech, whole
 
 OPTIONS = ("float16", "bfloat16", "1", "9", "float16:1")

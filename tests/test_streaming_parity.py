@@ -10,7 +10,7 @@ import pytest
 from mlx_cosyvoice.decoding import OfficialDecoder
 from parity.compare import Verdict
 from parity.faults import choose
-from parity.localise import ReferenceCapture
+from parity.localization import ReferenceCapture
 from parity.pair import Pair, load_pair
 from parity.report.measures import measures_line
 from parity.run import run

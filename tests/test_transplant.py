@@ -22,8 +22,8 @@ from parity.compare import Verdict
 from parity.pair import Pair, load_pair
 from parity.report.transplant import print_report, to_dict
 from parity.stages import Settings
-from parity.transplant import TransplantReport, _shares, transplant
-from parity.transplant_parts import PARTS
+from parity.transplant.matrix import TransplantReport, _shares, transplant
+from parity.transplant.parts import PARTS
 from tests.support.recordings import short_inputs
 
 SHORT = Settings(llm_steps=12, n_timesteps=2)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from parity.faults.trial import Trial
-    from parity.localise import LocaliseReport
+    from parity.localization import LocaliseReport
 
 #: How many of the faults must be named exactly.
 EXACT_SHARE = 0.95

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from parity.faults import choose
     from parity.inputs import DEFAULT_TEXT, load_inputs
-    from parity.localise import localise
+    from parity.localization import localise
     from parity.pair import load_pair
     from parity.report import culprits
     from parity.report.data import write_json

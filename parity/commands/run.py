@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parity.localise import LocaliseReport
+    from parity.localization import LocaliseReport
     from parity.run import RunReport
 
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from parity.compare import Verdict
     from parity.inputs import DEFAULT_TEXT, load_inputs
-    from parity.localise import localise
+    from parity.localization import localise
     from parity.pair import load_pair
     from parity.report import culprits, terminal
     from parity.run import run as compare

@@ -42,11 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from mlx_cosyvoice.decoding import FlowPrompt
     from mlx_cosyvoice.model import CosyVoice2
+    from parity.drift.streaming_state import measure, parse_option
     from parity.inputs import SAMPLE
     from parity.report import data
     from parity.report.streaming import print_options
     from parity.report.terminal import make_console
-    from parity.streaming_options import measure, parse_option
 
     options = [parse_option(word.strip()) for word in arguments.options.split(",") if word.strip()]
     prompt_tokens, tokens = (

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from parity.blame import Culprit
 from parity.faults.base import Fault
-from parity.localise import LocaliseReport, ReferenceCapture
+from parity.localization import LocaliseReport, ReferenceCapture
+from parity.localization.blame import Culprit
 from parity.pair import Pair
 from parity.stages import STAGES, Settings
 

@@ -2,7 +2,7 @@
 
 from parity.measures.caches import CacheDifference, cache_diff
 from parity.measures.euler import euler_step_errors
-from parity.measures.mel import band_bias, band_variance_ratio
+from parity.measures.mel import band_bias, band_variance_ratio, mel_statistics
 from parity.measures.pitch import f0_error, voicing_agreement
 from parity.measures.seams import Seams, chunk_boundaries, seam_errors
 from parity.measures.speaker import speaker_cosine
@@ -24,6 +24,7 @@ __all__ = [
     "find_lag",
     "first_flip",
     "log_spectral_distance",
+    "mel_statistics",
     "seam_errors",
     "snr_db",
     "speaker_cosine",

@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from parity.blame import Culprit
-from parity.localise import LocaliseReport
+from parity.localization import LocaliseReport
+from parity.localization.blame import Culprit
 from parity.report.measures import measures_line
 from parity.report.terminal import STYLE, mel_line
 from parity.stages import STAGES

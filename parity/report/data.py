@@ -13,7 +13,7 @@ import numpy as np
 from converters.upload import RECORD, model_sha256
 from mlx_cosyvoice.files import write_file
 from parity.compare import FACTOR, MINIMUM_STEPS
-from parity.mel import mel_statistics
+from parity.measures import mel_statistics
 from parity.run import RunReport, StageReport
 
 #: Raised when a key of `parity.json` changes its meaning or goes away.

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from parity.compare import Difference
-from parity.drift import DriftReport
-from parity.drift_measure import GroupDrift, StageDrift
-from parity.rounding import BITS
+from parity.drift.measure import GroupDrift, StageDrift
+from parity.drift.ranking import DriftReport
+from parity.drift.rounding import BITS
 
 #: Raised when a key of the JSON changes its meaning or goes away.
 SCHEMA_VERSION = 1

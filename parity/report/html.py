@@ -11,7 +11,7 @@ from string import Template
 from typing import Any
 
 from parity.compare import FACTOR, Layer, Verdict
-from parity.localise import LocaliseReport
+from parity.localization import LocaliseReport
 from parity.report.culprits import MOST_EVIDENCE, headline
 from parity.report.data import write_text
 from parity.report.figures import band_chart, depth_chart, mel_images, seam_chart, step_chart

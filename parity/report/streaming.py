@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from parity.streaming_options import OptionReport, OptionsReport
+from parity.drift.streaming_state import OptionReport, OptionsReport
 
 MEGABYTE = 1e6
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from parity.compare import Layer, Verdict
-from parity.mel import mel_statistics
+from parity.measures import mel_statistics
 from parity.report.measures import measures_line
 from parity.run import RunReport, StageReport
 

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from parity.compare import Difference, Verdict
 from parity.report.terminal import STYLE
-from parity.transplant import FINAL, TransplantReport
-from parity.transplant_parts import PARTS
+from parity.transplant.matrix import FINAL, TransplantReport
+from parity.transplant.parts import PARTS
 
 SCHEMA_VERSION = 1
 

@@ -1,8 +1,8 @@
 """Names the module at fault.
 
 Errors add up on their way through a network, so the layer that looks worst is rarely the one that is wrong. Here every
-module is judged on the reference's own inputs (`parity.isolate`, `parity.blame`), after its weights were held against
-the official ones.
+module is judged on the reference's own inputs (`isolate`, `blame`), after its weights were held against the official
+ones.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from parity.blame import KINDS, Captured, Culprit, StageJudge, constants_of
 from parity.compare import FACTOR, Layer, Verdict, worst
 from parity.inputs import load_inputs
-from parity.isolate import Calls, observe
+from parity.localization.blame import KINDS, Captured, Culprit, StageJudge, constants_of
+from parity.localization.isolate import Calls, observe
 from parity.pair import DTYPES, Pair
 from parity.run import StageReport, advance, compare_stage, needed_by
 from parity.sides.pytorch import TorchSide

@@ -1,9 +1,6 @@
-"""Quantized models: the weights that they compute with, and what quantizing itself changed.
+"""What packing a model's weights changed: the reference with those weights against itself with the official ones.
 
-The run of a quantized model answers two questions that must not be mixed up. Whether our code is right: the reference
-is given the same weights, unpacked (`parity.unpacked`), and everything else is as in any run. And what the packing
-costs: the reference with those weights against the reference with the official ones, both in float32
-(`quantization_drift`).
+Both in float32. That is no parity, in which both sides have the same weights, and says nothing of our code.
 """
 
 from __future__ import annotations
@@ -12,21 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 import torch
 
 from mlx_cosyvoice.quantize import Quantization, quantized_modules, unpacked_weight
-from parity.compare import EPSILON, Difference, Layer, Verdict, compare
+from parity.compare import Difference, compare
 from parity.pair import Pair, Reference
+from parity.quantization.weights import is_quantized
 from parity.sides.pytorch import TorchSide
 from parity.stages import STAGES, Outputs, Settings
 from parity.tape import Tape
-
-#: Rounding to the nearest step keeps within half a step; MLX shifts the grid so that zero is on it, and may lose as
-#: much again at the other end.
-STEPS = 1.05
 
 
 @dataclass
@@ -68,32 +60,6 @@ class QuantizationDrift:
             "outputs": {name: difference.to_dict() for name, difference in self.outputs.items()},
             **({"measures": self.measures} if self.measures else {}),
         }
-
-
-def is_quantized(pair: Pair, component: str) -> bool:
-    model = getattr(pair.model, component, None) if component else None
-    return isinstance(model, nn.Module) and bool(quantized_modules(model))
-
-
-def judge_weights(pair: Pair, component: str) -> Layer:
-    """Whether every packed weight is the official one, but for the rounding to the grid."""
-    official = pair.original.official_tensor(component)
-    allowed, worst, where = 0.0, 0.0, ""
-    modules = quantized_modules(getattr(pair.model, component))
-    for path, module in modules.items():
-        error = np.abs(np.array(unpacked_weight(module)) - official(f"{path}.weight"))
-        step = np.abs(np.array(module["scales"].astype(mx.float32)))
-        groups = error.reshape(*step.shape, -1).max(axis=-1)
-        steps = float((groups / np.maximum(step, np.finfo(np.float32).tiny)).max())
-        # scales and weights were themselves rounded to half precision
-        half = "bfloat16" if module["scales"].dtype == mx.bfloat16 else "float16"
-        bound = STEPS + 2**module.bits * EPSILON[half]
-        if not steps / bound <= worst:
-            worst, allowed, where = steps / bound, bound, path
-    found = f"{len(modules)} packed layers, at most {worst * allowed:.2f} steps off ({where})"
-    verdict = Verdict.PASS if worst <= 1 else Verdict.DIVERGED
-    reason = found if worst <= 1 else f"{found}, {allowed:.2f} are allowed: not the official weights"
-    return Layer("quantized weights", "weights", verdict, error=worst, floor=1.0, reason=reason)
 
 
 def quantization_drift(

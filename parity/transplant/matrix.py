@@ -22,7 +22,7 @@ from parity.run import advance
 from parity.sides import Side
 from parity.stages import STAGES, Settings
 from parity.tape import Tape
-from parity.transplant_parts import PARTS, Part
+from parity.transplant.parts import PARTS, Part
 
 #: What the matrix is about.
 FINAL = ("mel", "wav")

@@ -1,8 +1,8 @@
 """Which layers cost how much of the final error when a network runs in a lower precision.
 
-The network is the MLX model in float32; precision is taken away from groups of layers (`parity.drift_stages.groups`) by
-simulation (`parity.rounding`). Every network runs on the float32 inputs that the reference made, so that errors of
-one do not hide another's. For each precision:
+The network is the MLX model in float32; precision is taken away from groups of layers (`networks.groups`) by simulation
+(`rounding`). Every network runs on the float32 inputs that the reference made, so that errors of one do not hide
+another's. For each precision:
 
 1. Everything is rounded, and each call of a group is repeated in float32 on the same inputs: the group's own error.
 2. To first order, the final error is the sum of all own errors, each carried to the output by the network's
@@ -14,7 +14,7 @@ one do not hide another's. For each precision:
    can differ much from the estimate where the error is spread over many groups: the estimate counts what happened to
    point along the errors of the others too.
 4. Proposed exceptions are the fewest verified groups, largest first, that hold half of the final error, and at least
-   `drift_measure.STANDS_OUT` times their fair share each; the final error is measured without and with these.
+   `measure.STANDS_OUT` times their fair share each; the final error is measured without and with these.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import Any
 
 import torch
 
-from parity.drift_measure import VERIFIED, Measure, StageDrift
-from parity.drift_stages import DRIFT_STAGES, DriftStage
+from parity.drift.measure import VERIFIED, Measure, StageDrift
+from parity.drift.networks import DRIFT_STAGES, DriftStage
+from parity.drift.rounding import Precision
 from parity.pair import Pair
-from parity.quantization import is_quantized
-from parity.rounding import Precision
+from parity.quantization.weights import is_quantized
 from parity.run import advance, needed_by
 from parity.stages import STAGES, Settings
 from parity.tape import Tape

@@ -1,4 +1,4 @@
-"""The measurements behind `parity.drift`, for one network."""
+"""The measurements behind `ranking`, for one network."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import mlx.nn as nn
 import numpy as np
 
 from parity.compare import Difference, compare
-from parity.drift_stages import DriftStage, groups
-from parity.perturb import own_errors, shares
-from parity.rounding import Precision, rounded
+from parity.drift.networks import DriftStage, groups
+from parity.drift.own_errors import own_errors, shares
+from parity.drift.rounding import Precision, rounded
 from parity.sides.mlx import MLXSide
 from parity.stages import Settings
 from parity.tape import Tape

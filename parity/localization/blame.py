@@ -12,13 +12,13 @@ from mlx.utils import tree_flatten
 
 from mlx_cosyvoice.nn.official import Converted, from_official
 from parity.compare import Layer, Verdict, judge
-from parity.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
+from parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
 from parity.pair import Pair
+from parity.quantization.unpacked import unpacked_layers
 from parity.run import exempt_modules, judge_tokens
 from parity.sides import Side
 from parity.stages import Outputs, Settings, Sides, Stage
 from parity.tape import Tape
-from parity.unpacked import unpacked_layers
 
 #: What is wrong with a culprit.
 KINDS = ("weights", "leaf", "glue")
