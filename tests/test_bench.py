@@ -297,7 +297,6 @@ def test_streaming_ratios_follow_from_the_laps() -> None:
     found = streaming_ratios(
         {
             "hops_offline": stage(8.0),
-            "hops_official": {"skipped": "not there"},
             "hops_incremental": stage(5.0, 2.0, 3.0, 6.0),
             "voice_prefill": {"sides": {"mlx": {"numbers": numbers}}},
         }
@@ -370,18 +369,16 @@ def test_the_table_has_a_row_a_stage(measured: dict[str, Any]) -> None:
     assert {line.count("|") for line in hops} == {len(hop_table.HEADER) + 1}
 
 
-def test_hops_that_were_skipped_or_too_few_leave_cells_empty() -> None:
+def test_hops_that_are_too_few_leave_cells_empty() -> None:
     def stage(*seconds: float) -> dict[str, Any]:
         laps = [{"seconds": each, "cpu_seconds": 2 * each} for each in seconds]
         return {"audio_seconds": 3.0, "sides": {"mlx": {"laps": laps, "memory": {"peak_bytes": 2**30}}}}
 
-    stages = {"hops_official": {"skipped": "not there"}, "hops_incremental": stage(5.0, 2.0, 3.0)}
+    stages = {"hops_incremental": stage(5.0, 2.0, 3.0)}
     for more, compared in (({}, ""), ({"hops_offline": stage(8.0)}, "1.25 (1.25)")):
         data = {"stages": {**stages, **more}}
-        *offline, official, incremental = hop_table.rows({**data, "streaming": streaming_ratios(data["stages"])})
-        empty = [""] * 4
+        *offline, incremental = hop_table.rows({**data, "streaming": streaming_ratios(data["stages"])})
         assert offline == ([("offline, 3 s", "1", "8 s", "1.00 (1.00)", "8 s", "", "", "", "1.00 GB")] if more else [])
-        assert official == ("official", "skipped: not there", "", "", "", *empty)
         assert incremental[1:] == ("3", "10 s", compared, "5 s", "2 s", "3 s", "1.50 (1.50)", "1.00 GB")
 
 

@@ -1,4 +1,4 @@
-"""What is measured: a name, the component it needs, and inputs that both sides are given."""
+"""What is measured: a name, the component it needs, and inputs that both sides run on."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class Case:
 
     Attributes:
         name: unique in a run.
-        job: which job of `jobs_mlx` and `jobs_torch` runs it.
+        job: the name of its job on both sides.
         component: the part of the model that is loaded for it, or "" for none.
-        inputs: arrays in the official layout, the same for both sides.
+        inputs: arrays in the official layout, under the names that the stages have for them.
         settings: plain values that the job needs beside them.
         audio_seconds: how much speech one run makes or reads, None where that says nothing.
         tokens: speech tokens that one run makes, or 0.
@@ -102,7 +102,7 @@ def speech_inputs(config: Config, prompt_seconds: float, seconds: float) -> dict
         "prompt_token": _ids(random, prompt, flow["vocab_size"]),
         "prompt_feat": _mel(random, prompt * flow["token_mel_ratio"], flow["output_size"]),
         "embedding": random.standard_normal((1, flow["spk_embed_dim"])).astype(np.float32),
-        "token": _ids(random, round(seconds * TOKENS_PER_SECOND), flow["vocab_size"]),
+        "speech_token": _ids(random, round(seconds * TOKENS_PER_SECOND), flow["vocab_size"]),
     }
 
 
@@ -121,7 +121,7 @@ def vocoder(config: Config, seconds: float = SECONDS, name: str = "vocoder") -> 
     random, hift = _random(2), config["hift"]
     frames, sines = round(seconds * FRAMES_PER_SECOND), hift["nb_harmonics"] + 1
     inputs = {
-        "mel": _mel(random, frames, hift["in_channels"]),
+        "mel": _mel(random, frames, hift["in_channels"]).transpose(0, 2, 1),
         "rand_ini": random.random((1, sines)).astype(np.float32),
         "sine_noise": random.standard_normal((1, frames * SAMPLES_PER_FRAME, sines)).astype(np.float32),
     }
@@ -133,8 +133,8 @@ def _llm_prompt(config: Config, positions: int) -> dict[str, np.ndarray]:
     random, llm = _random(3), config["llm"]
     text = positions // 8
     return {
-        "prompt_text": _ids(random, text, llm["qwen"]["vocab_size"]),
-        "text": _ids(random, text, llm["qwen"]["vocab_size"]),
+        "prompt_text_token": _ids(random, text, llm["qwen"]["vocab_size"]),
+        "text_token": _ids(random, text, llm["qwen"]["vocab_size"]),
         "prompt_token": _ids(random, positions - 2 - 2 * text, llm["speech_token_size"]),
     }
 
@@ -224,7 +224,7 @@ def voice_prefill(config: Config) -> Case:
 def pipeline(config: Config, decoding: str, seconds: float = SECONDS) -> Case:
     """Text to audio with all components, as a user calls it."""
     inputs = speech_inputs(config, PROMPT_SECONDS, seconds)
-    tokens = inputs.pop("token").shape[1]
+    tokens = inputs.pop("speech_token").shape[1]
     return Case(
         f"pipeline_{decoding}",
         f"Text to {seconds:g} s of audio, {decoding} decoding",

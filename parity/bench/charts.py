@@ -92,7 +92,7 @@ def line_chart(title: str, x_label: str, lines: Mapping[str, Points]) -> Image.I
 
 
 def _against_length(stages: Data, name: str) -> dict[str, Points]:
-    found = [stage for key, stage in stages.items() if key.startswith(f"{name}_") and "sides" in stage]
+    found = [stage for key, stage in stages.items() if key.startswith(f"{name}_")]
     return {
         label: [(stage["audio_seconds"], stage["sides"][side]["seconds"]["median"]) for stage in found]
         for label, side in (("MLX", "mlx"), ("PyTorch", "pytorch"))
@@ -103,7 +103,7 @@ def _against_length(stages: Data, name: str) -> dict[str, Points]:
 def _hops(stages: Data) -> dict[str, Points]:
     lines: dict[str, Points] = {}
     for key, stage in stages.items():
-        if key.startswith("hops_") and "sides" in stage:
+        if key.startswith("hops_"):
             laps = stage["sides"]["mlx"]["laps"]
             lines[key.removeprefix("hops_")] = [(index, lap["seconds"]) for index, lap in enumerate(laps, start=1)]
     return lines

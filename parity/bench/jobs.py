@@ -42,9 +42,9 @@ class Job:
 
 def timed(job: Job) -> tuple[dict[str, float], Outcome]:
     """Run a job once: wall time, processor time of all its threads, and what it made."""
-    given = job.setup()
+    prepared = job.setup()
     started, busy = time.perf_counter(), time.process_time()
-    result = job.run(given)
+    result = job.run(prepared)
     seconds = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - busy}
     return seconds, job.outcome(result)
 

@@ -44,7 +44,6 @@ class Result:
         memory: side -> the reply to "memory" after the last run.
         flops: operations of one run, or 0 where nobody counted.
         difference: largest difference of the two outputs over the reference's standard deviation, or None.
-        skipped: why nothing was measured, or "".
     """
 
     case: Case
@@ -54,7 +53,6 @@ class Result:
     memory: dict[str, dict[str, int]] = field(default_factory=dict)
     flops: int = 0
     difference: float | None = None
-    skipped: str = ""
 
     def seconds(self, side: str) -> list[float]:
         return [run["seconds"] for run in self.runs.get(side, [])]
@@ -71,8 +69,6 @@ class Result:
 
     def to_dict(self, limits: Mapping[str, float]) -> dict[str, Any]:
         """Plain data; `limits` are the machine's own, see `suite`."""
-        if self.skipped:
-            return {"title": self.case.title, "skipped": self.skipped}
         data: dict[str, Any] = {"title": self.case.title}
         if self.case.audio_seconds is not None:
             data["audio_seconds"] = self.case.audio_seconds
@@ -156,10 +152,7 @@ def measure(
         for side in case.sides:
             worker = workers[side] = stack.enter_context(open_worker(side))
             result.loads[side] = worker.ask("load", component=case.component)
-            prepared = worker.ask("prepare", job=case.job, inputs=str(inputs), settings=dict(case.settings))
-            if prepared.get("skipped"):
-                result.skipped = prepared["skipped"]
-                return result
+            worker.ask("prepare", job=case.job, inputs=str(inputs), settings=dict(case.settings))
         if case.warm_up:
             for side, worker in workers.items():
                 result.first[side] = worker.ask("run", output=str(outputs[side]))

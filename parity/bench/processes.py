@@ -14,17 +14,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-#: `parity` itself imports both frameworks. A worker must hold one only, so it gets the package without its contents.
-BOOT = f"""
-import sys, types
-sys.path.insert(0, {str(ROOT)!r})
-package = types.ModuleType("parity")
-package.__path__ = [{str(ROOT / "parity")!r}]
-sys.modules["parity"] = package
-from parity.bench.worker import main
-main()
-"""
-
 #: What every BLAS and thread pool reads its number of threads from.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -44,8 +33,9 @@ class WorkerError(ValueError):
 
 
 def environment(threads: int) -> dict[str, str]:
-    """This process's environment with the same number of threads for every library."""
-    return {**os.environ, **IDLE, **{name: str(threads) for name in THREAD_VARIABLES}}
+    """This process's environment with the same number of threads for every library; `parity` is found from anywhere."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, **IDLE, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "PYTHONPATH": path}
 
 
 class Worker:
@@ -62,7 +52,7 @@ class Worker:
         self.side = side
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", BOOT],
+            [sys.executable, "-m", "parity.bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

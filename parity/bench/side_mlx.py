@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mlx_cosyvoice._blas import BLAS  # before mlx.core: it chooses the BLAS
-from parity.bench.jobs import Job, Outcome, rate
+from parity.bench.calls import Inputs, call_job
+from parity.bench.jobs import Job, rate
+from parity.bench.streams import hops_job, pipeline_job, voice_prefill_job
+from parity.sides.mlx import MLXSide
 
 import mlx.core as mx  # isort: skip
 
-Inputs = Mapping[str, np.ndarray]
-
-
-def _ints(array: np.ndarray) -> list[int]:
-    return [int(value) for value in array.reshape(-1)]
+#: Jobs that run pieces one after the other; they get the loaded components, in the case's order.
+STREAMS: dict[str, Callable[..., Job]] = {
+    "hops": hops_job,
+    "voice_prefill": voice_prefill_job,
+    "pipeline": pipeline_job,
+}
 
 
 class Side:
@@ -77,66 +78,15 @@ class Side:
         return model
 
     def job(self, name: str, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
-        """The job of a case.
+        """The job of a case."""
+        loaded = list(self.components.values())
+        if name == "load":
+            return self._load()
+        if name in STREAMS:
+            return STREAMS[name](*loaded, inputs, settings)
+        return call_job(name, MLXSide(*loaded), inputs, settings)
 
-        Raises:
-            NotImplementedError: the installed package cannot do it; says what is missing.
-        """
-        return getattr(self, f"_{name}")(inputs, settings)
-
-    def _flow(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
-        flow = self.components["flow"]
-        given = [mx.array(inputs[name]) for name in ("token", "prompt_token", "prompt_feat", "embedding")]
-        return _plain(lambda _: flow(*given, streaming=False, finalize=True, **settings), (0, 2, 1))
-
-    def _vocoder(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
-        hift = self.components["hift"]
-        mel, rand_ini, noise = (mx.array(inputs[name]) for name in ("mel", "rand_ini", "sine_noise"))
-        return _plain(lambda _: hift(mel, rand_ini=rand_ini, sine_noise=noise)[0])
-
-    def _speech_tokenizer(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
-        tokenizer, log_mel = self.components["speech_tokenizer"], mx.array(inputs["log_mel"].transpose(0, 2, 1))
-        return _plain(lambda _: tokenizer(log_mel))
-
-    def _speaker_encoder(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
-        encoder, fbank = self.components["campplus"], mx.array(inputs["fbank"])
-        return _plain(lambda _: encoder(fbank))
-
-    def _llm_prefill(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
-        llm = self.components["llm"]
-        prompt = [_ints(inputs[name]) for name in ("text", "prompt_text", "prompt_token")]
-        return _plain(lambda _: llm.step(llm.prompt(*prompt), llm.make_cache()))
-
-    def _llm_decode(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
-        from mlx_cosyvoice.llm import RASSampler
-
-        llm, steps = self.components["llm"], settings["steps"]
-        prompt = [_ints(inputs[name]) for name in ("text", "prompt_text", "prompt_token")]
-
-        def setup() -> Iterator[int]:
-            sampler = RASSampler(llm.config.sampling, inputs["uniforms"].tolist())
-            stream = llm.generate(*prompt, sampler)
-            next(stream)  # runs the prompt
-            return stream
-
-        return Job(lambda stream: take(stream, steps), setup, lambda tokens: Outcome(np.array(tokens)))
-
-    def _hops(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
-        from parity.bench.streams import hops_job
-
-        return hops_job(self.components["flow"], self.components["hift"], inputs, settings)
-
-    def _voice_prefill(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
-        from parity.bench.streams import voice_prefill_job
-
-        return voice_prefill_job(self.components["flow"], self.components["hift"], inputs, settings)
-
-    def _pipeline(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
-        from parity.bench.streams import pipeline_job
-
-        return pipeline_job(self.components["all"], inputs, settings)
-
-    def _load(self, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
+    def _load(self) -> Job:
         def run(_: None) -> None:
             self.components = {"all": self._whole()}
 
@@ -145,30 +95,3 @@ class Side:
             mx.clear_cache()
 
         return Job(run, setup)
-
-
-def take(stream: Iterator[int], steps: int) -> list[int]:
-    """The next tokens.
-
-    Raises:
-        ValueError: speech ended before.
-    """
-    tokens = list(islice(stream, steps))
-    if len(tokens) < steps:
-        raise ValueError(f"llm_decode: the model ended its speech after {len(tokens)} of {steps} tokens")
-    return tokens
-
-
-def _plain(run: Callable[[Any], mx.array], axes: tuple[int, ...] | None = None) -> Job:
-    """A job that computes one array; `axes` bring it to the official layout."""
-
-    def evaluated(given: Any) -> mx.array:
-        output = run(given)
-        mx.eval(output)
-        return output
-
-    def outcome(output: mx.array) -> Outcome:
-        array = np.array(output)
-        return Outcome(array.transpose(axes) if axes else array)
-
-    return Job(evaluated, outcome=outcome)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
+from parity.bench.calls import Inputs, call_job
 from parity.bench.flops import counted
-from parity.bench.jobs import Job, Outcome, rate
+from parity.bench.jobs import Job, rate
+from parity.sides.pytorch import TorchSide
 
 if TYPE_CHECKING:
     from converters.families import Origin
     from reference.families import Network
-
-Inputs = Mapping[str, np.ndarray]
 
 
 class Side:
@@ -74,66 +73,19 @@ class Side:
 
     def job(self, name: str, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
         """The job of a case."""
-        return getattr(self, f"_{name}")({key: torch.from_numpy(value) for key, value in inputs.items()}, settings)
+        if name == "load":
+            return Job(lambda _: self.load("all"), self.components.clear)
+        (module,) = self.components.values()
+        if not settings.get("text_head", True):
+            drop_text_head(module)
+        return call_job(name, TorchSide(module), inputs, settings)
 
     def flops(self, job: Job) -> int:
         """Operations that a job needs: matrix products, convolutions and attention, but no text logits."""
         if "llm" in self.components:
             drop_text_head(self.components["llm"])
-        given = job.setup()
-        return counted(lambda: job.run(given))
-
-    def _flow(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
-        flow = self.components["flow"]
-        given = [inputs[name] for name in ("token", "prompt_token", "prompt_feat", "embedding")]
-        return _plain(lambda _: flow.inference(*given, streaming=False, finalize=True, **settings))
-
-    def _vocoder(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
-        hift, mel = self.components["hift"], inputs["mel"].transpose(1, 2).contiguous()
-        rand_ini, noise = inputs["rand_ini"], inputs["sine_noise"]
-        return _plain(lambda _: hift.inference(mel, rand_ini=rand_ini, sine_noise=noise)[0])
-
-    def _speech_tokenizer(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
-        tokenizer = self.components["speech_tokenizer"]
-        return _plain(lambda _: tokenizer(inputs["log_mel"]))
-
-    def _speaker_encoder(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
-        encoder = self.components["campplus"]
-        return _plain(lambda _: encoder(inputs["fbank"]))
-
-    def _llm(self, settings: Mapping[str, Any]) -> Any:
-        llm = self.components["llm"]
-        if not settings.get("text_head", True):
-            drop_text_head(llm)
-        return llm
-
-    def _llm_prefill(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
-        llm = self._llm(settings)
-        prompt = [inputs[name] for name in ("text", "prompt_text", "prompt_token")]
-        return _plain(lambda _: llm.step(llm.prompt(*prompt), None)[0][None])
-
-    def _llm_decode(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
-        from reference.sampling import RASSampler
-
-        llm, steps = self._llm(settings), settings["steps"]
-        prompt = [inputs[name] for name in ("text", "prompt_text", "prompt_token")]
-
-        def setup() -> Iterator[int]:
-            sampler = RASSampler(self.config["llm"]["sampling"], inputs["uniforms"].tolist())
-            stream = llm.generate(*prompt, sampler)
-            next(stream)  # runs the prompt
-            return stream
-
-        def run(stream: Iterator[int]) -> list[int]:
-            tokens = [token for _, token in zip(range(steps), stream, strict=False)]
-            if len(tokens) < steps:
-                raise ValueError(f"llm_decode: the model ended its speech after {len(tokens)} of {steps} tokens")
-            return tokens
-
-        return Job(run, setup, lambda tokens: Outcome(np.array(tokens)))
-
-    def _load(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Job:
-        return Job(lambda _: self.load("all"), self.components.clear)
+        prepared = job.setup()
+        return counted(lambda: job.run(prepared))
 
 
 def drop_text_head(llm: Any) -> None:
@@ -142,7 +94,3 @@ def drop_text_head(llm: Any) -> None:
     Upstream does, and so the reference does too; they are a quarter of its work.
     """
     llm.llm.model.lm_head = torch.nn.Identity()
-
-
-def _plain(run: Callable[[Any], torch.Tensor]) -> Job:
-    return Job(run, outcome=lambda output: Outcome(output.numpy()))

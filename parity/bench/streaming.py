@@ -28,7 +28,7 @@ def streaming_ratios(stages: Mapping[str, Any]) -> dict[str, Any]:
         `prefilled_over_new`.
     """
     found: dict[str, Any] = {}
-    measured = {name: stages[f"hops_{name}"] for name in HOPS if "sides" in stages.get(f"hops_{name}", {})}
+    measured = {name: stages[f"hops_{name}"] for name in HOPS if f"hops_{name}" in stages}
     laps = {name: stage["sides"]["mlx"]["laps"] for name, stage in measured.items()}
     for name, own in laps.items():
         found[name] = {
@@ -38,9 +38,8 @@ def streaming_ratios(stages: Mapping[str, Any]) -> dict[str, Any]:
             **_ratios(own, laps.get("offline"), "seconds"),
             "of_cpu_seconds": _ratios(own, laps.get("offline"), "cpu_seconds"),
         }
-    prefill = stages.get("voice_prefill", {})
-    if "sides" in prefill:
-        found["voice_prefill"] = _prefill(prefill["sides"]["mlx"]["numbers"])
+    if "voice_prefill" in stages:
+        found["voice_prefill"] = _prefill(stages["voice_prefill"]["sides"]["mlx"]["numbers"])
     return found
 
 

@@ -9,32 +9,18 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from mlx_cosyvoice.decoding import FlowPrompt, IncrementalDecoder
+from mlx_cosyvoice.decoding.prefill import PrefilledVoices
+from mlx_cosyvoice.speech.decoders import Decoders
+from mlx_cosyvoice.voices import Voice
 from parity.bench.jobs import Job, Outcome
-
-#: Decoding -> its class in `mlx_cosyvoice.decoding`.
-DECODERS = {"offline": "OfflineDecoder", "official": "OfficialDecoder", "incremental": "IncrementalDecoder"}
 
 #: Tokens of the utterance that warms up: three hops.
 WARM_UP = 75
 
 
-def make_decoder(flow: Any, hift: Any, decoding: str, **options: Any) -> Any:
-    """The decoder of that name.
-
-    Raises:
-        NotImplementedError: the package does not have it.
-    """
-    from mlx_cosyvoice import decoding as decoders
-
-    if not hasattr(decoders, DECODERS[decoding]):
-        raise NotImplementedError(f"mlx_cosyvoice.decoding has no {DECODERS[decoding]}")
-    return getattr(decoders, DECODERS[decoding])(flow, hift, **options)
-
-
 def flow_prompt(inputs: Mapping[str, np.ndarray]) -> Any:
     """The voice of the inputs."""
-    from mlx_cosyvoice.decoding import FlowPrompt
-
     return FlowPrompt(*(mx.array(inputs[name]) for name in ("prompt_token", "prompt_feat", "embedding")))
 
 
@@ -48,6 +34,13 @@ def source_noise(sines: int) -> Any:
     return draw
 
 
+def decoder_of(flow: Any, hift: Any, decoding: str, **options: Any) -> Any:
+    """A decoder for `hops_job`, to which every voice is new."""
+    if decoding == "incremental":
+        return IncrementalDecoder(flow, hift, voice_budget=0, **options)
+    return Decoders(flow, hift).get(decoding, speed=1, **options)
+
+
 def clock() -> tuple[float, float]:
     """Wall time, and processor time of all threads."""
     return time.perf_counter(), time.process_time()
@@ -55,12 +48,9 @@ def clock() -> tuple[float, float]:
 
 def hops_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Job:
     """Say one utterance hop by hop; a lap is a hop. The first lap includes `start`: what a new voice costs."""
-    options = dict(settings)
-    if options["decoding"] == "incremental":
-        options["voice_budget"] = 0  # every run is the voice's first one
-    decoder = make_decoder(flow, hift, **options)
+    decoder = decoder_of(flow, hift, **settings)
     prompt, noise = flow_prompt(inputs), source_noise(hift.config.nb_harmonics + 1)
-    tokens = inputs["token"][0].tolist()
+    tokens = inputs["speech_token"][0].tolist()
 
     def say(tokens: list[int]) -> list[dict[str, float]]:
         laps: list[dict[str, float]] = []
@@ -84,12 +74,10 @@ def hops_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], settings: M
 
 def voice_prefill_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Job:
     """The flow's share of the first hop: of a new voice (before the timed part), and of the same voice again."""
-    from mlx_cosyvoice.decoding.prefill import PrefilledVoices
-
-    decoder = make_decoder(flow, hift, "incremental", **settings)
+    decoder = IncrementalDecoder(flow, hift, **settings)
     prompt = flow_prompt(inputs)
     due = decoder.due(decoder.start(prompt, source_noise(hift.config.nb_harmonics + 1)))
-    tokens = inputs["token"][0, :due].tolist()
+    tokens = inputs["speech_token"][0, :due].tolist()
 
     def first_hop(voices: Any) -> dict[str, float]:
         started, busy = clock()
@@ -101,8 +89,8 @@ def voice_prefill_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], se
         voices = PrefilledVoices(decoder.flow)
         return voices, first_hop(voices)
 
-    def run(given: tuple[Any, dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
-        voices, new = given
+    def run(prepared: tuple[Any, dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+        voices, new = prepared
         return new, first_hop(voices)
 
     def outcome(result: tuple[dict[str, float], dict[str, float]]) -> Outcome:
@@ -114,12 +102,6 @@ def voice_prefill_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], se
 
 def pipeline_job(model: Any, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Job:
     """A sentence through `CosyVoice2.stream`; the tokens it makes are counted, so that its length is known."""
-    from mlx_cosyvoice import Voice
-    from mlx_cosyvoice.model import DECODINGS
-
-    if settings["decoding"] not in DECODINGS:
-        raise NotImplementedError(f"CosyVoice2.stream of mlx_cosyvoice has no decoding {settings['decoding']!r}")
-
     voice = Voice(
         prompt_token=inputs["prompt_token"].astype(np.int32),
         prompt_feat=inputs["prompt_feat"],

@@ -60,12 +60,9 @@ def _share(side: Data | None) -> str:
 
 
 def rows(data: Data) -> Iterator[tuple[str, ...]]:
-    """A row a stage, as in `HEADER`, but for the hops; a stage that was skipped says why."""
+    """A row a stage, as in `HEADER`, but for the hops."""
     for name, stage in data["stages"].items():
         if name.startswith("hops_"):
-            continue
-        if "skipped" in stage:
-            yield (stage["title"], f"skipped: {stage['skipped']}", *[""] * (len(HEADER) - 2))
             continue
         sides = stage["sides"]
         mlx, pytorch = sides.get("mlx") or sides.get("converter"), sides.get("pytorch")
@@ -91,7 +88,7 @@ def tables(data: Data) -> Iterator[tuple[Sequence[str], list[tuple[str, ...]]]]:
 def first_sounds(data: Data) -> Iterator[str]:
     """How soon each decoder speaks, and what a prefilled voice saves."""
     for stage in data["stages"].values():
-        numbers = stage.get("sides", {}).get("mlx", {}).get("numbers", {})
+        numbers = stage["sides"].get("mlx", {}).get("numbers", {})
         if "first_chunk_seconds" in numbers:
             first = numbers["first_chunk_seconds"]["median"]
             new = stage["sides"]["mlx"]["first_run"]["numbers"]["first_chunk_seconds"]

@@ -46,11 +46,8 @@ class Handler:
         return {"seconds": time.perf_counter() - started, **memory()}
 
     def prepare(self, job: str, inputs: str, settings: dict[str, Any]) -> dict[str, Any]:
-        try:
-            with np.load(inputs) as arrays:
-                self.job = self.side.job(job, dict(arrays), settings)
-        except NotImplementedError as error:
-            return {"skipped": str(error)}
+        with np.load(inputs) as arrays:
+            self.job = self.side.job(job, dict(arrays), settings)
         return {}
 
     def run(self, output: str = "") -> dict[str, Any]:
@@ -92,3 +89,7 @@ def main() -> None:
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as replies:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         serve(sys.stdin, replies)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,9 +16,8 @@ from mlx_cosyvoice.llm import Qwen2LM
 from mlx_cosyvoice.llm.qwen2 import Qwen2Encoder, Qwen2ForCausalLM, Qwen2Model
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from parity.sides import Side
-from parity.stages import Settings, vocoder
+from parity.stages import Settings, flow, vocoder
 from parity.stages.base import Arrays
-from parity.stages.flow import FlowDecoder, FlowEncoder
 from parity.stages.llm import prompt
 from parity.tape import Tape
 
@@ -91,8 +90,7 @@ class FlowDrift(DriftStage):
     name, title, component, last, output = "flow", "Flow", "flow", "flow_decoder", "mel"
 
     def run(self, side: Side, arrays: Arrays, tape: Tape, settings: Settings) -> Any:
-        encoded = FlowEncoder().call(side, arrays, tape, settings).tensors
-        return FlowDecoder().call(side, {**arrays, **encoded}, tape, settings).tensors["mel"]
+        return flow.whole(side, arrays, tape, settings)
 
 
 class VocoderDrift(DriftStage):
@@ -105,10 +103,7 @@ class VocoderDrift(DriftStage):
     differentiable = False
 
     def run(self, side: Side, arrays: Arrays, tape: Tape, settings: Settings) -> Any:
-        made = {"mel": arrays["mel"]}
-        for part in (vocoder.f0, vocoder.source, vocoder.generated):
-            made |= part(side, made, tape)
-        return made["wav"]
+        return vocoder.whole(side, {"mel": arrays["mel"], **vocoder.draws(tape, arrays["mel"].shape[2])})
 
 
 DRIFT_STAGES: tuple[DriftStage, ...] = (LanguageModelDrift(), FlowDrift(), VocoderDrift())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from parity.sides import Side
 from parity.stages.base import Arrays, Outputs, Settings, Stage
 from parity.tape import Tape
@@ -41,3 +43,9 @@ class FlowDecoder(Stage):
         # no noise is passed: each side starts from the official one that it carries
         mel = side.module.decoder(mu, spks, cond, n_timesteps=settings.n_timesteps, streaming=settings.streaming)
         return Outputs({"mel": side.official(mel, channels_first=True)[:, :, inputs["prompt_feat"].shape[1] :]})
+
+
+def whole(side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> np.ndarray:
+    """The mel of the new tokens: encoder and decoder in a row, from what the encoder reads."""
+    encoded = FlowEncoder().call(side, inputs, tape, settings).tensors
+    return FlowDecoder().call(side, {**inputs, **encoded}, tape, settings).tensors["mel"]

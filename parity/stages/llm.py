@@ -7,7 +7,7 @@ where rounding decides, and nowhere else: see `LanguageModel.near_ties`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -35,6 +35,11 @@ def step(side: Side, x: Any, cache: Any = None) -> tuple[Any, Any]:
         return side.module.step(x, cache)
     cache = side.module.make_cache() if cache is None else cache
     return side.module.step(x, cache)[0], cache
+
+
+def generate(side: Side, inputs: Arrays, draw: Any) -> Iterator[int]:
+    """Speech tokens, drawn by `draw` from the side's log-probabilities."""
+    return side.module.generate(*(side.ids(inputs[name]) for name in LanguageModel.needs), draw)
 
 
 def sampler(side: Side, uniforms: Iterable[float]) -> Any:
@@ -75,8 +80,7 @@ class LanguageModel(Stage):
         def sample(logp: Any, decoded: list[int], ignore_eos: bool) -> int:
             return sampler(side, next(left))(logp, decoded, ignore_eos)
 
-        ids = (side.ids(inputs[name]) for name in self.needs)
-        walk = list(islice(side.module.generate(*ids, sample), settings.llm_steps))
+        walk = list(islice(generate(side, inputs, sample), settings.llm_steps))
         return {"walk": np.array([walk], np.int64), "walk_draws": np.array([draws[: len(walk)]], np.float64)}
 
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:

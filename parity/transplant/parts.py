@@ -42,12 +42,13 @@ def _whole(name: str) -> Part:
     return Part(name, stage.title, stage, stage.needs, call)
 
 
-def _third(name: str, title: str, needs: tuple[str, ...], make: Callable[..., Any]) -> Part:
+def _third(name: str, title: str, needs: tuple[str, ...], make: Callable[..., Any], draws: bool = False) -> Part:
     """A third of the vocoder. Its phase is a running sum of F0, so that the origin of an error is worth knowing."""
-    title = f"Vocoder: {title}"
-    return Part(
-        f"vocoder.{name}", title, _stage("vocoder"), needs, lambda side, inputs, tape, _: make(side, inputs, tape)
-    )
+
+    def call(side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, np.ndarray]:
+        return make(side, {**inputs, **(vocoder.draws(tape, inputs["f0"].shape[1]) if draws else {})})
+
+    return Part(f"vocoder.{name}", f"Vocoder: {title}", _stage("vocoder"), needs, call)
 
 
 def _stage(name: str) -> Stage:
@@ -58,6 +59,6 @@ def _stage(name: str) -> Stage:
 PARTS = (
     *map(_whole, ("audio_features", "speech_tokenizer", "speaker_encoder", "flow_encoder", "flow_decoder")),
     _third("f0", "F0", ("mel",), vocoder.f0),
-    _third("source", "source", ("f0",), vocoder.source),
+    _third("source", "source", ("f0",), vocoder.source, draws=True),
     _third("decode", "generator", ("mel", "source"), vocoder.generated),
 )

@@ -1,0 +1,56 @@
+"""The jobs of both sides: the calls of the parity stages, on the benchmark's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from parity.bench.jobs import Job, Outcome
+from parity.sides import Side
+from parity.stages import Settings, flow, llm, vocoder
+from parity.stages.speaker_encoder import SpeakerEncoder
+from parity.stages.speech_tokenizer import SpeechTokenizer
+from parity.tape import Tape
+
+Inputs = Mapping[str, np.ndarray]
+
+#: Job -> what it computes, from inputs under the names that the stages have for them.
+CALLS: dict[str, Callable[[Side, Inputs, Settings], np.ndarray]] = {
+    "speech_tokenizer": lambda side, inputs, settings: (
+        SpeechTokenizer().call(side, inputs, Tape(), settings).tokens["prompt_token"]
+    ),
+    "speaker_encoder": lambda side, inputs, settings: (
+        SpeakerEncoder().call(side, inputs, Tape(), settings).tensors["embedding"]
+    ),
+    "llm_prefill": lambda side, inputs, settings: side.official(llm.step(side, llm.prompt(side, inputs))[0]),
+    "flow": lambda side, inputs, settings: flow.whole(side, inputs, Tape(), settings),
+    "vocoder": lambda side, inputs, settings: vocoder.whole(side, inputs),
+}
+
+
+def call_job(name: str, side: Side, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
+    """The job of that name, one of `CALLS` or `llm_decode`."""
+    if name == "llm_decode":
+        return _decode_job(side, inputs, settings["steps"])
+    how = Settings(n_timesteps=settings.get("n_timesteps", Settings.n_timesteps))
+    return Job(lambda _: CALLS[name](side, inputs, how), outcome=Outcome)
+
+
+def _decode_job(side: Side, inputs: Inputs, steps: int) -> Job:
+    """Speech tokens one by one; the prompt is run before the timed part."""
+
+    def setup() -> Iterator[int]:
+        stream = llm.generate(side, inputs, llm.sampler(side, inputs["uniforms"].tolist()))
+        next(stream)  # runs the prompt
+        return stream
+
+    def run(stream: Iterator[int]) -> list[int]:
+        tokens = list(islice(stream, steps))
+        if len(tokens) < steps:
+            raise ValueError(f"llm_decode: the model ended its speech after {len(tokens)} of {steps} tokens")
+        return tokens
+
+    return Job(run, setup, lambda tokens: Outcome(np.array(tokens)))
