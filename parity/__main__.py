@@ -25,10 +25,10 @@ def _find(arguments: argparse.Namespace) -> None:
     """Put local folders in the place of hub ids.
 
     Raises:
-        ValueError: one of --checkpoint and --model without the other, where the command takes both.
+        ValueError: one of --checkpoint and --model without the other, where the command accepts both.
     """
-    given = [bool(getattr(arguments, name)) for name in ("checkpoint", "model") if hasattr(arguments, name)]
-    if any(given) and not all(given):
+    named = [bool(getattr(arguments, name)) for name in ("checkpoint", "model") if hasattr(arguments, name)]
+    if any(named) and not all(named):
         raise ValueError("--checkpoint and --model go together")
     if getattr(arguments, "model", None):
         from mlx_cosyvoice.hub import find_model

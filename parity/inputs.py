@@ -1,4 +1,4 @@
-"""What a run is given: a recording, its transcript, and a text to speak."""
+"""What a run works on: a recording, its transcript, and a text to speak."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def load_inputs(recording: str | Path | None = None, transcript: str = "", text:
     """Read a recording at both rates that the model wants.
 
     Raises:
-        AudioError: the file is not audio, empty, silent, or longer than the 30 s the speech tokenizer takes.
+        AudioError: the file is not audio, empty, silent, or longer than the 30 s that the speech tokenizer accepts.
     """
     path = Path(recording) if recording else SAMPLE
     if not recording:

@@ -1,6 +1,6 @@
 """The one way in which the harness steps between a module and its callers, in either framework.
 
-A live instance is given a subclass of its own class whose `__call__` (or another method) asks somebody else: that sees
+A live instance gets a subclass of its own class whose `__call__` (or another method) asks somebody else: that sees
 the arguments, may change them, runs the module or does not, and returns what the caller gets.
 """
 

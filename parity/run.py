@@ -86,7 +86,7 @@ def run(
         settings: streaming and lengths.
         seed: of the tape from which both sides draw.
         factor: allowed error in noise floors.
-        progress: told what is going on.
+        progress: called with what is going on.
 
     Raises:
         ValueError: a stage that does not exist, or does not in this mode.

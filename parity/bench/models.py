@@ -14,7 +14,7 @@ def ensure_model(size: str, say: Callable[[str], None], build: Path = BUILD) -> 
 
     Args:
         size: "tiny" or "full". Random weights cost the same time as trained ones.
-        say: told what takes long.
+        say: called with what will last.
 
     Returns:
         The checkpoint's folder and the MLX model's.

@@ -21,7 +21,7 @@ def streaming_ratios(stages: Mapping[str, Any]) -> dict[str, Any]:
         stages: of the result.
 
     Returns:
-        For each of `HOPS` that was measured: `audio_seconds`, `hops`, `total_seconds` and, where they can be told,
+        For each of `HOPS` that was measured: `audio_seconds`, `hops`, `total_seconds` and, where they are known,
         `last_over_second` (the last hop's time / the second one's), `last_full_over_second` (the same of the last hop
         but the final one, which also speaks what was held back) and `total_over_offline`; `of_cpu_seconds` has the same
         ratios of processor time. For `voice_prefill`: `new_voice_seconds`, `prefilled_voice_seconds` and

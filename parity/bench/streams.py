@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_cosyvoice.decoding import FlowPrompt, IncrementalDecoder
-from mlx_cosyvoice.decoding.prefill import PrefilledVoices
+from mlx_cosyvoice.decoding.incremental.prefill import PrefilledVoices
 from mlx_cosyvoice.speech.decoders import Decoders
 from mlx_cosyvoice.voices import Voice
 from parity.bench.jobs import Job, Outcome

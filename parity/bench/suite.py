@@ -115,8 +115,8 @@ def run_suite(
         checkpoint: official checkpoint folder, for the reference.
         model: MLX model folder converted from it.
         size: what the checkpoint is called in the result.
-        progress: told what is measured next.
-        finished: told each result as soon as it is there.
+        progress: called with what is measured next.
+        finished: called with each result as soon as it is there.
 
     Raises:
         WorkerError: a side failed.

@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
 
 
 def add_pair_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """What every command that looks at a pair of models is told."""
+    """The options of every command that looks at a pair of models."""
     parser.add_argument(
         "--checkpoint", type=Path, required=required, metavar="DIR", help="official checkpoint: folder or hub id"
     )

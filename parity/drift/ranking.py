@@ -65,7 +65,7 @@ def drift(
         settings: streaming and lengths.
         seed: of the tape.
         verified: groups to run alone.
-        progress: told what is going on.
+        progress: called with what is going on.
 
     Raises:
         ValueError: no such stage, or a network that the model lacks or does not hold in float32.

@@ -103,7 +103,7 @@ def _rounds_input(path: str, module: nn.Module) -> bool:
 
 @contextmanager
 def rounded(roots: Iterable[tuple[str, nn.Module]], precision: Precision) -> Iterator[None]:
-    """Round the given modules and all below them while the context lasts.
+    """Round these modules and all below them while the context lasts.
 
     Args:
         roots: (official path, live module); none of them inside another.

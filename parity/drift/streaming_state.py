@@ -94,7 +94,7 @@ def measure(
         token: to speak.
         options: to try.
         n_timesteps: Euler steps.
-        progress: told what is being done.
+        progress: called with what is being done.
 
     Raises:
         ValueError: no token.

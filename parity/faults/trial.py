@@ -94,7 +94,7 @@ class Bench:
             inputs: as for `parity.run.run`.
             faults: what will be tried.
             settings: lengths; `streaming` is set for each fault.
-            progress: told what is going on.
+            progress: called with what is going on.
         """
         self.pair, self.progress = pair, progress
         settings = settings or Settings(llm_steps=LLM_STEPS)

@@ -30,8 +30,8 @@ class Culprit:
 
     `kind`: "weights" (a parameter differs from the official one), "leaf" (a module without parts is wrong on right
     input), or "glue" (its parts are right, what it does between them is not: a mask, an order, a scale, a missing
-    activation). `place` is the call at which it shows: its own path, or the child that was given a wrong argument;
-    `argument` is then the name of that.
+    activation). `place` is the call at which it shows: its own path, or that of the child that was called with a wrong
+    argument; `argument` is then the name of that.
     """
 
     module: str

@@ -103,7 +103,7 @@ class ReferenceCapture:
             stages: names, out of those captured; None for all of them.
             free_run: compare stages with a culprit once more, not isolated, for `LocaliseReport.free`.
             factor: allowed error in noise floors.
-            progress: told what is going on.
+            progress: called with what is going on.
         """
         free: dict[str, StageReport] = {}
         culprits: list[Culprit] = []
@@ -160,7 +160,7 @@ def localise(
         streaming: with the chunk masks of streaming synthesis.
         seed: of the tape from which both sides draw.
         factor: allowed error in noise floors.
-        progress: told what is going on.
+        progress: called with what is going on.
 
     Raises:
         ValueError: a stage that does not exist.

@@ -55,7 +55,7 @@ class Observed:
 def measure(observed: Observed) -> dict[str, Any]:
     """The measures of a stage by name, as plain data; an infinity is spelled "inf".
 
-    What cannot be measured (shapes that differ, an output that is missing) is told under `not_measured`.
+    What cannot be measured (shapes that differ, an output that is missing) is named under `not_measured`.
     """
     function = MEASURES.get(observed.stage.name)
     try:

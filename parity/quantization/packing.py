@@ -78,7 +78,7 @@ def quantization_drift(
         stages: names of those that were run.
         settings: of the run.
         seed: of its tape.
-        progress: told what is going on.
+        progress: called with what is going on.
     """
     measured = []
     for component, last, measure in (("llm", "llm", _llm), ("flow", "flow_decoder", _flow)):

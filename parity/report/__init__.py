@@ -1,1 +1,1 @@
-"""The ways in which a run is told: terminal, JSON, HTML."""
+"""The ways in which a run is shown: terminal, JSON, HTML."""

@@ -27,7 +27,7 @@ OUTPUTS = {"log_probs": "log-probabilities", "mel": "mel", "wav": "wave"}
 SIMULATED = (
     "Simulated on the float32 MLX model: float16 and bfloat16 round weights and activations and sum in float32; "
     "q8 and q4 quantize the weights of the language model's Linear and Embedding layers, activations and the "
-    "other networks stay float32. Each network is given the reference's float32 inputs."
+    "other networks stay float32. Each network runs on the reference's float32 inputs."
 )
 
 

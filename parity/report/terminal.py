@@ -33,7 +33,7 @@ def _number(value: float, digits: int = 3) -> str:
 
 
 def layer_table(title: str, layers: list[Layer]) -> Table:
-    """All that is known of the given layers, a row each."""
+    """All that is known of these layers, a row each."""
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     table.add_column("layer", overflow="fold")
     for name in ("", "err/floor", "max abs", "rel RMS", "SNR dB", "cosine", "NaN/Inf", "mean MLX/ref", "std MLX/ref"):

@@ -1,6 +1,6 @@
 """Waveform to features: Whisper's log mel, Kaldi's filter bank, and the mel that the flow continues.
 
-Both sides are given the same waves, so the resampler that makes them has a test signal of its own: tones that the
+Both sides read the same waves, so the resampler that makes them has a test signal of its own: tones that the
 MLX package reads from a file, and that the reference resamples as the official code does. The exact result is known
 without any resampler. The tones end at 3/4 of the new band, where the two filters still agree; what they do above is
 not compared.

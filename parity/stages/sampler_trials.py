@@ -25,7 +25,7 @@ Draw = Callable[[np.ndarray, list[int], bool], int]
 
 
 class Script(Iterator[float]):
-    """The uniform numbers of one draw, set before it; a sampler that takes more of them finds none."""
+    """The uniform numbers of one draw, set before it; a sampler that asks for more of them finds none."""
 
     def __init__(self) -> None:
         self._left: list[float] = []

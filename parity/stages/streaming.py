@@ -1,4 +1,4 @@
-"""Speech tokens to waveform hop by hop: what is handed to the networks, what is carried on, and what is given out.
+"""Speech tokens to waveform hop by hop: what is handed to the networks, what is carried on, and what is put out.
 
 The networks themselves have stages of their own. This one compares the loop around them: a free run shows how far
 the waveforms are apart, and an isolated run, in which every hop starts from the reference's state and the networks
@@ -64,7 +64,7 @@ class Hop:
         mel: what came out of the flow.
         vocoder: what went into the vocoder: mel and cached source (None if there is none).
         made: what came out of the vocoder: wav and source.
-        wav: what was given out.
+        wav: what was put out.
         cache: mel, source and speech that are carried on; empty after the last hop.
     """
 

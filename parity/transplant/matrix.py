@@ -88,7 +88,7 @@ def transplant(
         settings: streaming and lengths.
         seed: of the tape.
         factor: allowed error of the final mel and wave in noise floors.
-        progress: told what is going on.
+        progress: called with what is going on.
 
     Raises:
         ValueError: a stage that cannot be swapped, or results of one side on which a part of the other cannot run.
