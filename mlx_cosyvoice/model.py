@@ -19,8 +19,7 @@ from mlx_cosyvoice.families import COSYVOICE2, Family
 from mlx_cosyvoice.families.declaration import imported
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.hub import find_model
-from mlx_cosyvoice.llm import Qwen2LM
-from mlx_cosyvoice.llm.lm import Sampler
+from mlx_cosyvoice.llm import Qwen2LM, Sampler
 from mlx_cosyvoice.loading import OnFirstUse, computing_dtype, load_components
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech import Metrics, ModelInput, SpeechStream, TokenSource, choose_mode, flow_input

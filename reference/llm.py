@@ -2,7 +2,7 @@
 
 The sequence is [sos, prompt text, text, task id, prompt speech, generated speech...]; sos and task id are the two rows
 of `llm_embedding`. Ids from `speech_token_size` on are special: end of speech, one without a use, and "fill" (more text
-please), which only the bistream schedule knows.
+please), which only the interleaved order knows.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlx_cosyvoice import CosyVoice2, Voice
+from mlx_cosyvoice.llm import Qwen2LM
 from mlx_cosyvoice.llm.bistream import Bistream, new_text_before_speech
 
 TEXT = "Yes, of course."
@@ -116,7 +117,8 @@ def test_when_speech_begins_in_the_interleaved_order(text: int, speech: int, mix
         def embed_text(self, ids: list[int]) -> mx.array:
             return mx.zeros((1, len(ids), 1))
 
-        embed_speech = embed_text
+        embed_speech = speech_embedding = embed_text
+        tokens = Qwen2LM.tokens
 
         def checked_text(self, ids: list[int], _: str) -> list[int]:
             return ids
@@ -126,11 +128,11 @@ def test_when_speech_begins_in_the_interleaved_order(text: int, speech: int, mix
         def step(self, *_: object) -> list[None]:
             return [None]
 
-    schedule = Bistream(Model(), [0] * text, [0] * speech, lambda *_: 1)  # type: ignore[arg-type]
+    interleaving = Bistream(Model(), [0] * text, [0] * speech, lambda *_: 1)  # type: ignore[arg-type]
     count = 0
-    while not schedule.begun:
+    while not interleaving.begun:
         count += 1
-        list(schedule.push(0))
+        list(interleaving.push(0))
     assert count == max(1, new_text_before_speech(mix_ratio, text, speech))
 
 

@@ -18,7 +18,7 @@ def rows(start: int, count: int) -> mx.array:
 
 
 def room(cache: LayerCache) -> list[int]:
-    return [array.shape[2] for array in cache.arrays]
+    return [array.shape[2] for array in cache.state]
 
 
 @settings(max_examples=50, deadline=None)
@@ -35,7 +35,7 @@ def test_what_is_held_does_not_depend_on_the_room(
     for index, count in enumerate(pieces):
         if index == copied:
             cache = cache.copy(copy_capacity)
-        keys, values = cache.extend(rows(end, count), -rows(end, count))
+        keys, values = cache.update_and_fetch(rows(end, count), -rows(end, count))
         end += count
         assert cache.offset == end
         assert np.array_equal(np.array(keys), np.array(rows(0, end)))
@@ -47,25 +47,25 @@ def test_what_is_held_does_not_depend_on_the_room(
 def test_room_is_made_at_once_in_whole_blocks(capacity: int, made: int) -> None:
     cache = LayerCache(capacity)
     assert room(cache) == []  # none before the dtype is known
-    cache.extend(rows(0, 5), rows(0, 5))
+    cache.update_and_fetch(rows(0, 5), rows(0, 5))
     assert room(cache) == [made, made]
-    cache.extend(rows(0, made - 5), rows(0, made - 5))
+    cache.update_and_fetch(rows(0, made - 5), rows(0, made - 5))
     assert room(cache) == [made, made]
-    cache.extend(rows(0, 1), rows(0, 1))
+    cache.update_and_fetch(rows(0, 1), rows(0, 1))
     assert room(cache) == [made + 256] * 2
 
 
 def test_a_cache_makes_room_for_no_more_than_its_limit_at_once() -> None:
     cache = KVCache(1, capacity=10**9)
     for one in (cache, cache.copy(10**9)):
-        one.layers[0].extend(rows(0, 3), rows(0, 3))
+        one.layers[0].update_and_fetch(rows(0, 3), rows(0, 3))
         assert room(one.layers[0]) == [KVCache.LIMIT] * 2
 
 
 def test_a_position_of_the_full_model_takes_24_kilobytes() -> None:
     cache = KVCache(24, capacity=KVCache.LIMIT)
     for layer in cache.layers:
-        layer.extend(mx.zeros((1, 2, 1, 64)), mx.zeros((1, 2, 1, 64)))
+        layer.update_and_fetch(mx.zeros((1, 2, 1, 64)), mx.zeros((1, 2, 1, 64)))
     assert cache.nbytes == 24576 * KVCache.LIMIT
     assert cache.nbytes < 51e6
 
@@ -76,14 +76,14 @@ def test_generation_makes_room_once(with_prefix: bool, monkeypatch: pytest.Monke
     prefix = model.prefill_prefix([1] * 10) if with_prefix else None
     assert prefix is None or room(prefix.layers[0]) == [256, 256]
     seen: list[list[int]] = []
-    extend = LayerCache.extend
+    extend = LayerCache.update_and_fetch
 
     def noted(self: LayerCache, *args: mx.array) -> tuple[mx.array, mx.array]:
         result = extend(self, *args)
         seen.append(room(self))
         return result
 
-    monkeypatch.setattr(LayerCache, "extend", noted)
+    monkeypatch.setattr(LayerCache, "update_and_fetch", noted)
     tokens = model.generate(
         [1] * 20, [1] * 10, [5] * 100, lambda *_: 7, min_token_text_ratio=0, max_token_text_ratio=20, prefix=prefix
     )

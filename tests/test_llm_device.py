@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mlx_cosyvoice.llm import Qwen2LM, RASSampler
-from mlx_cosyvoice.llm.device_sampling import DeviceSampler
+from mlx_cosyvoice.llm.drawing import InGraph
 from mlx_cosyvoice.nn import backend, load_official
 from mlx_cosyvoice.speech.ahead import RunAhead
 from tests.support import llm as given_llm
@@ -39,8 +39,8 @@ def device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "DEVICE_FORM", True)
 
 
-class HostSampler(RASSampler):
-    """Called on the host wherever the model runs, as every sampler of another type is."""
+class CalledSampler(RASSampler):
+    """Called wherever the model runs, as every sampler of another type is."""
 
 
 def make(model: Qwen2LM, seed: int, kind: type[RASSampler] = RASSampler) -> RASSampler:
@@ -48,13 +48,13 @@ def make(model: Qwen2LM, seed: int, kind: type[RASSampler] = RASSampler) -> RASS
 
 
 def position(sampler: RASSampler) -> int:
-    return sampler.uniforms.position  # type: ignore[attr-defined,no-any-return]
+    return sampler.uniforms.position
 
 
 def note_calls(patch: pytest.MonkeyPatch) -> list[str]:
     """What the loop does, in its order."""
     log: list[str] = []
-    draw, read, start = DeviceSampler.draw, DeviceSampler.read, mx.async_eval
+    draw, read, start = InGraph.draw, InGraph.read, mx.async_eval
 
     def noted(name: str, function: Any) -> Any:
         def call(*args: Any) -> Any:
@@ -63,8 +63,8 @@ def note_calls(patch: pytest.MonkeyPatch) -> list[str]:
 
         return call
 
-    patch.setattr(DeviceSampler, "draw", noted("draw", draw))
-    patch.setattr(DeviceSampler, "read", noted("read", read))
+    patch.setattr(InGraph, "draw", noted("draw", draw))
+    patch.setattr(InGraph, "read", noted("read", read))
     patch.setattr(mx, "async_eval", noted("start", start))
     return log
 
@@ -72,12 +72,12 @@ def note_calls(patch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("ratios", [(2, 20), (0, 5), (3, 3), (0, 20)])
-def test_the_same_tokens_as_on_the_host(
+def test_the_same_tokens_as_by_calls(
     model: Qwen2LM, seed: int, ratios: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = note_calls(monkeypatch)
     limits: dict[str, Any] = {"min_token_text_ratio": ratios[0], "max_token_text_ratio": ratios[1]}
-    host, ours = make(model, seed, HostSampler), make(model, seed)
+    host, ours = make(model, seed, CalledSampler), make(model, seed)
     expected = list(model.generate(*PROMPT, host, **limits))
     assert not log
     assert list(model.generate(*PROMPT, ours, **limits)) == expected
@@ -104,7 +104,7 @@ def test_the_same_tokens_as_on_the_cpu(model: Qwen2LM, seed: int, request: pytes
     assert list(model.generate(*PROMPT, make(model, seed))) == expected
 
 
-def test_on_the_cpu_the_loop_stays_on_the_host(model: Qwen2LM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_the_cpu_the_sampler_is_called(model: Qwen2LM, monkeypatch: pytest.MonkeyPatch) -> None:
     log = note_calls(monkeypatch)
     list(model.generate(*PROMPT, make(model, 1)))
     assert not log
@@ -113,19 +113,19 @@ def test_on_the_cpu_the_loop_stays_on_the_host(model: Qwen2LM, monkeypatch: pyte
 @pytest.mark.usefixtures("device")
 def test_a_prefix_gives_the_same_tokens_and_is_not_changed(model: Qwen2LM) -> None:
     prefix = model.prefill_prefix(PROMPT[1])
-    before = [np.array(array) for layer in prefix.layers for array in layer.arrays]
+    before = [np.array(array) for array in prefix.state]
     for seed in SEEDS:
         expected = list(model.generate(*PROMPT, make(model, seed)))
         assert list(model.generate(*PROMPT, make(model, seed), prefix=prefix)) == expected
     assert prefix.offset == 1 + len(PROMPT[1])
-    for old, new in zip(before, [array for layer in prefix.layers for array in layer.arrays], strict=True):
+    for old, new in zip(before, prefix.state, strict=True):
         assert np.array_equal(old, np.array(new))
 
 
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("count", [0, 1, 5, 19])
 def test_a_sampler_goes_on_where_a_cancelled_run_was_read_to(model: Qwen2LM, count: int) -> None:
-    host, ours = make(model, 3, HostSampler), make(model, 3)
+    host, ours = make(model, 3, CalledSampler), make(model, 3)
     for sampler in (host, ours):
         stream = model.generate(*PROMPT, sampler, min_token_text_ratio=9)
         assert len(list(islice(stream, count))) == count
@@ -141,7 +141,7 @@ def test_a_sampler_goes_on_where_a_cancelled_run_was_read_to(model: Qwen2LM, cou
 def test_no_token_and_one_token(model: Qwen2LM, text: list[int]) -> None:
     assert list(model.generate(text, [], [], make(model, 0), min_token_text_ratio=0, max_token_text_ratio=0)) == []
     one = model.generate([1], [], [], make(model, 0), min_token_text_ratio=1, max_token_text_ratio=1)
-    host = model.generate([1], [], [], make(model, 0, HostSampler), min_token_text_ratio=1, max_token_text_ratio=1)
+    host = model.generate([1], [], [], make(model, 0, CalledSampler), min_token_text_ratio=1, max_token_text_ratio=1)
     assert list(one) == list(host)
 
 
@@ -184,7 +184,7 @@ def test_nothing_but_the_reading_of_a_token_waits_for_the_device(
     try:
         with pytest.raises(ValueError, match="eval"):
             mx.compile(loop)(mx.array(1.0))
-        monkeypatch.setattr(DeviceSampler, "read", lambda self, drawn: 5)
+        monkeypatch.setattr(InGraph, "read", lambda self, drawn: 5)
         mx.compile(loop)(mx.array(1.0))
     finally:
         model.speech_embedding.weight = weight
@@ -211,7 +211,7 @@ def test_in_half_precision(model: Qwen2LM) -> None:
     half = load_official(Qwen2LM(given_llm.config("tiny")), given_llm.state_dict("tiny"), "llm.pt")
     half.set_dtype(mx.float16)
     for seed in range(3):
-        expected = list(islice(half.generate(*PROMPT, make(half, seed, HostSampler)), 12))
+        expected = list(islice(half.generate(*PROMPT, make(half, seed, CalledSampler)), 12))
         assert list(islice(half.generate(*PROMPT, make(half, seed)), 12)) == expected
 
 
@@ -225,6 +225,6 @@ def test_a_thread_that_runs_ahead_can_be_stopped_amid_a_step(model: Qwen2LM) -> 
         ahead._thread.join(10)
         assert not ahead._thread.is_alive()
     assert threading.active_count() < 20
-    expected = list(model.generate(*PROMPT, make(model, 1, HostSampler)))
+    expected = list(model.generate(*PROMPT, make(model, 1, CalledSampler)))
     ahead = RunAhead(lambda: [model.generate(*PROMPT, make(model, 1))])
     assert [list(tokens) for tokens in ahead.utterances()] == [expected]

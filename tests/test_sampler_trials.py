@@ -15,6 +15,7 @@ import torch
 from converters.convert import convert
 from mlx_cosyvoice.config import SamplingConfig
 from mlx_cosyvoice.llm import RASSampler, sampling
+from mlx_cosyvoice.llm.uniforms import UniformTape
 from parity.compare import Verdict
 from parity.inputs import load_inputs
 from parity.localization import ReferenceCapture
@@ -49,18 +50,13 @@ def test_trials_go_where_the_branches_are() -> None:
 
 
 def test_a_sampler_that_takes_more_numbers_than_it_should_finds_none() -> None:
-    greedy = mock.patch.object(sampling.RASSampler, "_draw", _draws_four_times(sampling.RASSampler._draw))
+    greedy = mock.patch.object(UniformTape, "take", _takes_four(UniformTape.take))
     with greedy, pytest.raises(ValueError, match="uniforms ran out"):
         make_trials(Tape(0)).tokens(lambda script: RASSampler(SamplingConfig(), script))
 
 
-def _draws_four_times(draw: Callable[..., int]) -> Callable[..., int]:
-    def draws(*args: Any) -> int:
-        for _ in range(3):
-            draw(*args)
-        return draw(*args)
-
-    return draws
+def _takes_four(take: Callable[..., list[float]]) -> Callable[..., list[float]]:
+    return lambda tape, count: take(tape, count + 3)[3:]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The schedule of speech tokens while text is still arriving (`Qwen2LM.inference_bistream`).
+"""Text and speech interleaved, while text is still arriving (`Qwen2LM.inference_bistream`).
 
 Text and speech alternate in blocks of mix_ratio: 5 text tokens, then 15 speech tokens, then the "fill" token says that
 more text is due. The prompt's text and speech are cut into the same blocks. When no more text comes, what is left of it
@@ -7,13 +7,16 @@ and the task id are given, and speech tokens follow until the end of speech.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
+from mlx_cosyvoice.llm.drawing import Called, Sampler
+
 if TYPE_CHECKING:
-    from mlx_cosyvoice.llm.lm import Qwen2LM, Sampler
+    from mlx_cosyvoice.llm.lm import Qwen2LM
 
 
 def new_text_before_speech(mix_ratio: Sequence[int], prompt_text: int, prompt_speech: int) -> int:
@@ -44,12 +47,12 @@ class Bistream:
     def __init__(
         self, model: Qwen2LM, prompt_text: Sequence[int], prompt_speech_token: Sequence[int], sampler: Sampler
     ) -> None:
-        self.model, self.sampler = model, sampler
+        self.model, self.drawing = model, Called(sampler)
         self.text_block, self.speech_block = model.config.mix_ratio
         self.waiting_text, self.waiting_speech = list(prompt_text), list(prompt_speech_token)
         in_last_block = len(prompt_speech_token) % self.speech_block
         self.next_fill = self.speech_block - in_last_block
-        self.decoded: list[int] = []  # fill tokens too
+        self.decoded = self.drawing.decoded  # fill tokens too
         self.input = model.sos
         self.cache = model.make_cache()
 
@@ -89,28 +92,25 @@ class Bistream:
         Raises:
             ValueError: the sampler drew a special id other than the end of speech.
         """
-        # self.input was run already if a block came before; the official model was not told otherwise
+        # self.input was run already if a block came before; the official model runs it again
         self._append(self.model.embed_text(self.waiting_text), self.model.task_id)
-        while True:
-            token = self.sampler(self._log_probs(), self.decoded, False)
-            self.decoded.append(token)
+        for token in self._tokens(repeat(False)):
             if token == self.model.eos_token:
                 return
             yield self._spoken(token)
 
     def _block(self) -> Iterator[int]:
-        while True:
-            log_probs = self._log_probs()
-            due = len(self.decoded) == self.next_fill
-            token = self.model.fill_token if due else self.sampler(log_probs, self.decoded, True)
-            self.decoded.append(token)
+        for token in self._tokens(repeat(True, self.next_fill - len(self.decoded))):
             if token == self.model.fill_token:
-                self.next_fill = len(self.decoded) + self.speech_block
-                return
+                break
             yield self._spoken(token)
+        else:
+            self.model.step(self.input, self.cache)
+            self.decoded.append(self.model.fill_token)
+        self.next_fill = len(self.decoded) + self.speech_block
 
-    def _log_probs(self) -> mx.array:
-        return self.model.step(self.input, self.cache)[0]
+    def _tokens(self, ignore_eos: Iterable[bool]) -> Iterator[int]:
+        return self.model.tokens(self.input, self.cache, self.drawing, ignore_eos)
 
     def _spoken(self, token: int) -> int:
         if token >= self.model.config.speech_token_size:

@@ -19,7 +19,7 @@ class LayerCache:
         self._keys: mx.array | None = None
         self._values: mx.array | None = None
 
-    def extend(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Append new positions; returns all of them."""
         end = self.offset + keys.shape[2]
         self._keys = self._with_room(self._keys, keys, end)
@@ -39,8 +39,12 @@ class LayerCache:
         room = mx.zeros((batch, heads, blocks * self.step, size), dtype=like.dtype)
         return room if buffer is None else mx.concatenate([buffer, room], axis=2)
 
+    def trim(self, count: int) -> None:
+        """Forget the last `count` positions."""
+        self.offset -= count
+
     @property
-    def arrays(self) -> list[mx.array]:
+    def state(self) -> list[mx.array]:
         """What holds the memory; room for later positions included."""
         return [array for array in (self._keys, self._values) if array is not None]
 
@@ -85,16 +89,17 @@ class KVCache:
         if not 0 <= count <= self.offset:
             raise ValueError(f"count is {count}, but the cache holds {self.offset} positions")
         for layer in self.layers:
-            layer.offset -= count
+            layer.trim(count)
 
     @property
     def nbytes(self) -> int:
         """Memory of keys and values."""
-        return sum(array.nbytes for layer in self.layers for array in layer.arrays)
+        return sum(array.nbytes for array in self.state)
 
-    def evaluate(self) -> None:
-        """Compute what is still pending."""
-        mx.eval([layer.arrays for layer in self.layers])
+    @property
+    def state(self) -> list[mx.array]:
+        """Keys and values of all layers, as `mx.eval` wants them."""
+        return [array for layer in self.layers for array in layer.state]
 
     def copy(self, capacity: int = 0) -> KVCache:
         """An independent cache of the same positions; memory is shared until one of the two grows."""

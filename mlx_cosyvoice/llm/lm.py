@@ -2,12 +2,13 @@
 
 The sequence is [sos, prompt text, text, task id, prompt speech, generated speech...]; sos and task id are the two rows
 of `llm_embedding`. Ids from `speech_token_size` on are special: end of speech, one without a use, and "fill" (more text
-please), which only the bistream schedule knows.
+please), which only `Bistream` knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -15,14 +16,11 @@ import mlx.nn as nn
 from mlx_cosyvoice.config import LLMConfig
 from mlx_cosyvoice.llm.bistream import Bistream
 from mlx_cosyvoice.llm.cache import KVCache
-from mlx_cosyvoice.llm.device_sampling import DeviceSampler, on_device
+from mlx_cosyvoice.llm.drawing import Drawing, Sampler, drawing
 from mlx_cosyvoice.llm.qwen2 import Qwen2Encoder
 from mlx_cosyvoice.llm.sampling import SPECIAL_TOKENS
 from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.nn import Linear, Module
-
-#: (log-probabilities [V], tokens so far, whether the end of speech is forbidden) -> token id.
-Sampler = Callable[[mx.array, list[int], bool], int]
 
 
 def checked_ids(ids: Iterable[int], size: int, name: str) -> list[int]:
@@ -105,7 +103,7 @@ class Qwen2LM(Module):
         cache = self.make_cache()
         words = self.embed_text(self.checked_text(prompt_text, "prompt_text"))
         self.llm(mx.concatenate([self.sos, words], axis=1), cache)
-        cache.evaluate()
+        mx.eval(cache.state)
         return cache
 
     def step(self, x: mx.array, cache: KVCache) -> mx.array:
@@ -130,8 +128,8 @@ class Qwen2LM(Module):
 
         Before min_token_text_ratio tokens a text token the end of speech is forbidden; the other two special ids
         are not, and end the run at any time. `prefix`, from `prefill_prefix(prompt_text)`, saves running those
-        positions again; it is not changed. Where there is a device beside the CPU, a `RASSampler` made from a key is
-        not called but becomes a part of the graph, to the same effect (see `device_sampling`).
+        positions again; it is not changed. Where there is a device beside the CPU, a plain `RASSampler` is
+        not called but becomes a part of the graph, to the same effect (see `drawing`).
 
         Raises:
             ValueError: `text` is empty, an id is out of range, or `prefix` is of another length than `prompt_text`
@@ -155,38 +153,25 @@ class Qwen2LM(Module):
         return self._generate(start, cache, sampler, min_len, max_len)
 
     def _generate(self, x: mx.array, cache: KVCache, sampler: Sampler, min_len: int, max_len: int) -> Iterator[int]:
-        for token in self._tokens(x, cache, sampler, min_len, max_len):
+        ignore_eos = (index < min_len for index in range(max_len))
+        for token in self.tokens(x, cache, drawing(sampler, max_len), ignore_eos):
             if token >= self.config.speech_token_size:
                 return
             yield token
 
-    def _tokens(self, x: mx.array, cache: KVCache, sampler: Sampler, min_len: int, max_len: int) -> Iterator[int]:
-        """`max_len` tokens, special ones too."""
-        in_graph = on_device(sampler, max_len)
-        if in_graph is not None:
-            yield from self._tokens_from_device(x, cache, in_graph, min_len, max_len)
-            return
-        decoded: list[int] = []
-        for index in range(max_len):
-            token = sampler(self.step(x, cache)[0], decoded, index < min_len)
-            yield token
-            decoded.append(token)
-            x = self.embed_speech([token])
+    def tokens(self, x: mx.array, cache: KVCache, drawing: Drawing, ignore_eos: Iterable[bool]) -> Iterator[int]:
+        """The token loop: one token, special ones too, for each of `ignore_eos`, the first after `x` [1, L, H].
 
-    def _tokens_from_device(
-        self, x: mx.array, cache: KVCache, sampler: DeviceSampler, min_len: int, max_len: int
-    ) -> Iterator[int]:
-        """Each token is read when the step after it is under way already; at the end one step is in vain."""
-        waiting: mx.array | None = None
-        for index in range(max_len):
-            drawn = sampler.draw(self.step(x, cache)[0], index < min_len)
-            mx.async_eval(drawn)
-            x = self.speech_embedding(drawn[None, :1])
-            if waiting is not None:
-                yield sampler.read(waiting)
-            waiting = drawn
-        if waiting is not None:
-            yield sampler.read(waiting)
+        A token is run when the one after it is asked for, or `drawing.lag` tokens before; at the end so many steps are
+        in vain.
+        """
+        unread: deque[mx.array] = deque()
+        for forbidden in ignore_eos:
+            unread.append(drawing.draw(self.step(x, cache)[0], forbidden))
+            x = self.speech_embedding(unread[-1][None, :1])
+            if len(unread) > drawing.lag:
+                yield drawing.read(unread.popleft())
+        yield from map(drawing.read, unread)
 
     def generate_bistream(
         self,
@@ -206,7 +191,7 @@ class Qwen2LM(Module):
     def begin_bistream(
         self, prompt_text: Sequence[int], prompt_speech_token: Sequence[int], sampler: Sampler
     ) -> Bistream:
-        """The schedule of one utterance, to be given text as it arrives.
+        """One utterance that is given its text as it arrives.
 
         Raises:
             ValueError: an id out of range.
@@ -215,14 +200,14 @@ class Qwen2LM(Module):
             self, self.checked_text(prompt_text, "prompt_text"), self._checked_speech(prompt_speech_token), sampler
         )
 
-    def _generate_bistream(self, schedule: Bistream, text: Iterable[int]) -> Iterator[int]:
+    def _generate_bistream(self, utterance: Bistream, text: Iterable[int]) -> Iterator[int]:
         arrived = False
         for token in text:
             arrived = True
-            yield from schedule.push(token)
+            yield from utterance.push(token)
         if not arrived:
             raise ValueError("text is empty: give at least one text token")
-        yield from schedule.finish()
+        yield from utterance.finish()
 
     def checked_text(self, ids: Iterable[int], name: str) -> list[int]:
         """`ids` as a list of ints.

@@ -53,7 +53,7 @@ class Attention(Module):
     def __call__(self, x: mx.array, rotary: tuple[mx.array, mx.array], cache: LayerCache) -> mx.array:
         query = rotate(self._split(self.q_proj(x), self.heads), *rotary)
         key = rotate(self._split(self.k_proj(x), self.kv_heads), *rotary)
-        keys, values = cache.extend(key, self._split(self.v_proj(x), self.kv_heads))
+        keys, values = cache.update_and_fetch(key, self._split(self.v_proj(x), self.kv_heads))
         mixed = functional.attention(
             query,
             [(keys, values)],

@@ -1,80 +1,31 @@
 """Repetition-aware sampling (VALL-E 2), `cosyvoice.utils.common.ras_sampling`, with its random draws as an argument.
 
 A draw is a uniform number u in [0, 1), turned into a token by the inverse of the cumulative distribution over tokens
-sorted by falling probability (ties: lower id first). Here the few thousand numbers are handled on the host in float64,
-so that u decides and not the rounding; `device_sampling` does the same as a part of the graph.
+sorted by falling probability (ties: lower id first). What is written here for arrays is for those of MLX and of NumPy:
+a sampler that is called computes in NumPy's float64, so that u decides and not the rounding; `drawing` makes the same a
+part of the graph, in float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from mlx_cosyvoice.config import SamplingConfig
+from mlx_cosyvoice.llm.uniforms import UniformTape, uniforms
 
 #: Ids after the speech tokens: end of speech, one without a use, fill.
 SPECIAL_TOKENS = 3
 
+#: How many numbers `_cumulative` adds up one after the other.
+ROW = 64
 
-class UniformTape(Iterator[float]):
-    """Endless draws in [0, 1) from an `mx.random` key, one by one on the host or many at a time on the device.
-
-    Attributes:
-        position: how many were taken. Setting it winds the tape.
-    """
-
-    _block = 256
-
-    def __init__(self, key: mx.array) -> None:
-        self.position = 0
-        mx.eval(key)
-        self._key = key
-        self._blocks: list[mx.array] = []
-        self._read: tuple[int, list[float]] = (-1, [])
-
-    def _block_at(self, index: int) -> mx.array:
-        while index >= len(self._blocks):
-            self._key, key = mx.random.split(self._key)
-            block = mx.random.uniform(shape=(self._block,), key=key)
-            mx.eval(self._key, block)  # another thread may read on
-            self._blocks.append(block)
-        return self._blocks[index]
-
-    def __next__(self) -> float:
-        index, place = divmod(self.position, self._block)
-        if index != self._read[0]:
-            self._read = index, self._block_at(index).tolist()  # type: ignore[assignment]
-        self.position += 1
-        return self._read[1][place]
-
-    def ahead(self, count: int) -> mx.array:
-        """The next `count` draws [count], float32, not evaluated. The position stays."""
-        first, start = divmod(self.position, self._block)
-        last = (self.position + count) // self._block
-        blocks = [self._block_at(index) for index in range(first, last + 1)]
-        return mx.concatenate(blocks)[start : start + count]
-
-
-def uniforms(source: int | mx.array) -> UniformTape:
-    """An endless tape of draws in [0, 1) from a seed or an `mx.random` key; the same source gives the same tape."""
-    return UniformTape(mx.random.key(source) if isinstance(source, int) else source)
-
-
-def nothing_to_draw() -> ValueError:
-    return ValueError("log-probabilities: no token can be drawn, they hold NaN or are all -inf")
-
-
-def _softmax_sorted(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and probabilities of the tokens that have any, most probable first."""
-    ids = np.argsort(-logits, kind="stable")
-    top = logits[ids[0]]
-    if not np.isfinite(top) or np.isnan(logits).any():
-        raise nothing_to_draw()
-    weights = np.exp(logits[ids] - top)
-    kept = np.count_nonzero(weights)
-    return ids[:kept], weights[:kept] / weights.sum()
+#: An `mx.array` or a NumPy array; whatever is made of it is of the same kind.
+Array = Any
 
 
 class RASSampler:
@@ -87,6 +38,9 @@ class RASSampler:
         config: top_p, top_k, win_size, tau_r.
         uniforms: the draws, one or two of them a token; see `uniforms(seed)`.
 
+    Attributes:
+        too_often: a token that stands so many times in the window is excluded.
+
     Raises:
         ValueError: a field of `config` that leaves nothing to draw from.
     """
@@ -98,21 +52,16 @@ class RASSampler:
             if getattr(config, name) < 1:
                 raise ValueError(f"sampling.{name} is {getattr(config, name)}, must be at least 1")
         self.config = config
-        self.uniforms = iter(uniforms)
+        self.uniforms = uniforms if isinstance(uniforms, UniformTape) else UniformTape(uniforms)
+        # a whole number: float32 might round the product to another one
+        self.too_often = math.ceil(config.win_size * config.tau_r)
 
     @classmethod
     def from_key(cls, config: SamplingConfig, key: int | mx.array) -> RASSampler:
         """A sampler that draws `uniforms(key)`."""
         return cls(config, uniforms(key))
 
-    def candidates(self, logits: mx.array | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The nucleus of logits [V]: ids and their probabilities (sum 1), most probable first."""
-        ids, probs = _softmax_sorted(_on_host(logits))
-        before = np.cumsum(probs) - probs
-        count = min(int(np.count_nonzero(before < self.config.top_p)), self.config.top_k)
-        return ids[:count], probs[:count] / probs[:count].sum()
-
-    def __call__(self, log_probs: mx.array | np.ndarray, decoded: list[int], ignore_eos: bool) -> int:
+    def __call__(self, log_probs: mx.array | np.ndarray, decoded: Sequence[int], ignore_eos: bool) -> int:
         """The next token.
 
         Args:
@@ -125,22 +74,61 @@ class RASSampler:
         """
         scores = _on_host(log_probs)
         if ignore_eos:
-            scores[-SPECIAL_TOKENS] = -np.inf
-        token = self._draw(*self.candidates(scores))
-        if decoded[-self.config.win_size :].count(token) >= self.config.win_size * self.config.tau_r:
-            scores[token] = -np.inf
-            token = self._draw(*_softmax_sorted(scores))
+            scores = without(scores, len(scores) - SPECIAL_TOKENS)
+        with np.errstate(invalid="ignore"):
+            token = checked(int(self.first(scores, *self.uniforms.take(1))))
+            if decoded[-self.config.win_size :].count(token) >= self.too_often:
+                token = checked(int(self.second(scores, token, *self.uniforms.take(1))))
         return token
 
-    def _draw(self, ids: np.ndarray, probs: np.ndarray) -> int:
-        u = next(self.uniforms, None)
-        if u is None:
-            raise ValueError("uniforms ran out: give an endless iterator, such as uniforms(seed)")
-        if not 0 <= u < 1:
-            raise ValueError(f"uniforms gave {u}, must lie in [0, 1)")
-        cumulative = np.cumsum(probs)
-        index = int(np.searchsorted(cumulative, u * cumulative[-1], side="right"))
-        return int(ids[min(index, len(ids) - 1)])
+    def candidates(self, logits: mx.array | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The nucleus of logits [V]: ids and their probabilities (sum 1), most probable first."""
+        ids, probabilities = self.nucleus(_on_host(logits))
+        return ids[probabilities > 0], probabilities[probabilities > 0] / probabilities.sum()
+
+    def nucleus(self, scores: Array) -> tuple[Array, Array]:
+        """The likeliest ids of scores [V] and their probabilities [top_k], the likeliest first; 0 outside the nucleus.
+
+        All of them are 0 where nothing can be drawn: a score is NaN or infinite, or all are -inf.
+        """
+        xp = _library(scores)
+        ids = _likeliest(scores, min(self.config.top_k, len(scores)))
+        top = scores[ids]
+        probabilities = xp.exp(top - top[0]) / xp.exp(scores - top[0]).sum()
+        before = probabilities.cumsum() - probabilities
+        return ids, xp.where(before < self.config.top_p, probabilities, 0)
+
+    def first(self, scores: Array, u: Array) -> Array:
+        """The id that u draws from the nucleus of scores [V]; -1 where nothing can be drawn."""
+        return _pick(*self.nucleus(scores), u)
+
+    def second(self, scores: Array, token: Array, u: Array) -> Array:
+        """The id that u draws from all of scores [V] but `token`; -1 where there is no other."""
+        scores = without(scores, token)
+        ids = _likeliest(scores, len(scores))
+        ranked = scores[ids]
+        return _pick(ids, _library(scores).exp(ranked - ranked[0]), u)
+
+
+def without(scores: Array, token: Array) -> Array:
+    """Scores [V] by which `token` cannot be drawn."""
+    xp = _library(scores)
+    return xp.where(xp.arange(len(scores)) == token, -xp.inf, scores)
+
+
+def checked(token: int) -> int:
+    """A token that was drawn.
+
+    Raises:
+        ValueError: it is -1.
+    """
+    if token < 0:
+        raise ValueError("log-probabilities: no token can be drawn, they hold NaN or are all -inf")
+    return token
+
+
+def _library(array: Array) -> Any:
+    return mx if isinstance(array, mx.array) else np
 
 
 def _on_host(logits: mx.array | np.ndarray) -> np.ndarray:
@@ -148,3 +136,36 @@ def _on_host(logits: mx.array | np.ndarray) -> np.ndarray:
     if isinstance(logits, mx.array):
         logits = np.array(logits.astype(mx.float32))
     return logits.astype(np.float64)
+
+
+def _likeliest(scores: Array, count: int) -> Array:
+    """The ids of the `count` highest of scores [V], the highest first, of equal ones the lower id.
+
+    Keys that order as float32 scores do, no two of them equal, need no stable sort, and are sorted as far as needed.
+    """
+    xp, size = _library(scores), len(scores)
+    bits = (scores.astype(xp.float32) + 0).view(xp.int32)  # -0 becomes 0
+    rising = xp.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(xp.int64)
+    keys = rising * size + (size - 1 - xp.arange(size))
+    if count < size:
+        keys = xp.partition(keys, size - count)[size - count :]
+    return size - 1 - xp.remainder(xp.sort(keys)[::-1], size)
+
+
+def _pick(ids: Array, weights: Array, u: Array) -> Array:
+    """The id on which u falls if [0, 1) is shared out in proportion to `weights` [N]; -1 if all of them are 0."""
+    xp, size = _library(weights), len(ids)
+    # sums that a device computes side by side may round so that one is lower than that before it
+    edges = xp.where(weights > 0, _cumulative(weights), 0)
+    place = xp.where(edges > u * edges.max(), xp.arange(size), size).min()
+    return xp.where(place < size, ids[xp.minimum(place, size - 1)], -1)
+
+
+def _cumulative(weights: Array) -> Array:
+    """The cumulative sum of `weights` [N]; MLX's float32 in rows of `ROW`, which round a tenth as much as one sum."""
+    if not isinstance(weights, mx.array):
+        return weights.cumsum()
+    rows = mx.pad(weights, (0, -len(weights) % ROW)).reshape(-1, ROW)
+    sums = mx.cumsum(rows, axis=1)
+    before = mx.cumsum(sums[:, -1:], axis=0, inclusive=False)
+    return (sums + before).reshape(-1)[: len(weights)]

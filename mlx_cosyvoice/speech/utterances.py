@@ -8,9 +8,8 @@ from itertools import islice
 
 import mlx.core as mx
 
-from mlx_cosyvoice.llm import Qwen2LM, RASSampler
+from mlx_cosyvoice.llm import Qwen2LM, RASSampler, Sampler
 from mlx_cosyvoice.llm.bistream import new_text_before_speech
-from mlx_cosyvoice.llm.lm import Sampler
 from mlx_cosyvoice.speech.arriving import ArrivingText, ArrivingUtterance
 from mlx_cosyvoice.speech.metrics import Metrics
 from mlx_cosyvoice.speech.modes import ModelInput
@@ -81,23 +80,23 @@ class Utterances:
 
     def _arriving(self, utterance: ArrivingUtterance, sampler: Sampler, metrics: Metrics) -> Iterator[int]:
         given = self.given
-        schedule = self.llm.begin_bistream(
+        interleaving = self.llm.begin_bistream(
             given.prompt_text, given.llm_prompt_speech_token, self._without_misplaced(sampler)
         )
         ids: list[int] = []
         spoken = 0
         for token in utterance:
             ids.append(token)
-            if schedule.begun or not utterance.ended:
-                for speech in schedule.push(token):
+            if interleaving.begun or not utterance.ended:
+                for speech in interleaving.push(token):
                     spoken += 1
                     yield speech
-        if not schedule.begun:
+        if not interleaving.begun:
             yield from self._plain(ids, sampler, metrics)
             return
         # Upstream lets it run for ever after the last text token.
         most = max(0, int(len(ids) * self.options.max_token_text_ratio) - spoken)
-        yield from islice(schedule.finish(), most)
+        yield from islice(interleaving.finish(), most)
 
     def _plain(self, ids: list[int], sampler: Sampler, metrics: Metrics) -> Iterator[int]:
         return self.llm.generate(

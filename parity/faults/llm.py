@@ -177,37 +177,32 @@ def logits_not_normalized(pair: Pair) -> Context:
 
 @fault("nucleus-order", "The sampler sorts by rising probability.", "llm")
 def nucleus_order(pair: Pair) -> Context:
-    original = sampling._softmax_sorted
-
-    def rising(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        ids, probabilities = original(logits)
-        return ids[::-1], probabilities[::-1]
-
-    return patched(sampling, "_softmax_sorted", rising)
+    original = sampling._likeliest
+    return patched(sampling, "_likeliest", lambda scores, count: original(scores, len(scores))[::-1][:count])
 
 
 @fault("nucleus-off-by-one", "The sampler leaves out the token that crosses top_p, and keeps 24 of 25.", "llm")
 def nucleus_off_by_one(pair: Pair) -> Context:
-    original = sampling.RASSampler.candidates
+    original = sampling.RASSampler.nucleus
 
-    def one_less(self: Any, logits: Any) -> tuple[np.ndarray, np.ndarray]:
-        ids, probabilities = original(self, logits)
-        kept = max(len(ids) - 1, 1)
-        return ids[:kept], probabilities[:kept] / probabilities[:kept].sum()
+    def one_less(self: Any, scores: Any) -> tuple[Any, Any]:
+        ids, weights = original(self, scores)
+        kept = max(int((weights > 0).sum()) - 1, 1)
+        return ids[:kept], weights[:kept]
 
-    return patched(sampling.RASSampler, "candidates", one_less)
+    return patched(sampling.RASSampler, "nucleus", one_less)
 
 
 @fault("sampler-exchange", "In 1 % of its draws the sampler exchanges two of the 20 likeliest ids.", "llm")
 def sampler_exchange(pair: Pair) -> Context:
-    original, random = sampling.RASSampler.candidates, np.random.default_rng(0)
+    original, random = sampling.RASSampler.nucleus, np.random.default_rng(0)
 
-    def exchanged(self: Any, logits: Any) -> tuple[np.ndarray, np.ndarray]:
-        ids, probabilities = original(self, logits)
-        likely = min(20, len(ids))
+    def exchanged(self: Any, scores: Any) -> tuple[Any, Any]:
+        ids, weights = original(self, scores)
+        likely = min(20, int((weights > 0).sum()))
         if likely > 1 and random.random() < 0.01:
             pair_of_places = random.choice(likely, 2, replace=False)
             ids[pair_of_places] = ids[pair_of_places[::-1]]
-        return ids, probabilities
+        return ids, weights
 
-    return patched(sampling.RASSampler, "candidates", exchanged)
+    return patched(sampling.RASSampler, "nucleus", exchanged)

@@ -1,28 +1,33 @@
-"""Sampling as a part of the graph against sampling on the host: the same tape must give the same tokens."""
+"""Draws as a part of the graph against the reference's sampler: the same tape must give the same tokens."""
 
 from __future__ import annotations
 
 import dataclasses
+from itertools import chain, repeat
 
 import mlx.core as mx
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_cosyvoice.config import SamplingConfig
-from mlx_cosyvoice.llm import RASSampler, uniforms
-from mlx_cosyvoice.llm.device_sampling import DeviceSampler, on_device
-from mlx_cosyvoice.llm.sampling import SPECIAL_TOKENS, UniformTape
+from mlx_cosyvoice.llm import RASSampler, Sampler, uniforms
+from mlx_cosyvoice.llm.drawing import Called, InGraph, drawing
+from mlx_cosyvoice.llm.sampling import SPECIAL_TOKENS
 from mlx_cosyvoice.nn import backend
+from reference import sampling
 
 CONFIG = SamplingConfig()
-#: As near to an edge as this, float32 may fall on the other side of it than the host's float64.
+#: As near to an edge as this, float32 may fall on the other side of it than float64.
 TIE = 2e-6
 
 
-def margin(config: SamplingConfig, scores: np.ndarray, decoded: list[int], ignore_eos: bool, draws: mx.array) -> float:
-    """How near the host's draw came to another one: the smallest distance of top_p or a draw to an edge it is held to.
+def margin(
+    config: SamplingConfig, scores: np.ndarray, decoded: list[int], ignore_eos: bool, draws: list[float]
+) -> float:
+    """How near the draw in float64 came to another one: the smallest distance of top_p or a draw to an edge.
 
     Written from the definition and not from either sampler.
     """
@@ -36,36 +41,49 @@ def margin(config: SamplingConfig, scores: np.ndarray, decoded: list[int], ignor
     distances = [np.abs(edges - config.top_p).min()]
     count = min(int(np.sum(edges - probabilities[order] < config.top_p)), config.top_k)
     nucleus = edges[:count] / edges[count - 1]
-    distances.append(np.abs(nucleus - float(draws[0])).min())
+    distances.append(np.abs(nucleus - draws[0]).min())
     if len(draws) > 1:
-        token = order[int(np.searchsorted(nucleus, float(draws[0]), side="right"))]
+        token = order[int(np.searchsorted(nucleus, draws[0], side="right"))]
         rest = np.where(np.arange(len(logits)) == token, 0, probabilities)[order]
-        distances.append(np.abs(np.cumsum(rest) / rest.sum() - float(draws[1])).min())
+        distances.append(np.abs(np.cumsum(rest) / rest.sum() - draws[1]).min())
     return float(min(distances))
+
+
+class Twins:
+    """The reference's sampler and ours in the graph, with tapes of one seed."""
+
+    def __init__(self, config: SamplingConfig, seed: int, tokens: int) -> None:
+        self.tapes = uniforms(seed), uniforms(seed)
+        self._reference = sampling.RASSampler(dataclasses.asdict(config), self.tapes[0])
+        self._ours = InGraph(RASSampler(config, self.tapes[1]), tokens)
+
+    def expected(self, row: np.ndarray, decoded: list[int], ignore_eos: bool) -> int:
+        return self._reference(torch.from_numpy(row), decoded, ignore_eos)
+
+    def drawn(self, row: np.ndarray, ignore_eos: bool) -> int:
+        return self._ours.read(self._ours.draw(mx.array(row), ignore_eos))
 
 
 def assert_same_draws(
     config: SamplingConfig, seed: int, rows: list[np.ndarray], ignore_eos: list[bool], tie: float = TIE
 ) -> int:
     """Both samplers on one tape, row by row; returns how many tokens were compared before a tie, if there was one."""
-    tape = uniforms(seed)
-    host, device = RASSampler(config, uniforms(seed)), DeviceSampler(config, tape, len(rows))
+    twins = Twins(config, seed, len(rows))
     decoded: list[int] = []
     for index, (row, forbidden) in enumerate(zip(rows, ignore_eos, strict=True)):
-        before = tape.position
+        before = twins.tapes[0].position
         try:
-            expected = host(mx.array(row), decoded, forbidden)
-        except ValueError as error:
-            with pytest.raises(ValueError, match=str(error)):
-                device.read(device.draw(mx.array(row), forbidden))
+            expected = twins.expected(row, decoded, forbidden)
+        except ValueError:
+            with pytest.raises(ValueError, match="no token can be drawn"):
+                twins.drawn(row, forbidden)
             return index
-        got = device.read(device.draw(mx.array(row), forbidden))
-        assert isinstance(host.uniforms, type(tape))
-        if (got, tape.position) != (expected, host.uniforms.position):
-            draws = uniforms(seed).ahead(before + 2)[before : host.uniforms.position]
+        got = twins.drawn(row, forbidden)
+        if (got, twins.tapes[1].position) != (expected, twins.tapes[0].position):
+            draws = uniforms(seed).ahead(twins.tapes[0].position)[before:]
             distance = margin(config, row, decoded, forbidden, draws)
             assert distance < tie, (
-                f"row {index}: token {got}, on the host {expected}; the nearest edge is {distance:.2g} away"
+                f"row {index}: token {got}, by the reference {expected}; the nearest edge is {distance:.2g} away"
             )
             return index
         decoded.append(expected)
@@ -105,7 +123,7 @@ KINDS = ["usual", "peaked", "flat", "equal", "ties", "impossible"]
     tau_r=st.sampled_from([0.0, 0.05, 0.1, 0.3, 2.0]),
     forbidden=st.integers(0, 12),
 )
-def test_the_device_draws_what_the_host_draws(
+def test_the_graph_draws_what_the_reference_draws(
     kind: str, size: int, seed: int, top_p: float, top_k: int, win_size: int, tau_r: float, forbidden: int
 ) -> None:
     config = SamplingConfig(top_p=top_p, top_k=top_k, win_size=win_size, tau_r=tau_r)
@@ -123,27 +141,16 @@ def test_at_full_size_the_draws_are_the_same(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["usual", "peaked", "ties"])
-def test_repetition_is_avoided_as_on_the_host(kind: str) -> None:
+def test_repetition_is_avoided_as_by_the_reference(kind: str) -> None:
     """The same row again and again, so that the window decides; both take two draws for most tokens."""
     for seed in range(8):
         row = rows_of(kind, 60, 1, seed)[0]
         assert assert_same_draws(CONFIG, seed, [row] * 40, [True] * 40) == 40
 
 
-class Draws(UniformTape):
-    """Such as are given, and not of a key."""
-
-    def __init__(self, numbers: list[float]) -> None:
-        super().__init__(mx.random.key(0))
-        self.numbers = numbers
-
-    def ahead(self, count: int) -> mx.array:
-        return mx.array((self.numbers + [0.5] * count)[:count])
-
-
 def drawn(config: SamplingConfig, scores: list[float], draws: list[float], tokens: int) -> list[int]:
-    device = DeviceSampler(config, Draws(draws), tokens)
-    return [device.read(device.draw(mx.array(scores), False)) for _ in range(tokens)]
+    ours = InGraph(RASSampler(config, chain(draws, repeat(0.5))), tokens)
+    return [ours.read(ours.draw(mx.array(scores), False)) for _ in range(tokens)]
 
 
 def test_a_token_owns_the_lower_end_of_its_interval() -> None:
@@ -165,14 +172,14 @@ def test_what_has_no_probability_is_never_drawn(u: float) -> None:
 
 def test_a_token_that_left_the_window_may_come_again() -> None:
     row = np.log(np.array([0.9, 0.02, 0.02, 0.02, 0.02, 0.02], np.float32))
-    device = DeviceSampler(dataclasses.replace(CONFIG, win_size=3, tau_r=0.3), uniforms(4), 30)
-    tokens = [device.read(device.draw(mx.array(row), False)) for _ in range(30)]
+    twins = Twins(dataclasses.replace(CONFIG, win_size=3, tau_r=0.3), 4, 30)
+    tokens = [twins.drawn(row, False) for _ in range(30)]
     first = [index for index, token in enumerate(tokens) if token == 0]
     assert np.diff(first).min() == 4  # three others stand between
     assert len(first) >= 5
 
 
-def test_how_often_is_too_often_is_compared_as_on_the_host() -> None:
+def test_how_often_is_too_often_is_compared_as_by_the_reference() -> None:
     """100 * 0.07 is 7.000000000000001, so 7 times are not enough; float32 would say 7."""
     row = np.full(6, -50, np.float32)
     row[0] = 0
@@ -191,11 +198,10 @@ def test_how_often_is_too_often_is_compared_as_on_the_host() -> None:
         [-np.inf, -np.inf, -np.inf, 0, -np.inf, -np.inf],  # only the forbidden end of speech
     ],
 )
-def test_what_cannot_be_drawn_from_is_the_hosts_error(bad: list[float]) -> None:
+def test_what_cannot_be_drawn_from_is_an_error(bad: list[float]) -> None:
     assert assert_same_draws(CONFIG, 0, [np.array(bad, np.float32)], [True]) == 0
-    device = DeviceSampler(CONFIG, uniforms(0), 1)
     with pytest.raises(ValueError, match="no token can be drawn"):
-        device.read(device.draw(mx.array(bad), True))
+        RASSampler.from_key(CONFIG, 0)(mx.array(bad), [], True)
 
 
 def test_nothing_beside_a_repeated_token_is_an_error() -> None:
@@ -205,48 +211,56 @@ def test_nothing_beside_a_repeated_token_is_an_error() -> None:
 
 def test_the_scores_given_are_not_changed() -> None:
     scores = mx.array([0.5, 0.1, 0.2, 0.9, 0.3])
-    DeviceSampler(CONFIG, uniforms(0), 1).draw(scores, True)
+    InGraph(RASSampler.from_key(CONFIG, 0), 1).draw(scores, True)
     assert scores.tolist() == mx.array([0.5, 0.1, 0.2, 0.9, 0.3]).tolist()
 
 
 def test_only_tokens_that_are_read_wind_the_tape() -> None:
-    tape = uniforms(5)
+    sampler = RASSampler.from_key(CONFIG, 5)
     rows = rows_of("usual", 50, 4, 0)
-    device = DeviceSampler(CONFIG, tape, 4)
-    drawn = [device.draw(mx.array(row), False) for row in rows]
-    assert tape.position == 0
-    first = device.read(drawn[0])
-    assert tape.position == 1
-    host = RASSampler(CONFIG, uniforms(5))
-    assert first == host(rows[0], [], False)
-    # the tape goes on on the host from where it was read to
-    assert RASSampler(CONFIG, tape)(rows[1], [first], False) == host(rows[1], [first], False)
+    ours = InGraph(sampler, 4)
+    drawn = [ours.draw(mx.array(row), False) for row in rows]
+    assert sampler.uniforms.position == 0
+    first = ours.read(drawn[0])
+    assert sampler.uniforms.position == 1
+    called = RASSampler.from_key(CONFIG, 5)
+    assert first == called(rows[0], [], False)
+    # a call goes on where the tape was read to
+    assert sampler(rows[1], [first], False) == called(rows[1], [first], False)
+
+
+def test_draws_that_run_out_are_an_error_at_the_token_that_lacks_them() -> None:
+    row = rows_of("usual", 50, 1, 0)[0]
+    ours = InGraph(RASSampler(dataclasses.replace(CONFIG, tau_r=2.0), [0.1, 0.9]), 3)
+    drawn = [ours.draw(mx.array(row), False) for _ in range(3)]
+    assert [ours.read(token) for token in drawn[:2]]
+    with pytest.raises(ValueError, match="uniforms ran out"):
+        ours.read(drawn[2])
 
 
 def test_draws_are_the_same_one_by_one_and_ahead() -> None:
     tape, again = uniforms(3), uniforms(3)
     numbers = [next(tape) for _ in range(1000)]
-    assert again.ahead(1000).tolist() == numbers
+    assert again.ahead(1000) == numbers
     assert again.position == 0
     for start, count in [(0, 0), (0, 256), (255, 2), (256, 256), (700, 1), (300, 612)]:
         again.position = start
-        assert again.ahead(count).tolist() == numbers[start : start + count]
+        assert again.ahead(count) == numbers[start : start + count]
     again.position = 17
     assert next(again) == numbers[17]
 
 
-def test_only_a_plain_sampler_with_a_tape_of_a_key_runs_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_plain_sampler_draws_in_the_graph_and_not_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     class Changed(RASSampler):
         pass
 
     sampler = RASSampler.from_key(CONFIG, 1)
-    assert on_device(sampler, 5) is None  # the CPU
+    assert isinstance(drawing(sampler, 5), Called)
     monkeypatch.setattr(backend, "DEVICE_FORM", True)
-    assert isinstance(on_device(sampler, 5), DeviceSampler)
-    assert isinstance(on_device(RASSampler(CONFIG, uniforms(1)), 5), DeviceSampler)
-    others = [
-        RASSampler(CONFIG, [0.5] * 9),
+    assert isinstance(drawing(sampler, 5), InGraph)
+    assert isinstance(drawing(RASSampler(CONFIG, [0.5] * 9), 5), InGraph)
+    others: list[Sampler] = [
         Changed.from_key(CONFIG, 1),
-        lambda log_probs, decoded, ignore_eos: sampler(log_probs, decoded, ignore_eos),
+        lambda log_probs, decoded, ignore_eos: sampler(log_probs, decoded, False),
     ]
-    assert [on_device(other, 5) for other in others] == [None] * 3
+    assert all(isinstance(drawing(other, 5), Called) for other in others)
