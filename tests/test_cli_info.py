@@ -87,6 +87,15 @@ def test_info_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for expected in (mlx_cosyvoice.__version__, version("mlx"), str(mlx_cosyvoice._blas.BLAS)):
         assert expected in text
+    assert ("MLX_COSYVOICE_BLAS=none" in text) == (mlx_cosyvoice._blas.BLAS.library is not None)
+
+
+@pytest.mark.parametrize("form", ["", "device"])
+def test_info_says_that_a_cpu_computes_as_a_gpu_does(form: str) -> None:
+    result = run_python("-m", "mlx_cosyvoice", "info", MLX_COSYVOICE_FORM=form)
+    assert result.returncode == 0, result.stderr
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("device  ")]
+    assert ("in the form of a GPU" in line) == (form == "device" and " cpu " in line)
 
 
 def test_info_of_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

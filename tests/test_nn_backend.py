@@ -87,6 +87,31 @@ def test_the_form_of_a_device_runs_nothing_of_the_cpus(
     assert called >= usual if cpu else not called, called
 
 
+@on_the_cpu
+@pytest.mark.slow
+def test_goldens_hold_in_the_form_of_a_device() -> None:
+    parts = (
+        "campplus_mlx",
+        "flow_mlx",
+        "flow_incremental",
+        "hift_mlx",
+        "llm_mlx",
+        "speech_tokenizer_mlx",
+        "streaming_mlx",
+    )
+    files = [str(ROOT / "tests" / f"test_{part}.py") for part in parts]
+    result = run_python("-m", "pytest", "-q", *files, timeout=1800, MLX_COSYVOICE_FORM="device")
+    assert result.returncode == 0, result.stdout
+
+
+@on_the_cpu
+@pytest.mark.slow
+def test_parity_holds_in_the_form_of_a_device(tiny_checkpoint: Path, tiny_model: Path) -> None:
+    folders = ("--checkpoint", str(tiny_checkpoint), "--model", str(tiny_model))
+    result = run_python("-m", "parity", "run", *folders, "--streaming", timeout=1800, MLX_COSYVOICE_FORM="device")
+    assert result.returncode == 0, result.stdout
+
+
 def names_of(path: Path) -> set[str]:
     """Modules that a file imports, and dotted names that it uses."""
     found = set()

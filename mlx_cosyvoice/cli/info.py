@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx_cosyvoice
-from mlx_cosyvoice._blas import BLAS
+from mlx_cosyvoice._blas import BLAS, VARIABLE
 from mlx_cosyvoice.cli.options import MODEL_VARIABLE, runs
 from mlx_cosyvoice.cli.table import columns
 from mlx_cosyvoice.quoting import plain
@@ -134,8 +134,8 @@ def _as_text(facts: dict[str, Any]) -> str:
         f"mlx-cosyvoice  {facts['version']}",
         f"mlx            {facts['mlx']}",
         f"python         {facts['python']}, {facts['platform']}",
-        f"device         {facts['device']['type']} {facts['device']['name']}".rstrip(),
-        f"blas           {BLAS}",
+        f"device         {_device(**facts['device'])}",
+        f"blas           {_blas()}",
         f"voices         {facts['voices']['count']} in {facts['voices']['folder']}",
     ]
     model = facts.get("model")
@@ -153,6 +153,16 @@ def _as_text(facts: dict[str, Any]) -> str:
             lines.append(f"in float32     {len(model['float32_exceptions'])} modules of the components above")
         lines.append(f"speakers       {plain(', '.join(model['speakers']), 2000) or 'none'}")
     return "\n".join(lines)
+
+
+def _device(type: str, name: str, form: str) -> str:
+    return f"{type} {name}".rstrip() + (
+        ", in the form of a GPU (MLX_COSYVOICE_FORM=device)" if form != type == "cpu" else ""
+    )
+
+
+def _blas() -> str:
+    return f"{BLAS}, in place of MLX's own ({VARIABLE}=none keeps that)" if BLAS.library else str(BLAS)
 
 
 def _dtype(part: dict[str, Any]) -> str:

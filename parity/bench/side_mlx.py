@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_cosyvoice._blas import BLAS  # before mlx.core: it chooses the BLAS
+from mlx_cosyvoice.nn import backend
 from parity.bench.calls import Inputs, call_job
 from parity.bench.jobs import Job, rate
 from parity.bench.streams import hops_job, pipeline_job, voice_prefill_job
@@ -37,7 +38,7 @@ class Side:
         return {
             "version": metadata.version("mlx"),
             "blas": str(BLAS),
-            "device": str(mx.default_device()),
+            "device": "{type} ({form} form)".format(**backend.facts()),
             "threads": self.threads,
         }
 
