@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mlx_cosyvoice.strict import BadFileError, parse_json, read_bytes
+from mlx_cosyvoice import strict
 
 #: Of configurations and recipes; the published ones have less than 5 kB.
 MAX_BYTES = 1 << 20
@@ -15,16 +15,13 @@ def read_json_object(path: Path, error: type[ValueError] = ValueError, *, max_by
     """The object that a JSON file holds.
 
     Raises:
-        ValueError: of the kind `error`; no such file, too large, not JSON (see `parse_json`), or not an object. The
-            file is named.
+        ValueError: of the kind `error`; no such file, too large, not JSON (see `strict.parse_json`), or not an object.
+            The file is named.
         OSError: the file cannot be read.
     """
     try:
-        content = parse_json(read_bytes(path, max_bytes))
+        return strict.read_json_object(path, max_bytes)
     except FileNotFoundError as missing:
         raise error(f"{path}: no such file") from missing
-    except BadFileError as bad:
+    except strict.BadFileError as bad:
         raise error(f"{path}: {bad}") from bad
-    if not isinstance(content, dict):
-        raise error(f"{path}: must hold a JSON object, not {type(content).__name__}")
-    return content

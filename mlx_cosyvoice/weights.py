@@ -18,7 +18,7 @@ from mlx_cosyvoice.foreign import CONVERT_AGAIN, describe_checkpoint, is_foreign
 from mlx_cosyvoice.mixed import keep_float32
 from mlx_cosyvoice.quantize import Quantization, layer_quantization, misfits, pack_layers, packed_layers
 from mlx_cosyvoice.quoting import plain, quoted
-from mlx_cosyvoice.strict import BadFileError, Header, parse_json, read_bytes, read_header
+from mlx_cosyvoice.strict import BadFileError, Header, read_header, read_json_object
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -49,12 +49,9 @@ def _few(names: list[str]) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = parse_json(read_bytes(path, MAX_JSON))
+        return read_json_object(path, MAX_JSON)
     except BadFileError as error:
         raise ModelFolderError(f"{path}: {error}. {_AGAIN}") from error
-    if not isinstance(content, dict):
-        raise ModelFolderError(f"{path}: must hold a JSON object, not {type(content).__name__}")
-    return content
 
 
 def read_config(folder: str | Path) -> tuple[Any, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from mlx_cosyvoice.quoting import quoted
 from mlx_cosyvoice.strict.errors import BadFileError
+from mlx_cosyvoice.strict.regular import read_bytes
 
 #: Objects and lists within one another. No file that is read here has more than ten.
 MAX_DEPTH = 32
@@ -55,6 +57,19 @@ def parse_json(content: bytes | str) -> Any:
         except UnicodeEncodeError as error:
             raise BadFileError("not JSON (half a surrogate pair in a string)") from error
     return value
+
+
+def read_json_object(path: str | os.PathLike[str], most: int) -> dict[str, Any]:
+    """The object that a JSON file of at most so many bytes holds.
+
+    Raises:
+        BadFileError: too large, not JSON (see `parse_json`), or not an object.
+        OSError: as `open_regular`.
+    """
+    content = parse_json(read_bytes(path, most))
+    if not isinstance(content, dict):
+        raise BadFileError(f"must hold a JSON object, not {type(content).__name__}")
+    return content
 
 
 def _check_bounds(raw: bytes) -> None:

@@ -14,9 +14,7 @@ from typing import Any
 from mlx_cosyvoice.quoting import plain, quoted
 from mlx_cosyvoice.strict.errors import BadFileError
 
-#: Bytes and opcodes. The largest of the published files has 150,000 and 40,000; optimizers triple that.
-MAX_PICKLE = 16 << 20
-MAX_OPCODES = 500_000
+_PROTOCOLS = 5
 _MAX_BITS = 256
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -35,29 +33,28 @@ class Name:
     name: str
 
     def __str__(self) -> str:
-        return plain(f"{self.module}.{self.name}", 120)
+        return quoted(f"{self.module}.{self.name}")
 
 
 class ForeignObjectError(BadFileError):
     """The pickle holds something else than data."""
 
 
-def read_pickle(content: bytes, call: Callable[[Name, tuple], Any], persistent: Callable[[Any], Any]) -> Any:
+def read_pickle(content: bytes, call: Callable[[Name, tuple], Any], persistent: Callable[[Any], Any], most: int) -> Any:
     """The object that a pickle stands for.
 
     Args:
         content: the pickle, of a protocol from 2 on.
         call: gives what a call of a named thing stands for; raises ForeignObjectError for what is not data.
         persistent: gives what an object outside of the pickle stands for.
+        most: instructions that it may have.
 
     Raises:
         ForeignObjectError: it asks for something that is no data.
         BadFileError: it is damaged, too long, or has a key that comes twice or is no plain value.
     """
-    if len(content) > MAX_PICKLE:
-        raise BadFileError(f"its pickle has {len(content)} bytes, more than {MAX_PICKLE}")
     machine = _Machine(call, persistent)
-    for opcode, argument in _opcodes(content):
+    for opcode, argument in _opcodes(content, most):
         if opcode == "STOP":
             return machine.result()
         try:
@@ -67,17 +64,21 @@ def read_pickle(content: bytes, call: Callable[[Name, tuple], Any], persistent: 
     raise BadFileError("damaged, its pickle does not end")
 
 
-def _opcodes(content: bytes) -> Iterator[tuple[str, Any]]:
+def _opcodes(content: bytes, most: int) -> Iterator[tuple[str, Any]]:
     opcodes = pickletools.genops(content)
-    for _ in range(MAX_OPCODES):
+    # No number is believed that says more than there is; memos are numbered from 0 on.
+    bounds = {"PROTO": _PROTOCOLS, "FRAME": len(content), "BINPUT": len(content), "LONG_BINPUT": len(content)}
+    for _ in range(most):
         try:
             opcode, argument, _ = next(opcodes)
         except StopIteration:
             return
         except (ValueError, OverflowError) as error:  # unknown, cut off, or not UTF-8
             raise BadFileError(f"damaged, its pickle: {plain(str(error), 120)}") from error
+        if opcode.name in bounds and int(argument or 0) > bounds[opcode.name]:
+            raise BadFileError(f"damaged, its pickle: {opcode.name} of {argument}")
         yield opcode.name, argument
-    raise BadFileError(f"its pickle has more than {MAX_OPCODES} opcodes")
+    raise BadFileError(f"its pickle has more than {most} opcodes")
 
 
 class _Machine:
@@ -89,8 +90,9 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def result(self) -> Any:
-        if len(self.stack) != 1 or isinstance(self.stack[0], Name):
+        if len(self.stack) != 1:
             raise BadFileError("damaged, its pickle does not leave one object")
+        self.top(object)
         return self.stack[0]
 
     def step(self, opcode: str, argument: Any) -> None:
@@ -149,7 +151,8 @@ class _Machine:
             case "BINPERSID":
                 stack.append(self.persistent(self.pop()))
             case _:
-                raise ForeignObjectError(f"holds an object that is no data (opcode {opcode})")
+                named = [value for value in stack if isinstance(value, Name)]
+                raise ForeignObjectError(f"holds {named[-1]}" if named else f"holds no mere data (opcode {opcode})")
 
     def pop(self) -> Any:
         value = self.stack.pop()

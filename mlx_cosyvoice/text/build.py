@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from mlx_cosyvoice.families import COSYVOICE2
 from mlx_cosyvoice.quoting import quoted
-from mlx_cosyvoice.strict import BadFileError, parse_json, read_bytes
+from mlx_cosyvoice.strict import BadFileError, read_bytes, read_json_object
 from mlx_cosyvoice.text.tokenizer_file import MAX_ADDED, MAX_CHARACTERS, QWEN2_WORDS
 
 #: Bytes of each file. The largest of Qwen2 has 2.8 MB.
@@ -77,14 +77,10 @@ def _read_text(path: Path) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    text = _read_text(path)
     try:
-        content = parse_json(text)
+        return read_json_object(path, MAX_BYTES)
     except BadFileError as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: must hold a JSON object, not {type(content).__name__}")
-    return content
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _read_vocab(path: Path) -> dict[str, int]:
