@@ -8,21 +8,21 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import mlx.core as mx
 import numpy as np
 
 from mlx_cosyvoice.audio import recording_pieces
 from mlx_cosyvoice.audio.source import Source
 from mlx_cosyvoice.cloning import take_voice, utterance_tokens
-from mlx_cosyvoice.decoding import Decoder, FlowPrompt
+from mlx_cosyvoice.decoding import Decoder
 from mlx_cosyvoice.families import COSYVOICE2, Family
 from mlx_cosyvoice.families.declaration import imported
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.llm import Qwen2LM, Sampler
 from mlx_cosyvoice.loading import OnFirstUse, computing_dtype, load_components
+from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
-from mlx_cosyvoice.speech import Metrics, ModelInput, SpeechStream, TokenSource, choose_mode, flow_input
+from mlx_cosyvoice.speech import Metrics, SpeechStream, TokenSource, choose_mode, flow_input
 from mlx_cosyvoice.speech.ahead import outside, run_ahead
 from mlx_cosyvoice.speech.decoders import DECODINGS, Decoders
 from mlx_cosyvoice.speech.prefixes import PrefixCache
@@ -207,7 +207,7 @@ class SpeechModel:
         utterances = self._utterances(voice, mode, instruction, normalize, options)
         tokens = self._source(utterances, source, normalize)
         loop = source.loop if isinstance(source, AsyncPieces) else None
-        return self._speech(tokens, utterances.given, decoder, seed, text_loop=loop)
+        return self._speech(tokens, utterances.prompt, decoder, seed, text_loop=loop)
 
     def synthesize(self, text: Text, voice: Voice | str, **options: Any) -> np.ndarray:
         """Speak `text` with `voice`, all at once.
@@ -284,11 +284,11 @@ class SpeechModel:
         assert self.speech_tokenizer is not None
         assert self._decoders is not None
         decoder = self._decoders.get(decoding, speed=speed, n_timesteps=n_timesteps)
-        given = flow_input(self._as_voice(voice))
+        prompt = flow_input(self._as_voice(voice))
         pieces = recording_pieces(recording, sample_rate=sample_rate, start=start, end=end)
         first = next(pieces)  # what is wrong with the recording is told at the call
         tokens = utterance_tokens(outside(chain([first], pieces)), self.speech_tokenizer)
-        return self._speech(lambda _: tokens, given, decoder, seed)
+        return self._speech(lambda _: tokens, prompt, decoder, seed)
 
     def _need(self, *names: str) -> None:
         check_not_forked()
@@ -313,7 +313,7 @@ class SpeechModel:
         assert self.llm is not None
         assert self.text_tokenizer is not None
         voice = self._as_voice(voice)
-        given = imported(self.family.model_input)(
+        prompt = imported(self.family.model_input)(
             voice,
             choose_mode(voice, mode, instruction),
             encode=self.text_tokenizer.encode,
@@ -321,32 +321,27 @@ class SpeechModel:
             instruction=instruction,
         )
         assert self._prefixes is not None
-        return Utterances(self.llm, self.text_tokenizer, given, self._prefixes, options)
+        return Utterances(self.llm, self.text_tokenizer, prompt, self._prefixes, options)
 
     def _source(self, utterances: Utterances, text: str | Iterable[object], normalize: bool | str) -> TokenSource:
         normalizer = TextNormalizer(self.text_tokenizer, enabled=normalize)
         if isinstance(text, str):
-            segments = checked_length(normalizer.segments(text), utterances.given, utterances.tokenizer.encode)
+            segments = checked_length(normalizer.segments(text), utterances.prompt, utterances.tokenizer.encode)
             return lambda metrics: utterances.of_segments(segments, metrics)
         pieces = whole_pieces(outside(text))
         if normalizer.mode == "off" and utterances.interleaves:
             return lambda metrics: utterances.of_arriving(pieces, metrics)
-        arriving = arriving_segments(pieces, normalizer, len(utterances.given.prompt_text))
+        arriving = arriving_segments(pieces, normalizer, len(utterances.prompt.prompt_text))
         return lambda metrics: utterances.of_segments(arriving, metrics)
 
     def _speech(
         self,
         tokens: TokenSource,
-        given: ModelInput,
+        prompt: Prompt,
         decoder: Decoder,
         seed: int,
         text_loop: AbstractEventLoop | None = None,
     ) -> SpeechStream:
-        prompt = FlowPrompt(
-            mx.array(given.flow_prompt_speech_token),
-            mx.array(given.prompt_speech_feat),
-            mx.array(given.flow_embedding),
-        )
         return SpeechStream(
             tokens,
             decoder,

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlx_cosyvoice.decoding import FlowPrompt, Hops
+from mlx_cosyvoice.decoding import Hops
 from mlx_cosyvoice.decoding.incremental import FlowState, IncrementalFlow
+from mlx_cosyvoice.prompt import Prompt
 from tests.support import flow as support
 from tests.support.golden import assert_close, golden
 from tests.support.incremental import in_pieces, incremental, prompt, speech, whole, whole_mel
@@ -217,6 +218,6 @@ def test_a_network_whose_chunks_do_not_fit_is_refused() -> None:
 
 
 def test_a_prompt_outside_the_vocabulary_is_refused() -> None:
-    high = FlowPrompt(mx.array([[6561]]), mx.zeros((1, 2, 80)), mx.zeros((1, 192)))
+    high = Prompt(mx.array([[6561]]), mx.zeros((1, 2, 80)), mx.zeros((1, 192)))
     with pytest.raises(ValueError, match="speech token 6561"):
         incremental(n_timesteps=1).start(high)

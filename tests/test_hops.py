@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlx_cosyvoice.decoding as streaming
-from mlx_cosyvoice.decoding import FlowPrompt, Hops, change_speed
+from mlx_cosyvoice.decoding import Hops, change_speed
+from mlx_cosyvoice.prompt import Prompt
 from reference.streaming import hops as reference_hops
 
 HOPS = Hops()
@@ -113,7 +114,7 @@ def test_absurd_speeds_are_refused(speed):
 )
 def test_prompts_of_wrong_shape_are_refused(shapes, message):
     with pytest.raises(ValueError, match=message):
-        FlowPrompt(mx.zeros(shapes[0], mx.int32), mx.zeros(shapes[1]), mx.zeros(shapes[2]))
+        Prompt(mx.zeros(shapes[0], mx.int32), mx.zeros(shapes[1]), mx.zeros(shapes[2]))
 
 
 def test_public_names_exist():

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from mlx_cosyvoice.decoding import (
     Decoder,
-    FlowPrompt,
     Hops,
     OfficialDecoder,
     OfflineDecoder,
@@ -24,6 +23,7 @@ from mlx_cosyvoice.decoding import (
 )
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.nn import load_official
+from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from reference.flow import fixed_noise
 from reference.streaming import stream as reference_stream
@@ -43,10 +43,10 @@ def models(size: str = "tiny") -> tuple[CausalMaskedDiffWithXvec, HiFTGenerator]
     return flow, load_official(HiFTGenerator(hift_support.CONFIGS[size]), recipe_state_dict(f"hift.{size}"))
 
 
-def prompt(tokens: int = flow_support.PROMPT) -> FlowPrompt:
+def prompt(tokens: int = flow_support.PROMPT) -> Prompt:
     given = flow_support.inputs()
     arrays = given.prompt_token[:, :tokens], given.prompt_feat[:, : 2 * tokens], given.embedding
-    return FlowPrompt(*map(mx.array, arrays))
+    return Prompt(*map(mx.array, arrays))
 
 
 def golden_noise():
@@ -96,7 +96,7 @@ def test_the_loop_is_the_references(prompt_tokens, tokens, seed):
     made = reference_stream(fake, fake, torch.tensor([token]), given, support.torch_draws())
     expected = [piece.wav[0].numpy() for piece in made]
     fake = support.MlxFake()
-    ours = FlowPrompt(*(mx.array(tensor.numpy()) for tensor in (given.token, given.feat, given.embedding)))
+    ours = Prompt(*(mx.array(tensor.numpy()) for tensor in (given.token, given.feat, given.embedding)))
     pieces = [np.array(wav) for wav in decode(OfficialDecoder(fake, fake), ours, golden_noise(), token)]
     assert [piece.shape for piece in pieces] == [piece.shape for piece in expected]
     for number, (piece, wanted) in enumerate(zip(pieces, expected, strict=True)):

@@ -1,7 +1,7 @@
 """From speech tokens to audio, all at once or while more tokens come; what a stream remembers is an explicit state."""
 
 from mlx_cosyvoice.decoding.cross_fade import StreamingVocoder, VocoderTail
-from mlx_cosyvoice.decoding.decoder import Decoder, FlowPrompt, SourceNoise, decode
+from mlx_cosyvoice.decoding.decoder import Decoder, SourceNoise, decode
 from mlx_cosyvoice.decoding.hops import Hops
 from mlx_cosyvoice.decoding.incremental import IncrementalDecoder, IncrementalState, PrefilledVoices
 from mlx_cosyvoice.decoding.official import OfficialDecoder, OfficialState
@@ -9,7 +9,6 @@ from mlx_cosyvoice.decoding.offline import OfflineDecoder, OfflineState, change_
 
 __all__ = [
     "Decoder",
-    "FlowPrompt",
     "Hops",
     "IncrementalDecoder",
     "IncrementalState",

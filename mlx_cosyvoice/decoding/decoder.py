@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
 import mlx.core as mx
 
+from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.turns import turn
 
 #: Draws for one run of the vocoder: samples -> (rand_ini [1, 9] in [0, 1), sine_noise [1, samples, 9] standard normal).
@@ -20,42 +20,6 @@ SourceNoise = Callable[[int], tuple[mx.array, mx.array]]
 State = Any
 
 
-@dataclass(frozen=True)
-class FlowPrompt:
-    """The voice that the flow continues.
-
-    Attributes:
-        prompt_token: [1, N] integer speech tokens; N may be 0.
-        prompt_feat: [1, 2N, 80] their mel.
-        embedding: [1, 192] of the speaker. All are evaluated.
-
-    Raises:
-        ValueError: an array of another shape.
-    """
-
-    prompt_token: mx.array
-    prompt_feat: mx.array
-    embedding: mx.array
-
-    def __post_init__(self) -> None:
-        if self.prompt_token.ndim != 2 or self.prompt_token.shape[0] != 1:
-            raise ValueError(f"prompt_token must be [1, N], not {list(self.prompt_token.shape)}")
-        frames = 2 * self.tokens
-        if self.prompt_feat.ndim != 3 or self.prompt_feat.shape[:2] != (1, frames):
-            raise ValueError(
-                f"prompt_feat must be [1, {frames}, 80] for {self.tokens} prompt tokens (2 frames each), not "
-                f"{list(self.prompt_feat.shape)}"
-            )
-        if self.embedding.ndim != 2 or self.embedding.shape[0] != 1:
-            raise ValueError(f"embedding must be [1, 192], not {list(self.embedding.shape)}")
-        mx.eval(self.prompt_token, self.prompt_feat, self.embedding)
-
-    @property
-    def tokens(self) -> int:
-        """How many prompt tokens there are."""
-        return self.prompt_token.shape[1]
-
-
 class Decoder(Protocol):
     """Speech tokens to samples, piece by piece. It keeps nothing itself: one decoder serves any number of streams.
 
@@ -63,7 +27,7 @@ class Decoder(Protocol):
     what is left when they end, be it nothing, goes to one last `step` with `final=True`.
     """
 
-    def start(self, prompt: FlowPrompt, noise: SourceNoise) -> State:
+    def start(self, prompt: Prompt, noise: SourceNoise) -> State:
         """The state of an utterance of which nothing has been said."""
 
     def due(self, state: State) -> int | None:
@@ -117,7 +81,7 @@ def check_open(ended: bool) -> None:
         raise ValueError("the utterance has ended with its final step: start another one")
 
 
-def decode(decoder: Decoder, prompt: FlowPrompt, noise: SourceNoise, token: Iterable[int]) -> Iterator[mx.array]:
+def decode(decoder: Decoder, prompt: Prompt, noise: SourceNoise, token: Iterable[int]) -> Iterator[mx.array]:
     """Say one utterance while its tokens come; each piece is computed in a turn of its own, on any thread.
 
     Args:

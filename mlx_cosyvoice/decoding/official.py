@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from mlx_cosyvoice.decoding.cross_fade import StreamingVocoder, VocoderTail
-from mlx_cosyvoice.decoding.decoder import FlowPrompt, SourceNoise, check_step
+from mlx_cosyvoice.decoding.decoder import SourceNoise, check_step
 from mlx_cosyvoice.decoding.hops import Hops
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.vocoder import HiFTGenerator
 
 
@@ -28,7 +29,7 @@ class OfficialState:
         ended: the last piece has been spoken.
     """
 
-    prompt: FlowPrompt
+    prompt: Prompt
     noise: SourceNoise
     token: tuple[int, ...] = ()
     spoken: int = 0
@@ -57,7 +58,7 @@ class OfficialDecoder:
         self.vocoder = StreamingVocoder(hift)
         self.hops = Hops(lookahead=flow.pre_lookahead_len)
 
-    def start(self, prompt: FlowPrompt, noise: SourceNoise) -> OfficialState:
+    def start(self, prompt: Prompt, noise: SourceNoise) -> OfficialState:
         """The state of an utterance of which nothing has been said."""
         return OfficialState(prompt, noise)
 

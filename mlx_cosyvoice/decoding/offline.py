@@ -10,9 +10,10 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_cosyvoice.decoding.cross_fade import StreamingVocoder
-from mlx_cosyvoice.decoding.decoder import FlowPrompt, SourceNoise, check_open, check_tokens
+from mlx_cosyvoice.decoding.decoder import SourceNoise, check_open, check_tokens
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.nn.interpolation import interpolate, sample_positions
+from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.vocoder import HiFTGenerator
 
 #: Beyond these speech cannot be understood any more, so another value is taken for a mistake.
@@ -54,7 +55,7 @@ def change_speed(mel: mx.array, speed: float) -> mx.array:
 class OfflineState:
     """An utterance that is being collected. `token`: all that have come."""
 
-    prompt: FlowPrompt
+    prompt: Prompt
     noise: SourceNoise
     token: tuple[int, ...] = ()
     ended: bool = False
@@ -78,7 +79,7 @@ class OfflineDecoder:
         self.flow, self.n_timesteps, self.speed = flow, n_timesteps, check_speed(speed)
         self.vocoder = StreamingVocoder(hift)
 
-    def start(self, prompt: FlowPrompt, noise: SourceNoise) -> OfflineState:
+    def start(self, prompt: Prompt, noise: SourceNoise) -> OfflineState:
         """The state of an utterance without tokens."""
         return OfflineState(prompt, noise)
 

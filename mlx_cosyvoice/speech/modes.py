@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
+import mlx.core as mx
 
+from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.voices import Voice
 
 Mode = Literal["zero_shot", "cross_lingual", "instruct2", "sft"]
@@ -19,25 +19,6 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 #: Ends an instruction; CosyVoice2 was trained with it.
 END_OF_PROMPT = "<|endofprompt|>"
-
-
-@dataclass(frozen=True)
-class ModelInput:
-    """The official `model_input` without the text.
-
-    Attributes:
-        prompt_text: ids that stand before those of the text.
-        llm_prompt_speech_token: speech tokens that the language model continues.
-        flow_prompt_speech_token: int32 [1, N], the speech tokens whose mel the flow continues.
-        prompt_speech_feat: float32 [1, 2N, 80], that mel.
-        flow_embedding: float32 [1, 192].
-    """
-
-    prompt_text: tuple[int, ...]
-    llm_prompt_speech_token: tuple[int, ...]
-    flow_prompt_speech_token: np.ndarray
-    prompt_speech_feat: np.ndarray
-    flow_embedding: np.ndarray
 
 
 def choose_mode(voice: Voice, mode: str | None = None, instruction: str | None = None) -> Mode:
@@ -78,8 +59,8 @@ def model_input(
     encode: Callable[[str], list[int]],
     normalize: Callable[[str], str],
     instruction: str | None = None,
-) -> ModelInput:
-    """Build the input of `mode`; see `choose_mode` for what each needs.
+) -> Prompt:
+    """The prompt of `mode`; see `choose_mode` for what each needs.
 
     Args:
         voice: whose voice.
@@ -102,9 +83,10 @@ def model_input(
         prompt_text = tuple(encode(instruction if END_OF_PROMPT in instruction else instruction + END_OF_PROMPT))
     elif mode == "sft":
         token, feat = token[:, :0], feat[:, :0]
-    return ModelInput(prompt_text, prompt_speech, token, feat, voice.embedding)
+    arrays = map(mx.array, (token, feat, voice.embedding))
+    return Prompt(*arrays, prompt_text=prompt_text, llm_prompt_token=prompt_speech)
 
 
-def flow_input(voice: Voice) -> ModelInput:
-    """The input of a voice conversion: there is nothing for the language model in it."""
-    return ModelInput((), (), voice.prompt_token, voice.prompt_feat, voice.embedding)
+def flow_input(voice: Voice) -> Prompt:
+    """The prompt of a voice conversion: there is nothing for the language model in it."""
+    return Prompt(*map(mx.array, (voice.prompt_token, voice.prompt_feat, voice.embedding)))

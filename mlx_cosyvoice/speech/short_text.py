@@ -6,18 +6,18 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
-from mlx_cosyvoice.speech.modes import ModelInput
+from mlx_cosyvoice.prompt import Prompt
 
 #: Upstream warns of a text that has less than half of the transcript's characters; here tokens are counted.
 SHORTEST = 0.5
 
 
-def checked_length(segments: Iterable[str], given: ModelInput, encode: Callable[[str], list[int]]) -> Iterator[str]:
+def checked_length(segments: Iterable[str], prompt: Prompt, encode: Callable[[str], list[int]]) -> Iterator[str]:
     """`segments` unchanged, once the first of them has been looked at. (Only the last of several may be short.)
 
     Args:
         segments: of the text.
-        given: of the voice; only where the language model continues its recording does the transcript matter.
+        prompt: only where the language model continues its recording does the transcript matter.
         encode: text to token ids.
 
     Warns:
@@ -27,12 +27,13 @@ def checked_length(segments: Iterable[str], given: ModelInput, encode: Callable[
     first = next(rest, None)
     if first is None:
         return rest
-    prompt = len(given.prompt_text) if given.llm_prompt_speech_token else 0
-    count = len(encode(first)) if prompt else 0
-    if count < SHORTEST * prompt:
+    transcript = len(prompt.prompt_text) if prompt.llm_prompt_token else 0
+    count = len(encode(first)) if transcript else 0
+    if count < SHORTEST * transcript:
         warnings.warn(
-            f"the text {_shortened(first)!r} has {count} tokens and the voice's transcript {prompt}: of a text that is "
-            "far shorter than the transcript the speech may be bad; say more at once, or take a shorter recording",
+            f"the text {_shortened(first)!r} has {count} tokens and the voice's transcript {transcript}: of a text "
+            "that is far shorter than the transcript the speech may be bad; say more at once, or take a shorter "
+            "recording",
             stacklevel=4,
         )
     return chain([first], rest)

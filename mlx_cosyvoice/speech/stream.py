@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.decoding import Decoder, FlowPrompt, SourceNoise, decode
+from mlx_cosyvoice.decoding import Decoder, SourceNoise, decode
+from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.speech.ahead import ClosedError, RunAhead
 from mlx_cosyvoice.speech.metrics import Metrics
 from mlx_cosyvoice.speech.randomness import segment_keys, source_noise
@@ -37,7 +38,7 @@ class SpeechStream(Iterator[np.ndarray]):
         self,
         utterances: TokenSource,
         decoder: Decoder,
-        prompt: FlowPrompt,
+        prompt: Prompt,
         *,
         seed: int,
         sines: int,
@@ -108,7 +109,7 @@ def _noises(keys: Iterator[tuple[mx.array, mx.array]], sines: int) -> Iterator[S
 
 
 def _chunks(
-    ahead: RunAhead, decoder: Decoder, prompt: FlowPrompt, noises: Iterator[SourceNoise], metrics: Metrics
+    ahead: RunAhead, decoder: Decoder, prompt: Prompt, noises: Iterator[SourceNoise], metrics: Metrics
 ) -> Iterator[np.ndarray]:
     for tokens, noise in zip(ahead.utterances(), noises, strict=False):
         for chunk in decode(decoder, prompt, noise, _counted(tokens, metrics)):

@@ -1,4 +1,4 @@
-"""The speech tokens of each utterance, by the language model or given."""
+"""The speech tokens of each utterance, by the language model."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import mlx.core as mx
 
 from mlx_cosyvoice.llm import Qwen2LM, RASSampler, Sampler
 from mlx_cosyvoice.llm.bistream import new_text_before_speech
+from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.speech.arriving import ArrivingText, ArrivingUtterance
 from mlx_cosyvoice.speech.metrics import Metrics
-from mlx_cosyvoice.speech.modes import ModelInput
 from mlx_cosyvoice.speech.prefixes import PrefixCache
 from mlx_cosyvoice.speech.randomness import segment_keys
 from mlx_cosyvoice.text import TextTokenizer
@@ -50,9 +50,9 @@ class Utterances:
     """
 
     def __init__(
-        self, llm: Qwen2LM, tokenizer: TextTokenizer, given: ModelInput, prefixes: PrefixCache, options: TokenOptions
+        self, llm: Qwen2LM, tokenizer: TextTokenizer, prompt: Prompt, prefixes: PrefixCache, options: TokenOptions
     ) -> None:
-        self.llm, self.tokenizer, self.given, self.prefixes, self.options = llm, tokenizer, given, prefixes, options
+        self.llm, self.tokenizer, self.prompt, self.prefixes, self.options = llm, tokenizer, prompt, prefixes, options
 
     def of_segments(self, segments: Iterable[str], metrics: Metrics) -> Iterator[Iterator[int]]:
         """Of texts that are known, one utterance each."""
@@ -63,11 +63,8 @@ class Utterances:
     def interleaves(self) -> bool:
         """Whether a text may be spoken in upstream's interleaved order while it arrives: not where speech would begin
         before the prompt's text has been given."""
-        given = self.given
-        ahead = new_text_before_speech(
-            self.llm.config.mix_ratio, len(given.prompt_text), len(given.llm_prompt_speech_token)
-        )
-        return ahead >= 1
+        text, speech = self.prompt.prompt_text, self.prompt.llm_prompt_token
+        return new_text_before_speech(self.llm.config.mix_ratio, len(text), len(speech)) >= 1
 
     def of_arriving(self, pieces: Iterable[str], metrics: Metrics) -> Iterator[Iterator[int]]:
         """Of a text that is still being written, in upstream's interleaved order.
@@ -79,9 +76,8 @@ class Utterances:
             yield self._arriving(utterance, sampler, metrics)
 
     def _arriving(self, utterance: ArrivingUtterance, sampler: Sampler, metrics: Metrics) -> Iterator[int]:
-        given = self.given
         interleaving = self.llm.begin_bistream(
-            given.prompt_text, given.llm_prompt_speech_token, self._without_misplaced(sampler)
+            self.prompt.prompt_text, self.prompt.llm_prompt_token, self._without_misplaced(sampler)
         )
         ids: list[int] = []
         spoken = 0
@@ -101,12 +97,12 @@ class Utterances:
     def _plain(self, ids: list[int], sampler: Sampler, metrics: Metrics) -> Iterator[int]:
         return self.llm.generate(
             ids,
-            self.given.prompt_text,
-            self.given.llm_prompt_speech_token,
+            self.prompt.prompt_text,
+            self.prompt.llm_prompt_token,
             sampler,
             min_token_text_ratio=self.options.min_token_text_ratio,
             max_token_text_ratio=self.options.max_token_text_ratio,
-            prefix=self.prefixes.get(self.given.prompt_text, metrics),
+            prefix=self.prefixes.get(self.prompt.prompt_text, metrics),
         )
 
     def _without_misplaced(self, sampler: Sampler) -> Sampler:

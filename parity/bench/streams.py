@@ -9,8 +9,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.decoding import FlowPrompt, IncrementalDecoder
+from mlx_cosyvoice.decoding import IncrementalDecoder
 from mlx_cosyvoice.decoding.incremental.prefill import PrefilledVoices
+from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.speech.decoders import Decoders
 from mlx_cosyvoice.voices import Voice
 from parity.bench.jobs import Job, Outcome
@@ -21,7 +22,7 @@ WARM_UP = 75
 
 def flow_prompt(inputs: Mapping[str, np.ndarray]) -> Any:
     """The voice of the inputs."""
-    return FlowPrompt(*(mx.array(inputs[name]) for name in ("prompt_token", "prompt_feat", "embedding")))
+    return Prompt(*(mx.array(inputs[name]) for name in ("prompt_token", "prompt_feat", "embedding")))
 
 
 def source_noise(sines: int) -> Any:

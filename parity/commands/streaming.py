@@ -40,8 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
     from rich.console import Console
 
-    from mlx_cosyvoice.decoding import FlowPrompt
     from mlx_cosyvoice.model import CosyVoice2
+    from mlx_cosyvoice.prompt import Prompt
     from parity.drift.streaming_state import measure, parse_option
     from parity.inputs import SAMPLE
     from parity.report import data
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     voice = model.clone(arguments.audio or SAMPLE)
     if prompt_tokens > voice.prompt_token.shape[1]:
         raise ValueError(f"the recording has {voice.seconds:.1f} s only, fewer than --prompt-seconds")
-    prompt = FlowPrompt(
+    prompt = Prompt(
         mx.array(voice.prompt_token[:, :prompt_tokens]),
         mx.array(voice.prompt_feat[:, : prompt_tokens * model.config.token_mel_ratio]),
         mx.array(voice.embedding),

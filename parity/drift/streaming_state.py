@@ -9,9 +9,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.decoding import FlowPrompt
 from mlx_cosyvoice.decoding.incremental import IncrementalFlow
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.prompt import Prompt
 
 STATE_DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
@@ -79,7 +79,7 @@ class OptionsReport:
 
 def measure(
     flow: CausalMaskedDiffWithXvec,
-    prompt: FlowPrompt,
+    prompt: Prompt,
     token: Sequence[int],
     options: Sequence[Option],
     *,
@@ -124,7 +124,7 @@ def measure(
     )
 
 
-def _spoken(flow: IncrementalFlow, prompt: FlowPrompt, token: Sequence[int]) -> tuple[list[np.ndarray], list[int]]:
+def _spoken(flow: IncrementalFlow, prompt: Prompt, token: Sequence[int]) -> tuple[list[np.ndarray], list[int]]:
     """The mel [frames, 80] of every chunk that has new frames, and the state's size before each."""
     state = flow.start(prompt)
     mels, sizes, place = [], [state.nbytes], 0

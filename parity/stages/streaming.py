@@ -159,10 +159,11 @@ def _reference_stream(side: Side, utterance: Any, noise: Any, right: list[Hop] |
 
 def _model_stream(side: Side, utterance: Any, noise: Any, right: list[Hop] | None) -> Iterator[tuple[Any, ...]]:
     """The same of the MLX package's decoder."""
-    from mlx_cosyvoice.decoding import FlowPrompt, OfficialDecoder, OfficialState
+    from mlx_cosyvoice.decoding import OfficialDecoder, OfficialState
+    from mlx_cosyvoice.prompt import Prompt
 
     tokens, *prompt = utterance[0][0].tolist(), *map(side.array, utterance[1:])
-    state, number = OfficialState(FlowPrompt(*prompt), noise), 0
+    state, number = OfficialState(Prompt(*prompt), noise), 0
     decoder = OfficialDecoder(*side.module, n_timesteps=TIMESTEPS)
     while not state.ended and (right is None or number < len(right)):
         if right is not None and number:

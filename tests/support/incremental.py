@@ -9,10 +9,10 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.decoding import FlowPrompt
 from mlx_cosyvoice.decoding.incremental import FlowState, IncrementalFlow
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.nn import load_official
+from mlx_cosyvoice.prompt import Prompt
 from reference import flow as reference_flow
 from reference.synthetic import recipe
 from tests.support import flow as support
@@ -34,7 +34,7 @@ def incremental(size: str = "tiny", **options: Any) -> IncrementalFlow:
     return IncrementalFlow(whole(size), **options)
 
 
-def prompt(tokens: int = support.PROMPT) -> FlowPrompt:
+def prompt(tokens: int = support.PROMPT) -> Prompt:
     """A voice; with the default length that of the golden numbers."""
     if tokens == support.PROMPT:
         return as_prompt(support.inputs())
@@ -43,8 +43,8 @@ def prompt(tokens: int = support.PROMPT) -> FlowPrompt:
     return as_prompt(support.inputs()._replace(prompt_token=ids, prompt_feat=feat))
 
 
-def as_prompt(given: support.Inputs) -> FlowPrompt:
-    return FlowPrompt(mx.array(given.prompt_token), mx.array(given.prompt_feat), mx.array(given.embedding))
+def as_prompt(given: support.Inputs) -> Prompt:
+    return Prompt(mx.array(given.prompt_token), mx.array(given.prompt_feat), mx.array(given.embedding))
 
 
 def speech(tokens: int) -> list[int]:
@@ -53,7 +53,7 @@ def speech(tokens: int) -> list[int]:
     return (golden + recipe.integers("input/more_tokens", (2000,), support.VOCAB).tolist())[:tokens]
 
 
-def whole_mel(flow: CausalMaskedDiffWithXvec, voice: FlowPrompt, token: Sequence[int], **how: Any) -> np.ndarray:
+def whole_mel(flow: CausalMaskedDiffWithXvec, voice: Prompt, token: Sequence[int], **how: Any) -> np.ndarray:
     """[1, T, 80] of one run over everything."""
     arguments = (voice.prompt_token, voice.prompt_feat, voice.embedding)
     return np.array(flow(mx.array([token], mx.int32), *arguments, **how))

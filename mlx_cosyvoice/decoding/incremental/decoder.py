@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import mlx.core as mx
 
-from mlx_cosyvoice.decoding.decoder import FlowPrompt, SourceNoise, check_step
+from mlx_cosyvoice.decoding.decoder import SourceNoise, check_step
 from mlx_cosyvoice.decoding.incremental.flow import Final, FlowState, IncrementalFlow
 from mlx_cosyvoice.decoding.incremental.prefill import DEFAULT_BUDGET, PrefilledVoices
 from mlx_cosyvoice.decoding.incremental.vocoder import IncrementalVocoder, VocoderState
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.turns import turn
 from mlx_cosyvoice.vocoder import HiFTGenerator
 
@@ -99,7 +100,7 @@ class IncrementalDecoder:
         self.hop, self.first, self.final = hop, first, final
         self.voices = PrefilledVoices(self.flow, voice_budget)
 
-    def start(self, prompt: FlowPrompt, noise: SourceNoise) -> IncrementalState:
+    def start(self, prompt: Prompt, noise: SourceNoise) -> IncrementalState:
         """The state of an utterance of which nothing has been said.
 
         The chunks of the prompt are computed here, unless this voice has spoken before.

@@ -15,10 +15,10 @@ from typing import Literal
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.decoding.decoder import FlowPrompt
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.flow.cfm import euler_schedule
 from mlx_cosyvoice.nn.cache import Cache, CacheOptions, CacheState
+from mlx_cosyvoice.prompt import Prompt
 
 Final = Literal["causal", "full"]
 #: Chunks that memory for keys and values is made for at a time.
@@ -39,7 +39,7 @@ class FlowState:
         finished: the last chunk has been computed.
     """
 
-    prompt: FlowPrompt
+    prompt: Prompt
     spks: mx.array
     tokens: tuple[int, ...]
     computed: int = 0
@@ -109,7 +109,7 @@ class IncrementalFlow:
                 f"differ (a token has {self.ratio} frames): such a network cannot be computed chunk by chunk"
             )
 
-    def start(self, prompt: FlowPrompt) -> FlowState:
+    def start(self, prompt: Prompt) -> FlowState:
         """The state before the first token, with every chunk computed that depends on the prompt only.
 
         Two utterances of one voice can start from the same state.

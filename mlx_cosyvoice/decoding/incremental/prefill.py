@@ -8,8 +8,8 @@ from threading import Lock
 
 import numpy as np
 
-from mlx_cosyvoice.decoding.decoder import FlowPrompt
 from mlx_cosyvoice.decoding.incremental.flow import FlowState, IncrementalFlow
+from mlx_cosyvoice.prompt import Prompt
 
 #: Bytes; a voice of 3 s takes 460 MB in the full model with a float32 state.
 DEFAULT_BUDGET = 1 << 30
@@ -38,7 +38,7 @@ class PrefilledVoices:
         """Size of what is kept."""
         return sum(state.nbytes for state in list(self._kept.values()))
 
-    def state(self, prompt: FlowPrompt) -> FlowState:
+    def state(self, prompt: Prompt) -> FlowState:
         """`flow.start(prompt)`, from what is kept if the same voice was asked for before.
 
         Raises:
@@ -58,7 +58,7 @@ class PrefilledVoices:
         return state
 
 
-def _fingerprint(prompt: FlowPrompt) -> str:
+def _fingerprint(prompt: Prompt) -> str:
     """The same for prompts of the same content."""
     digest = hashlib.sha256()
     for given in (prompt.prompt_token, prompt.prompt_feat, prompt.embedding):
