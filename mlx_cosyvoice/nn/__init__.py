@@ -8,13 +8,13 @@ from mlx_cosyvoice.nn.layers import (
     Conv2d,
     ConvTranspose1d,
     Identity,
+    Linear,
     Mish,
     ReLU,
     Sequential,
     SiLU,
     Tanh,
 )
-from mlx_cosyvoice.nn.linear import Linear
 from mlx_cosyvoice.nn.official import Module, load_official
 
 __all__ = [

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import mlx.core as mx
+import numpy as np
 
 from mlx_cosyvoice.nn.backend import compiles, in_cpu_form
 from mlx_cosyvoice.nn.cpu import attention as cpu_attention
@@ -67,10 +68,10 @@ def elu(x: mx.array) -> mx.array:
 
 
 sigmoid = _with(elementwise.sigmoid)(mx.sigmoid)
-tanh = _with(elementwise.tanh)(mx.tanh)
-exp = _with(elementwise.exp)(mx.exp)
-sin = _with(elementwise.sin)(mx.sin)
-cos = _with(elementwise.cos)(mx.cos)
+tanh = _with(np.tanh)(mx.tanh)
+exp = _with(np.exp)(mx.exp)
+sin = _with(np.sin)(mx.sin)
+cos = _with(np.cos)(mx.cos)
 
 
 def relu(x: mx.array) -> mx.array:

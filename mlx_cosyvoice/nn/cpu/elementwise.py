@@ -97,22 +97,6 @@ def elu(x: np.ndarray, out: np.ndarray) -> None:
     out += np.maximum(x, np.float32(0))
 
 
-def tanh(x: np.ndarray, out: np.ndarray) -> None:
-    np.tanh(x, out=out)
-
-
-def exp(x: np.ndarray, out: np.ndarray) -> None:
-    np.exp(x, out=out)
-
-
-def sin(x: np.ndarray, out: np.ndarray) -> None:
-    np.sin(x, out=out)
-
-
-def cos(x: np.ndarray, out: np.ndarray) -> None:
-    np.cos(x, out=out)
-
-
 def snake(alpha: mx.array) -> Kernel:
     """x + sin(alpha x)^2 / alpha, with alpha [C], float32."""
     mx.eval(alpha)
