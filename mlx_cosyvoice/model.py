@@ -101,7 +101,7 @@ class SpeechModel:
             ModelFolderError: a folder that is not a complete converted model; the file or key is named.
             ValueError: `dtype` is not known.
         """
-        computing_dtype(dtype)  # a wrong one is told before anything is downloaded
+        computing_dtype(dtype)  # a wrong one is refused before anything is downloaded
         family, *loaded = load_components(find_model(path_or_repo), dtype)
         if cls.only not in (None, family):
             raise ModelFolderError(f"{path_or_repo}: is a {family.title}; load it with mlx_cosyvoice.load")
@@ -171,7 +171,7 @@ class SpeechModel:
         A long text is spoken in segments of some 80 tokens, in memory that does not grow. `text` may also be an
         iterable of pieces, also an asynchronous one, such as the output of a language model; audio then comes out while
         text still comes in, some sentences at a time, each group normalized and spoken as a whole text is. The first is
-        given to the model when 60 characters, and about as many as the transcript has, end a sentence and the next has
+        handed to the model when 60 characters, and about as many as the transcript has, end a sentence and the next has
         begun. Upstream's order, which mixes text and speech id by id, is taken with normalize=False where the prompt
         allows: its first sound may come sooner or later, and it needs three times as fast a writer to go on without a
         pause.
@@ -286,7 +286,7 @@ class SpeechModel:
         decoder = self._decoders.get(decoding, speed=speed, n_timesteps=n_timesteps)
         prompt = flow_input(self._as_voice(voice))
         pieces = recording_pieces(recording, sample_rate=sample_rate, start=start, end=end)
-        first = next(pieces)  # what is wrong with the recording is told at the call
+        first = next(pieces)  # what is wrong with the recording is raised at the call
         tokens = utterance_tokens(outside(chain([first], pieces)), self.speech_tokenizer)
         return self._speech(lambda _: tokens, prompt, decoder, seed)
 

@@ -250,7 +250,7 @@ def test_what_is_no_token_is_refused(kind, value, place):
 def test_a_step_takes_what_is_due(count):
     decoder = quick()
     state = decoder.start(prompt(), noise)
-    with pytest.raises(ValueError, match=f"a step that is not final takes 41 new tokens, not {count}"):
+    with pytest.raises(ValueError, match=f"a step that is not final needs 41 new tokens, not {count}"):
         decoder.step(state, [5] * count, final=False)
 
 

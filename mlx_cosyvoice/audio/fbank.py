@@ -38,7 +38,7 @@ def kaldi_fbank(wave: np.ndarray | mx.array) -> mx.array:
 
     Officially `torchaudio.compliance.kaldi.fbank(wave, num_mel_bins=80, dither=0, sample_frequency=16000)`: frames
     that do not fit whole are dropped (`snip_edges`), each frame loses its mean and is pre-emphasized. Kaldi itself
-    takes 16-bit integers; the official code passes [-1, 1], and the floor (float32 epsilon) is relative to that.
+    expects 16-bit integers; the official code passes [-1, 1], and the floor (float32 epsilon) is relative to that.
 
     Works in float64 and so with NumPy, as MLX has no float64 on every device: nothing floors a quiet band beside a loud
     one, and there float32 is off by 1e-3 and more.
@@ -57,5 +57,5 @@ def kaldi_fbank(wave: np.ndarray | mx.array) -> mx.array:
 
 
 def mean_normalize(features: mx.array) -> mx.array:
-    """[batch, T, bands] less each band's mean over time: what CAM++ takes in place of the plain filter bank."""
+    """[batch, T, bands] less each band's mean over time: what CAM++ expects in place of the plain filter bank."""
     return features - features.mean(axis=1, keepdims=True)

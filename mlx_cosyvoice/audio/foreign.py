@@ -39,7 +39,7 @@ def converted(path: str, name: str, kind: str, until: float | None) -> Iterator[
         until: seconds that are wanted at most; None for all.
 
     Raises:
-        AudioError: no program that reads it is installed, or it failed; a command that converts it is given.
+        AudioError: no program that reads it is installed, or it failed; the message holds a command that converts it.
     """
     failures = []
     with tempfile.TemporaryDirectory(prefix="mlx-cosyvoice-") as folder:
@@ -55,7 +55,7 @@ def converted(path: str, name: str, kind: str, until: float | None) -> Iterator[
 
 
 def _commands(path: str, until: float | None) -> Iterator[tuple[str, list[str]]]:
-    """Programs that are there, and how they are told to read `path`; the output's name comes last."""
+    """Programs that are there, and the arguments with which they read `path`; the output's name comes last."""
     if program := shutil.which("afconvert"):
         yield "afconvert", [program, "-f", "WAVE", "-d", "LEI16", path]
     if program := shutil.which("ffmpeg"):

@@ -43,7 +43,7 @@ def find_format(
     """The format to write `path` in, and the name of its subtype.
 
     Args:
-        path: its extension decides where `format` is not given; "-" is raw.
+        path: its extension decides where `format` is None; "-" is raw.
         format: name of one of `FORMATS`.
         subtype: name of one of its subtypes, also as libsndfile writes it ("PCM_16").
 

@@ -18,7 +18,7 @@ from mlx_cosyvoice.audio.source import Source, is_samples, name_of, samples_of
 
 __all__ = ["MAX_PROMPT_SECONDS", "SILENCE_PEAK", "Recording", "load_audio", "read_recording"]
 
-#: What the speech tokenizer takes at most; the official code refuses longer prompts too.
+#: What the speech tokenizer accepts at most; the official code refuses longer prompts too.
 MAX_PROMPT_SECONDS = 30.0
 
 #: The networks run from 0.06 s on (two frames for the speaker encoder's standard deviation, 31 ms for the mel's
@@ -43,7 +43,7 @@ class Recording:
         samples: float32 [samples] in [-1, 1], mono (the mean of the channels).
         sample_rate: of the file, in Hz.
         sha256: hex digest of the whole file, or of the samples where there was none.
-        name: what messages call it: the file's path, as it was given.
+        name: what messages call it: the file's path, as the caller wrote it.
     """
 
     samples: np.ndarray
@@ -81,7 +81,7 @@ def load_audio(
     """Read an audio file as float32 [samples] at `sample_rate`, mono (the mean of its channels), scaled to [-1, 1].
 
     The official `load_wav` resamples with torchaudio and refuses files below 16 kHz; this one resamples with soxr
-    ("HQ"), which differs from torchaudio only near the highest frequencies, and takes any rate from 4 kHz on.
+    ("HQ"), which differs from torchaudio only near the highest frequencies, and accepts any rate from 4 kHz on.
 
     Args:
         source: as of `read_recording`; the content decides about the format.

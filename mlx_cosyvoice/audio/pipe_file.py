@@ -13,18 +13,18 @@ import numpy as np
 
 from mlx_cosyvoice.audio.pcm import encode_pcm
 
-#: Bytes at a time: a pipe that has room takes as many at once.
+#: Bytes at a time: a pipe that has room accepts as many at once.
 _PIECE = select.PIPE_BUF
 
 #: How often a wait for the reader looks whether it shall end, in seconds.
 _LOOK_AGAIN = 0.1
 
-#: How long a reader that takes nothing is waited for once there is a hurry, in seconds.
+#: How long a reader that reads nothing is waited for once there is a hurry, in seconds.
 _PATIENCE = 0.5
 
 
 class PipeFile:
-    """Mono samples without header, 16-bit little-endian integers, each chunk given out at once.
+    """Mono samples without header, 16-bit little-endian integers, each chunk written at once.
 
     Args:
         file: written to.
@@ -63,7 +63,7 @@ class PipeFile:
                 self._data += os.write(self._descriptor, rest[:_PIECE])
 
     def hurry(self) -> None:
-        """Wait no longer for a reader that takes nothing. May be called in any thread."""
+        """Wait no longer for a reader that reads nothing. May be called in any thread."""
         if self._deadline is None:
             self._deadline = time.monotonic() + _PATIENCE
 
@@ -72,7 +72,7 @@ class PipeFile:
             self._file.close()
 
     def _has_room(self, descriptor: int) -> bool:
-        """Wait until the reader takes something; False if that shall not be waited for."""
+        """Wait until the reader reads something; False if that shall not be waited for."""
         while not select.select([], [descriptor], [], _LOOK_AGAIN)[1]:
             if self._deadline is not None and time.monotonic() > self._deadline:
                 return False

@@ -1,4 +1,4 @@
-"""Writing at a given place of a file: doing it again after a failure does no harm."""
+"""Writing at a place of a file: doing it again after a failure does no harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recording may be given as: a path, bytes, a file object, or samples with their rate."""
+"""What is accepted as a recording: a path, bytes, a file object, or samples with their rate."""
 
 from __future__ import annotations
 

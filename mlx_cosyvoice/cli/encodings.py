@@ -61,15 +61,15 @@ def decode_file(data: bytes, name: str, encoding: str | None = None) -> str:
     Raises:
         ValueError: it is in none of them; the first bad byte is named.
     """
-    given = encoding or _marked(data) or "utf-8"
+    chosen = encoding or _marked(data) or "utf-8"
     try:
-        text = data.decode(given)
+        text = data.decode(chosen)
     except UnicodeError as error:
-        if encoding is None and given == "utf-8" and _is_plausible_chinese(data, final=True):
-            _tell_of_chinese(name)
+        if encoding is None and chosen == "utf-8" and _is_plausible_chinese(data, final=True):
+            _warn_of_chinese(name)
             text = data.decode(_CHINESE)
         else:
-            raise ValueError(f"{name}: {_what_is_wrong(given, error)}") from error
+            raise ValueError(f"{name}: {_what_is_wrong(chosen, error)}") from error
     if encoding is None and text.count("\0") > len(text) // 8:
         raise ValueError(
             f"{name}: not a text file, or UTF-16 without its mark: many NUL bytes; try --encoding utf-16-le"
@@ -97,7 +97,7 @@ class StreamDecoder:
         self._has_spoken = False
 
     def decode(self, data: bytes, *, final: bool = False) -> str:
-        """The text of the bytes so far that was not given before.
+        """The text of the bytes so far that was not returned before.
 
         Raises:
             ValueError: the first bytes cannot be decoded at all, or most of them cannot.
@@ -135,7 +135,7 @@ class StreamDecoder:
                 self._waiting = rest
                 return before
             if _is_plausible_chinese(rest, final=final):
-                _tell_of_chinese(self._name)
+                _warn_of_chinese(self._name)
                 self._encoding, self._may_be_chinese = _CHINESE, False
                 self._decoder = codecs.getincrementaldecoder(_CHINESE)("replace")
                 return before + self._decoded(self._decoder, rest, final)
@@ -171,7 +171,7 @@ def _is_binary(error: UnicodeDecodeError) -> bool:
 
 
 def _what_is_wrong(encoding: str, error: UnicodeError, offset: int = 0) -> str:
-    """For a message; `offset` is the place of the first byte that was given to the decoder."""
+    """For a message; `offset` is the place of the first byte that the decoder saw."""
     encoding = encoding.removesuffix("-sig").upper()
     if not isinstance(error, UnicodeDecodeError):
         return f"not {encoding} text ({error}); say its encoding by --encoding NAME, such as gb18030"
@@ -190,7 +190,7 @@ def _is_plausible_chinese(data: bytes, *, final: bool) -> bool:
     return bool(foreign) and frequent >= _SHARE * len(foreign)
 
 
-def _tell_of_chinese(name: str) -> None:
+def _warn_of_chinese(name: str) -> None:
     warnings.warn(
         f"{name} is not UTF-8 text and was read as Chinese in GB18030; else give --encoding NAME", stacklevel=3
     )

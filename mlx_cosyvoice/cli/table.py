@@ -20,7 +20,7 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
 
 
 def shorten(text: str, most: int) -> str:
-    """`text`, or its beginning and "..." where it takes more than `most` columns."""
+    """`text`, or its beginning and "..." where it is wider than `most` columns."""
     if width(text) <= most:
         return text
     while width(text) > most - 3:
@@ -29,7 +29,7 @@ def shorten(text: str, most: int) -> str:
 
 
 def width(text: str) -> int:
-    """Columns of a terminal that `text` takes: Chinese, Japanese and Korean letters take two."""
+    """Columns of a terminal that `text` fills: Chinese, Japanese and Korean letters fill two."""
     return sum(
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
         for character in text

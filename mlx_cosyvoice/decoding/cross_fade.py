@@ -18,7 +18,7 @@ class VocoderTail:
     Attributes:
         mel: [1, F, 80] float32, the last frames.
         source: [1, 480 F, 1] float32, the excitation of these frames.
-        speech: [480 F] float32, their samples, which are not given out before they are faded into the next piece.
+        speech: [480 F] float32, their samples, which are not returned before they are faded into the next piece.
     """
 
     mel: mx.array

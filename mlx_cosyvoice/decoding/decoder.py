@@ -31,7 +31,7 @@ class Decoder(Protocol):
         """The state of an utterance of which nothing has been said."""
 
     def due(self, state: State) -> int | None:
-        """How many new tokens the next step takes that is not final; None: everything is said at the end."""
+        """How many new tokens the next step needs, unless it is the final one; None: everything is said at the end."""
 
     def step(self, state: State, token: Sequence[int], *, final: bool) -> tuple[mx.array, State]:
         """Say what `token`, the new tokens only, makes possible to say.
@@ -49,7 +49,7 @@ def check_tokens(token: Sequence[int], vocab_size: int) -> tuple[int, ...]:
     """The tokens as a tuple of int.
 
     Raises:
-        ValueError: one lies outside the vocabulary; its place in `token` is told.
+        ValueError: one lies outside the vocabulary; its place in `token` is named.
     """
     checked = tuple(map(int, token))
     for place, value in enumerate(checked):
@@ -59,7 +59,7 @@ def check_tokens(token: Sequence[int], vocab_size: int) -> tuple[int, ...]:
 
 
 def check_step(token: Sequence[int], vocab_size: int, *, due: int, final: bool, ended: bool) -> tuple[int, ...]:
-    """The new tokens of a step that takes `due` of them, or any number if it is final.
+    """The new tokens of a step that needs `due` of them, or any number if it is final.
 
     Raises:
         ValueError: a token outside the vocabulary, another number of tokens, or an utterance that has ended.
@@ -67,7 +67,7 @@ def check_step(token: Sequence[int], vocab_size: int, *, due: int, final: bool, 
     check_open(ended)
     new = check_tokens(token, vocab_size)
     if not final and len(new) != due:
-        raise ValueError(f"a step that is not final takes {due} new tokens, not {len(new)}")
+        raise ValueError(f"a step that is not final needs {due} new tokens, not {len(new)}")
     return new
 
 

@@ -1,4 +1,4 @@
-"""When a stream speaks: how many tokens each hop of an utterance takes."""
+"""When a stream speaks: how many tokens each hop of an utterance speaks."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class ArrivingUtterance(Iterator[int]):
     """The token ids of one utterance.
 
     Attributes:
-        ended: its text has arrived as a whole; true before its last ids are given.
+        ended: its text has arrived as a whole; true before its last ids are returned.
     """
 
     def __init__(self, ids: Callable[[ArrivingUtterance], Iterator[int]]) -> None:

@@ -15,7 +15,7 @@ class Metrics:
         audio_seconds: duration of all chunks.
         chunks: how many.
         segments: utterances that were finished; a long text is cut into several.
-        speech_tokens: given to the flow, 25 a second.
+        speech_tokens: passed to the flow, 25 a second.
         prompt_positions: positions of the voice's prompt text that the language model had to run.
         prompt_positions_reused: those that it knew from before.
     """

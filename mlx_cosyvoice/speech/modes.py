@@ -12,7 +12,7 @@ from mlx_cosyvoice.voices import Voice
 
 Mode = Literal["zero_shot", "cross_lingual", "instruct2", "sft"]
 
-#: zero_shot continues the recording and its transcript; cross_lingual takes only the sound of the recording, so the
+#: zero_shot continues the recording and its transcript; cross_lingual uses only the sound of the recording, so the
 #: text may be in another language; instruct2 does too, and speaks as an instruction says; sft has a speaker embedding
 #: and no recording.
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -22,7 +22,7 @@ END_OF_PROMPT = "<|endofprompt|>"
 
 
 def choose_mode(voice: Voice, mode: str | None = None, instruction: str | None = None) -> Mode:
-    """The mode to speak in: `mode` where it is given, else the richest that voice and instruction allow.
+    """The mode to speak in: `mode` unless it is None, else the richest that voice and instruction allow.
 
     Raises:
         ValueError: an unknown mode, or one that lacks what it needs.

@@ -15,7 +15,7 @@ class PrefixCache:
 
     Args:
         llm: the model whose prefixes they are.
-        limit: how many are kept. One takes about 12 kB a token in float16 at full size.
+        limit: how many are kept. One needs about 12 kB a token in float16 at full size.
     """
 
     def __init__(self, llm: Qwen2LM, limit: int = 8) -> None:
@@ -26,7 +26,7 @@ class PrefixCache:
     def get(self, prompt_text: Sequence[int], metrics: Metrics) -> KVCache:
         """The prefix [sos, prompt text], run if it is not known; counted in `metrics` either way.
 
-        The same object is given out again and again: copy it before it is continued.
+        The same object is returned again and again: copy it before it is continued.
         """
         key = tuple(prompt_text)
         with self._lock:

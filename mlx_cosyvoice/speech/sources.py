@@ -1,4 +1,4 @@
-"""What may be given as a text: a str, or what gives its pieces, also asynchronously."""
+"""What is accepted as a text: a str, or an iterable of its pieces, also an asynchronous one."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def from_the_first_word(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def arriving_segments(pieces: Iterable[str], normalizer: TextNormalizer, transcript: int = 0) -> Iterator[str]:
-    """Segments of a text that comes in pieces, normalized, each some sentences long and given out as soon as it may be.
+    """Segments of a text that comes in pieces, normalized, each some sentences long and yielded as soon as possible.
 
     Each group of sentences is normalized as a whole text is. The same text gives the same segments however it is cut.
 

@@ -56,11 +56,11 @@ def build_tokenizer(
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     for token_id, token in _read_added_tokens(Path(config)):
         tokenizer.add_tokens([token])
-        given = tokenizer.token_to_id(token.content)
-        if given != token_id:
+        found = tokenizer.token_to_id(token.content)
+        if found != token_id:
             raise ValueError(
                 f"{config}: {quoted(token.content)} should have the id {token_id}, but {vocab} has {len(ids)} tokens, "
-                f"which makes it {given}; the two files do not belong together"
+                f"which makes it {found}; the two files do not belong together"
             )
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special_tokens])
     return tokenizer
@@ -137,6 +137,6 @@ def _read_added_tokens(path: Path) -> list[tuple[int, AddedToken]]:
             )
         if not 0 < len(content) <= MAX_CHARACTERS:
             raise ValueError(f"{path}: the token {quoted(content)} does not have 1 to {MAX_CHARACTERS} characters")
-        given = {flag: bool(entry.get(flag, False)) for flag in flags}
-        tokens.append((int(key), AddedToken(content, **given)))
+        options = {flag: bool(entry.get(flag, False)) for flag in flags}
+        tokens.append((int(key), AddedToken(content, **options)))
     return sorted(tokens, key=lambda item: item[0])

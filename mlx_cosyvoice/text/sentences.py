@@ -23,7 +23,7 @@ def size(text: str) -> int:
 class Sentences:
     """Cuts text that comes in pieces into sentences; where, depends on the text and not on the pieces.
 
-    A sentence is given out once its end is sure, which takes the first character of the next one: a full stop between
+    A sentence is returned once its end is sure, which takes the first character of the next one: a full stop between
     digits, after an initial or an abbreviation, or any mark before a small letter ends none. A line end does at once,
     but where the line looks like one of a wrapped paragraph. What has no end for long is cut at a comma or blank.
 

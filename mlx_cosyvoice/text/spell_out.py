@@ -25,7 +25,7 @@ def spell_out_with_wetext(text: str, language: str) -> str:
     Upstream's pinned wetext 0.0.4 does nothing without a digit, and so nothing is done here with later ones either.
     Four faults of wetext are worked round. What it refuses (officially an AssertionError ends the call: digits beside
     most letters that are not English) stays as it is, word by word. Control tokens that it would spell out or refuse
-    are left out of what it is given. The backslashes that it puts before quotes go. A line end between English words
+    are left out of its input. The backslashes that it puts before quotes go. A line end between English words
     counts as a blank, where wetext at times joins the words.
 
     Args:
@@ -98,14 +98,14 @@ def _attempt(normalize: Callable[[str], str], text: str, language: str) -> str |
     body = text.strip()
     if not _DIGIT.search(body):
         return text
-    given = _BLANKS.sub(" ", body) if language == "en" else body
+    compact = _BLANKS.sub(" ", body) if language == "en" else body
     try:
-        spelled = normalize(given)
+        spelled = normalize(compact)
     except AssertionError:
         return None
     if not spelled:
         return None
-    if spelled.count("\\") > given.count("\\"):
+    if spelled.count("\\") > compact.count("\\"):
         spelled = _ESCAPED.sub(r"\1", spelled)
     start = text.index(body)
     return text[:start] + spelled + text[start + len(body) :]
@@ -128,7 +128,7 @@ def _by_words(normalize: Callable[[str], str], text: str, language: str) -> str:
 
 
 def _between(pattern: re.Pattern[str], text: str, function: Callable[[str], str]) -> str:
-    """`text` with what stands between the matches of `pattern` given to `function`."""
+    """`text` with what stands between the matches of `pattern` replaced by what `function` makes of it."""
     result, end = [], 0
     for found in pattern.finditer(text):
         result += [function(text[end : found.start()]), found[0]]

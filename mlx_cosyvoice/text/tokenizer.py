@@ -19,7 +19,7 @@ class Span(NamedTuple):
     """A token of a text."""
 
     id: int
-    #: First character, and the one after the last. The tokens of a character that takes several share both.
+    #: First character, and the one after the last. The tokens of a character that needs several share both.
     start: int
     end: int
     #: Which of the words it belongs to that byte pairs are merged within; a special token is a word.

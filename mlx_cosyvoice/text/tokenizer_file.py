@@ -1,7 +1,7 @@
 """What a `tokenizer.json` must be: byte-level BPE as `mlx_cosyvoice.text.build` writes it, whatever the vocabulary.
 
 The library that reads such files has dozens of other normalizers, models and decoders. On some files it panics, or
-takes any amount of memory; and none but these parts give the ids that the model was trained with.
+may need any amount of memory; and none but these parts give the ids that the model was trained with.
 """
 
 from __future__ import annotations

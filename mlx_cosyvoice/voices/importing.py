@@ -62,7 +62,7 @@ def import_voices(
     Raises:
         FileNotFoundError: no such file.
         UnknownVoiceError: the file has no such speaker.
-        VoiceError: the file cannot be read; `name` is given for several voices; a name cannot be a voice's, or is
+        VoiceError: the file cannot be read; there is a `name` for several voices; a name cannot be a voice's, or is
             taken and `force` is not given.
         OSError: a voice cannot be written.
     """

@@ -43,7 +43,7 @@ def _fault(name: str) -> str | None:
     odd = next((character for character in name if not character.isprintable()), None)
     if odd is not None:
         return f"it has a control or invisible character (U+{ord(odd):04X})"
-    # Composing takes a time that grows with the square of the length. A character is composed of five at most.
+    # The time of composing grows with the square of the length. A character is composed of five at most.
     composed = unicodedata.normalize("NFC", name) if len(name) <= 5 * MAX_CHARACTERS else name
     if len(composed) > MAX_CHARACTERS or len(composed.encode()) > MAX_BYTES:
         return f"it is longer than {MAX_CHARACTERS} characters or {MAX_BYTES} bytes"

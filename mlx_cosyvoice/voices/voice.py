@@ -28,7 +28,7 @@ TENSORS = ("prompt_token", "prompt_feat", "embedding")
 #: What all CosyVoice2 models share.
 _SIZES = FlowConfig()
 
-#: Of a recording of 30 s, the longest that the speech tokenizer takes.
+#: Of a recording of 30 s, the longest that the speech tokenizer accepts.
 MAX_TOKENS = 30 * _SIZES.input_frame_rate
 #: Characters of the transcript, and token ids. In 30 s nobody says a tenth of that.
 MAX_TRANSCRIPT = 10_000
@@ -38,7 +38,7 @@ MAX_PROVENANCE, MAX_NOTE = 100, 10_000
 
 @dataclass(frozen=True, eq=False)
 class Voice:
-    """What `CosyVoice2.clone` takes from a recording; independent of the text to speak.
+    """What `CosyVoice2.clone` computes from a recording; independent of the text to speak.
 
     The arrays are checked and copied when a voice is made, and cannot be written to.
 

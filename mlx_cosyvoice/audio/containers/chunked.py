@@ -78,7 +78,7 @@ class _Found:
 
     start: int
     end: int
-    told: int
+    declared: int
     finished: bool
 
 
@@ -119,8 +119,8 @@ def _walk(view: FileView, start: int, form: _Form) -> tuple[_Found | None, int]:
             wide = int.from_bytes(view.at(place + 16, 8), "little")
         body = place + form.head
         if name == form.data and found is None:
-            told = wide if wide is not None and size == _UNKNOWN_4 else inside
-            found = _samples(view, body, told, form)
+            declared = wide if wide is not None and size == _UNKNOWN_4 else inside
+            found = _samples(view, body, declared, form)
             inside = found.end - body
         elif not 0 <= inside <= view.size - body:
             break
@@ -128,13 +128,13 @@ def _walk(view: FileView, start: int, form: _Form) -> tuple[_Found | None, int]:
     return found, max(place, found.end) if found else place
 
 
-def _samples(view: FileView, body: int, told: int, form: _Form) -> _Found:
+def _samples(view: FileView, body: int, declared: int, form: _Form) -> _Found:
     rest = view.size - body
-    if 0 <= told <= form.front < rest and not _chunk_at(view, body + told, form):
-        return _Found(body, view.size, told, finished=False)
-    if not 0 <= told <= rest:
-        return _Found(body, view.size, told, finished=told == form.unknown)
-    return _Found(body, body + told, told, finished=True)
+    if 0 <= declared <= form.front < rest and not _chunk_at(view, body + declared, form):
+        return _Found(body, view.size, declared, finished=False)
+    if not 0 <= declared <= rest:
+        return _Found(body, view.size, declared, finished=declared == form.unknown)
+    return _Found(body, body + declared, declared, finished=True)
 
 
 def _chunk_at(view: FileView, place: int, form: _Form) -> bool:
@@ -156,20 +156,20 @@ def _au(view: FileView, start: int) -> tuple[_Found | None, int]:
     order = ">II" if head[:4] == b".snd" else "<II"
     if len(head) < 12:
         return None, view.size
-    offset, told = struct.unpack(order, head[4:])
+    offset, declared = struct.unpack(order, head[4:])
     body = start + offset
     if body >= view.size:
         return None, view.size
     rest = view.size - body
-    if told == 0 or told > rest:
-        return _Found(body, view.size, told, finished=told == _UNKNOWN_4), view.size
-    return _Found(body, body + told, told, finished=True), body + told
+    if declared == 0 or declared > rest:
+        return _Found(body, view.size, declared, finished=declared == _UNKNOWN_4), view.size
+    return _Found(body, body + declared, declared, finished=True), body + declared
 
 
 def _part(view: FileView, start: int, found: _Found, end: int, form: _Form | str) -> Part:
     """The recording, with the size of its samples as it is."""
     size = found.end - found.start
-    if found.told == size:
+    if found.declared == size:
         return Part(((start, end),))
     if isinstance(form, str):
         order = ">I" if view.at(start, 4) == b".snd" else "<I"
@@ -180,15 +180,15 @@ def _part(view: FileView, start: int, found: _Found, end: int, form: _Form | str
     wide = start + 12
     if view.at(start, 4) in (b"RF64", b"BW64") and view.at(wide, 4) == b"ds64":
         # the size stands in a chunk of its own, of 64 bits
-        told = (struct.pack("<Q", size), (wide + 24, field), struct.pack("<I", _UNKNOWN_4))
-        return Part(((start, wide + 16), *told, (found.start, end)))
+        declared = (struct.pack("<Q", size), (wide + 24, field), struct.pack("<I", _UNKNOWN_4))
+        return Part(((start, wide + 16), *declared, (found.start, end)))
     most = _UNKNOWN_4 if count == 4 else _UNKNOWN_8 >> 1
     fixed = struct.pack(form.size, min(size + (form.head if form.inclusive else 0), most))
     return Part(((start, field), fixed, (found.start, end)))
 
 
 def _unfinished(found: _Found) -> str:
-    says = f"{found.told} bytes of samples, and {found.end - found.start} are there"
+    says = f"{found.declared} bytes of samples, and {found.end - found.start} are there"
     return f"its header was not finished (it says {says}), so it is read to the end of the file"
 
 

@@ -10,7 +10,7 @@ _STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 _STREAMINFO = 34
 #: How far into a file a tag may push the start; a picture is smaller.
 _FARTHEST = 64 << 20
-#: How far another file is looked for. One that is joined farther on, the decoder takes for damage.
+#: How far another file is looked for. The decoder reads one that is joined farther on as damage.
 _LONGEST = 256 << 20
 
 
@@ -42,10 +42,10 @@ def _part(view: FileView, start: int, end: int) -> Part:
     audio = _audio(view, start, end)
     if len(info) < _STREAMINFO or audio is None:
         return Part(((start, end),))  # let the decoder say what is wrong
-    told = int.from_bytes(info[10:18], "big") & (1 << 36) - 1
+    declared = int.from_bytes(info[10:18], "big") & (1 << 36) - 1
     info[13] &= 0xF0  # 36 bits: samples of each channel
     info[14:18] = bytes(4)
-    return Part((_STARTS[1] + bytes(info), (audio, end)), told or None)
+    return Part((_STARTS[1] + bytes(info), (audio, end)), declared or None)
 
 
 def _audio(view: FileView, start: int, end: int) -> int | None:

@@ -1,7 +1,7 @@
 """mp3 (and mp1, mp2): frames are counted, whatever the file says of its length.
 
 A file from a pipe tells nothing, so that a decoder guesses from the first frame's bit rate; one that was joined from
-several tells the length of its first. libsndfile reads no further than it was told. Here all frames are walked
+several says the length of its first, and libsndfile reads no further. Here all frames are walked
 through, each recording gets a header with its true length, and what is no frame (tags, pictures) is left out.
 """
 
@@ -52,7 +52,7 @@ def is_mpeg(view: FileView) -> bool:
 
 
 def mpeg_layout(view: FileView, max_seconds: float | None) -> Layout:
-    """Walk through the frames, but no further than `max_seconds` of sound, which is more than anybody takes."""
+    """Walk through the frames, but no further than `max_seconds` of sound, which is more than anybody needs."""
     streams: list[_Stream] = []
     skipped, tag, seconds = 0, None, 0.0
     for start, header in _frames(view):

@@ -80,10 +80,10 @@ def true_tag(
         size: of them, in bytes.
         trimmed: whether the decoder shall cut off the padding at the end.
     """
-    told = tag and _told_frames(tag, header.side)
-    if tag and trimmed and told in (frames, frames + 1):  # some count the tag
+    declared = tag and _declared_frames(tag, header.side)
+    if tag and trimmed and declared in (frames, frames + 1):  # some count the tag
         return tag
-    delay = tag[_lame_at(tag, header.side) :][:24] if tag and told is not None else b""
+    delay = tag[_lame_at(tag, header.side) :][:24] if tag and declared is not None else b""
     head = bytes([0xFF, first[1] | 1, _ROOMY << 4 | first[2] & 0x0C, first[3]])
     made = parse_header(head)
     assert made is not None
@@ -93,7 +93,7 @@ def true_tag(
     return (head + body).ljust(made.length, b"\0")
 
 
-def _told_frames(tag: bytes, side: int) -> int | None:
+def _declared_frames(tag: bytes, side: int) -> int | None:
     xing = 4 + side
     if tag[xing : xing + 4] not in (b"Xing", b"Info") or len(tag) < xing + 12 or not tag[xing + 7] & 1:
         return None

@@ -1,4 +1,4 @@
-"""Years and decades, told from other numbers by what stands around them."""
+"""Years and decades, distinguished from other numbers by what stands around them."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class Speaker:
         return self.joined(self.cardinal(part) for part in parts if part is not None)
 
     def date(self, year: int | None, month: int, day: int) -> str:
-        """A date given in numbers."""
+        """A date in numbers."""
         raise NotImplementedError
 
     def money(self, number: Number, currency: str, scale: str) -> str:

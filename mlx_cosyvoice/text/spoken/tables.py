@@ -7,7 +7,7 @@ def names(table: str, plural: str = "") -> dict[str, tuple[str, str]]:
     """Signs to their names for one and for more, from "sign=one|more; sign=one; ...".
 
     Args:
-        table: where only one name is given, the other is that with `plural`.
+        table: where there is only one name, the other is that with `plural`.
     """
     result = {}
     for entry in filter(None, (entry.strip() for entry in table.replace("\n", ";").split(";"))):
