@@ -1,4 +1,4 @@
-"""The MLX CAM++ against the golden numbers of 3D-Speaker's own code."""
+"""The MLX CAM++'s own properties."""
 
 import mlx.core as mx
 import numpy as np
@@ -8,13 +8,9 @@ from mlx_cosyvoice.config import SpeakerEncoderConfig
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speaker_encoder.layers import contexts
-from parity.capture import tap
-from parity.sides.mlx import MLXSide
 from reference.synthetic import recipe
 from tests.support.embeddings import cosine
-from tests.support.golden import ProbeRecorder, assert_close, assert_probes, golden, recipe_state_dict
-
-FRAMES = (348, 100, 57)
+from tests.support.golden import assert_close, golden, recipe_state_dict
 
 
 def fbank(frames: int) -> mx.array:
@@ -29,23 +25,6 @@ def weights() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def encoder(weights: dict[str, np.ndarray]) -> CAMPPlus:
     return load_official(CAMPPlus(SpeakerEncoderConfig()), weights)
-
-
-@pytest.mark.parametrize("frames", FRAMES)
-def test_embedding_is_the_golden_one(encoder: CAMPPlus, frames: int) -> None:
-    embedding = np.array(encoder(fbank(frames)))
-    expected = golden("campplus")[f"embedding{frames}"]
-    assert cosine(embedding, expected) >= 0.999999
-    assert_close(embedding, expected, 1e-4, "embedding")
-
-
-def test_every_probe(encoder: CAMPPlus) -> None:
-    file = golden("campplus")
-    recorder = ProbeRecorder(file.shapes)
-    with tap(MLXSide(encoder), recorder, "campplus."):
-        mx.eval(encoder(fbank(348)))
-    assert len(file.shapes) == 795
-    assert_probes(recorder, file, 5e-3)
 
 
 @pytest.mark.parametrize("frames", [1, 57, 99, 100, 101, 174, 250, 300])

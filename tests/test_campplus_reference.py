@@ -1,4 +1,4 @@
-"""The PyTorch CAM++ against the golden numbers of 3D-Speaker's own code."""
+"""The PyTorch CAM++'s own properties."""
 
 from dataclasses import asdict
 
@@ -7,14 +7,9 @@ import pytest
 import torch
 
 from mlx_cosyvoice.config import SpeakerEncoderConfig
-from parity.capture import tap
-from parity.sides.pytorch import TorchSide
 from reference import campplus
 from reference.synthetic import recipe
-from tests.support.embeddings import cosine
-from tests.support.golden import ProbeRecorder, as_torch, assert_close, assert_probes, golden, recipe_state_dict
-
-FRAMES = (348, 100, 57)
+from tests.support.golden import as_torch, assert_close, golden, recipe_state_dict
 
 
 def fbank(frames: int) -> torch.Tensor:
@@ -26,23 +21,6 @@ def encoder() -> campplus.CAMPPlus:
     encoder = campplus.build(asdict(SpeakerEncoderConfig()))
     encoder.load_state_dict(as_torch(recipe_state_dict("campplus", "campplus.")), strict=True)
     return encoder
-
-
-@pytest.mark.parametrize("frames", FRAMES)
-def test_embedding_is_the_golden_one(encoder: campplus.CAMPPlus, frames: int) -> None:
-    embedding = encoder(fbank(frames)).numpy()
-    expected = golden("campplus")[f"embedding{frames}"]
-    assert cosine(embedding, expected) >= 0.999999
-    assert_close(embedding, expected, 1e-5, "embedding")
-
-
-def test_every_probe(encoder: campplus.CAMPPlus) -> None:
-    file = golden("campplus")
-    recorder = ProbeRecorder(file.shapes)
-    with tap(TorchSide(encoder), recorder, "campplus."):
-        encoder(fbank(348))
-    assert len(file.shapes) == 795
-    assert_probes(recorder, file, 1e-3)
 
 
 def test_float64_agrees(encoder: campplus.CAMPPlus) -> None:

@@ -35,6 +35,7 @@ class TorchSide(Side):
         return self.plain(value)
 
     def official(self, array: torch.Tensor, *, channels_first: bool = False) -> np.ndarray:
+        array = array.detach()
         return (array.to(torch.float64) if array.is_floating_point() else array).numpy()
 
     def parameters_of(self, module: torch.nn.Module) -> Callable[..., Any]:

@@ -1,0 +1,58 @@
+"""Every network but the language model on either side, at the golden sizes, with the golden weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from typing import Any
+
+import pytest
+
+from mlx_cosyvoice.config import SpeakerEncoderConfig
+from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.nn import load_official
+from mlx_cosyvoice.speaker_encoder import CAMPPlus
+from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
+from mlx_cosyvoice.vocoder import HiFTGenerator
+from parity.capture import tap
+from parity.sides import Side
+from parity.sides.mlx import MLXSide
+from parity.sides.pytorch import TorchSide
+from reference import campplus, flow, hift, speech_tokenizer
+from tests.support import flow as flow_support
+from tests.support import hift as hift_support
+from tests.support.golden import ProbeRecorder, as_torch, golden, recipe_state_dict
+from tests.support.tokens import SIZES
+
+sides = pytest.mark.parametrize("side", ["pytorch", "mlx"])
+sizes = pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=pytest.mark.slow)])
+
+#: Component -> its class in MLX, how the reference builds it, and its configurations by size.
+NETWORKS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "campplus": (CAMPPlus, campplus.build, {"": SpeakerEncoderConfig()}),
+    "speech_tokenizer": (S3TokenizerV2, speech_tokenizer.build, SIZES),
+    "flow": (CausalMaskedDiffWithXvec, flow.build, flow_support.CONFIGS),
+    "hift": (HiFTGenerator, hift.build, hift_support.CONFIGS),
+}
+
+
+@cache
+def network(side: str, component: str, size: str = "") -> Side:
+    """The component on the side of that name, in float32."""
+    cls, build, configs = NETWORKS[component]
+    name = f"{component}.{size}" if size else component
+    weights = recipe_state_dict(name, f"{component}." if component in ("campplus", "speech_tokenizer") else "")
+    if side == "pytorch":
+        module = build(dataclasses.asdict(configs[size]))
+        module.load_state_dict(as_torch(weights), strict=True)
+        return TorchSide(module)
+    # what the converter hands over beside the official state dict
+    added = {"decoder.rand_noise": flow.fixed_noise(80).numpy()} if component == "flow" else {}
+    return MLXSide(load_official(cls(configs[size]), {**weights, **added}))
+
+
+def recorder(side: Side, component: str, size: str = "") -> tuple[ProbeRecorder, Any]:
+    """A recorder of the golden probes, and the context in which it listens."""
+    file = golden(f"{component}.{size}" if size else component)
+    recording = ProbeRecorder(file.shapes)
+    return recording, tap(side, recording, f"{component}.")
