@@ -19,6 +19,8 @@ NAMES = (
     *("yaml", "qwen", "vocab", "merges", "added", "recipe", "pt", "pt-pickle", "speakers", "speakers-pickle"),
     *("campplus", "speech-tokenizer", "model-config", "safetensors", "voice", "tokenizer"),
     *("voice-header", "speakers-header", "speakers-texts", "weights-header", "index"),
+    *("wav", "wav-adpcm", "wav-joined", "rf64", "w64", "flac", "flac-joined", "ogg", "opus", "mp3", "mp3-joined"),
+    *("aiff", "au", "caf", "voc"),
 )
 
 

@@ -31,6 +31,7 @@ from reference.synthetic.onnx import write_campplus, write_speech_tokenizer
 from reference.synthetic.sizes import TINY
 from reference.synthetic.text import write_blank_en
 from reference.synthetic.yaml import yaml_text
+from tests.fuzz.audio_targets import AUDIO_TARGETS
 from tests.fuzz.folder_targets import FOLDER_TARGETS
 
 #: What a reader may raise, besides nothing.
@@ -161,7 +162,7 @@ TARGETS = {
     "safetensors": Target("model.safetensors", _made(_voice), read_header),
     "voice": Target("anna.safetensors", _made(_voice), Voice.load),
     "tokenizer": Target("tokenizer.json", _text("tokenizer.json"), TextTokenizer.from_file),
-    **{name: Target(*given) for name, given in FOLDER_TARGETS.items()},
+    **{name: Target(*parts) for name, parts in (FOLDER_TARGETS | AUDIO_TARGETS).items()},
 }
 
 

@@ -22,7 +22,13 @@ MAX_SECONDS = 10.0
 
 def main(name: str, seconds: float, folder: Path) -> None:
     atheris: Any = importlib.import_module("atheris") if importlib.util.find_spec("atheris") else None
-    packages = ["converters", "mlx_cosyvoice.strict", "mlx_cosyvoice.voices", "mlx_cosyvoice.text.build"]
+    packages = [
+        "converters",
+        "mlx_cosyvoice.strict",
+        "mlx_cosyvoice.voices",
+        "mlx_cosyvoice.text.build",
+        "mlx_cosyvoice.audio",
+    ]
     instrumented = atheris.instrument_imports(include=packages) if atheris else contextlib.nullcontext()
     with instrumented:
         from tests.fuzz.targets import TARGETS, attempt
