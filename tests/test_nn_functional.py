@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -309,8 +310,8 @@ def test_derivatives_are_those_of_the_plain_forms(name: str, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("form", ["", "device"])
-def test_no_compiler_is_started_on_the_cpu(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first use of a compiled function would call g++, which takes seconds and may not be there."""
+def test_no_compiler_is_started_on_the_cpu(form: str, tmp_path: Path) -> None:
+    """The first use of a compiled function would call g++, which takes seconds."""
     code = """
 import mlx_cosyvoice, mlx.core as mx
 from mlx_cosyvoice.nn import functional
@@ -318,8 +319,9 @@ x = mx.random.normal((4, 100, 64))
 for f in (functional.gelu, functional.silu, functional.mish, functional.elu, functional.sin): mx.eval(f(x), f(x[0, 0]))
 mx.eval(functional.leaky_relu(x, 0.1), functional.attention(q := x.reshape(4, 4, 100, 16), [(q, q)], scale=1.0))
 """
-    result = run_python("-c", code, PATH="", MLX_COSYVOICE_FORM=form)
+    result = run_python("-c", code, TMPDIR=str(tmp_path), MLX_COSYVOICE_FORM=form)
     assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "mlx").exists(), "where MLX keeps what it has compiled"
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
