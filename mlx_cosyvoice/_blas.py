@@ -99,13 +99,13 @@ def _brief_waits() -> Iterator[None]:
     2^26 ticks, some 25 ms, keep a processor from the threads of `mlx_cosyvoice.nn.cpu`, which take over meanwhile.
     The library reads its environment once. Who set the variable has decided.
     """
-    given = os.environ.get(_WAIT)
-    if given is None:
+    before = os.environ.get(_WAIT)
+    if before is None:
         os.environ[_WAIT] = "12"
     try:
         yield
     finally:
-        if given is None:
+        if before is None:
             del os.environ[_WAIT]
 
 

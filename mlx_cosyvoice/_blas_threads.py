@@ -18,7 +18,7 @@ _before: list[int] = []
 
 @cache
 def _libraries() -> list[threadpoolctl.LibController]:
-    """The BLAS libraries of this process but the one that MLX was given: its products may go on in other threads."""
+    """The BLAS libraries of this process but the one that MLX uses: its products may go on in other threads."""
     return [
         library
         for library in threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
@@ -37,7 +37,7 @@ def _set(library: threadpoolctl.LibController, threads: int) -> None:
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """As long as anybody is within it, a matrix product of NumPy takes one thread; afterwards as many as before."""
+    """As long as anybody is within it, a matrix product of NumPy uses one thread; afterwards as many as before."""
     global _users
     with _lock:
         if not _users:

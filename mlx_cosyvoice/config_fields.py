@@ -40,7 +40,7 @@ class Rule:
         """The value as the field has it: numbers of its type, tuples for lists.
 
         Raises:
-            FieldError: it is not allowed; `name` and value are told.
+            FieldError: it is not allowed; `name` and value are named.
         """
         return self._read(value, name, self.depth)
 

@@ -1,4 +1,4 @@
-"""What a folder is that was given for another kind: a model of ours, one of another project, an official checkpoint."""
+"""What a folder of another kind than expected is: a model of ours, one of another project, an official checkpoint."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def is_foreign_config(content: dict[str, Any]) -> bool:
 
 
 def describe_model(folder: Path) -> str:
-    """What to say of a folder that was given for an official checkpoint, if it is a converted model; else ""."""
+    """What to say of a folder that was expected to be an official checkpoint, if it is a converted model; else ""."""
     try:
         content = parse_json(read_bytes(folder / "config.json", _MAX_BYTES))
     except (OSError, BadFileError):

@@ -22,7 +22,7 @@ from mlx_cosyvoice.voices import read_spk2info_safetensors
 from mlx_cosyvoice.weights import CONFIG, DTYPES, WEIGHTS, ModelFolderError, StoredModel
 
 AUTO = "auto"
-#: Weights are read and cast so many bytes at a time: what they are cast from takes no more memory than that.
+#: Weights are read and cast so many bytes at a time: what they are cast from needs no more memory than that.
 TOGETHER = 1 << 27
 
 M = TypeVar("M", bound=nn.Module)

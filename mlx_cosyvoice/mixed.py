@@ -33,9 +33,9 @@ def outer_dtype(*path: nn.Module) -> mx.Dtype:
 def _exception(cls: type, around: mx.Dtype) -> type:
     @functools.wraps(cls.__call__)  # type: ignore[operator]
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        given = next((value.dtype for value in (*args, *kwargs.values()) if _is_float(value)), around)
+        dtype = next((value.dtype for value in (*args, *kwargs.values()) if _is_float(value)), around)
         args, kwargs = _cast(args, mx.float32), {name: _cast(value, mx.float32) for name, value in kwargs.items()}
-        return _cast(cls.__call__(self, *args, **kwargs), given)  # type: ignore[operator]
+        return _cast(cls.__call__(self, *args, **kwargs), dtype)  # type: ignore[operator]
 
     return type(cls.__name__, (cls,), {"__call__": call, "around": around})
 

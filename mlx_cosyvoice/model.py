@@ -180,7 +180,7 @@ class SpeechModel:
             text: what to say, or an iterable of its pieces. Pieces that are None count as no text. An asynchronous
                 iterable is run by the caller's event loop if there is one (take the chunks by `async for` then).
             voice: from `clone`, or a name that `voice` knows.
-            mode: one of `MODES`. None takes instruct2 if there is an instruction, sft if the voice has no recording,
+            mode: one of `MODES`. None chooses instruct2 if there is an instruction, sft if the voice has no recording,
                 cross_lingual if it has no transcript, and zero_shot otherwise.
             instruction: how to speak, for instruct2, for instance "Speak slowly and softly.".
             decoding: one of `DECODINGS`, or a decoder, such as an `IncrementalDecoder` with other options.

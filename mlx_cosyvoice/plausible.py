@@ -19,7 +19,7 @@ def check_counts(config: Any, components: Collection[Component], keys: Collectio
         keys: the names of all weights.
 
     Raises:
-        FieldError: the field and both counts are told.
+        FieldError: the field and both counts are named.
     """
     for component in components:
         for layers in component.layers:
@@ -32,7 +32,7 @@ def check_agreement(config: Any, components: Collection[Component]) -> None:
     """Refuse sizes that contradict one another, so that networks could be built but not used.
 
     Raises:
-        FieldError: the fields and their values are told.
+        FieldError: the fields and their values are named.
     """
     there = {component.name for component in components}
     for component in components:

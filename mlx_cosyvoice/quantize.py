@@ -46,7 +46,7 @@ class Quantization:
         return is_candidate(module) and module["weight"].shape[-1] % self.group_size == 0
 
     def packed_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Of a packed weight, given that of the weight."""
+        """Of a packed weight, from that of the weight."""
         return (*shape[:-1], shape[-1] * self.bits // 32)
 
     def scales_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -88,10 +88,10 @@ def layer_quantization(settings: Mapping[str, Any], path: str) -> Quantization |
     own = settings.get(path, True)
     if own is False:
         return None
-    given = own if isinstance(own, Mapping) else settings
-    if given.get("mode", MODE) != MODE:
-        raise ValueError(f"mode must be {MODE!r}, not {quoted(given['mode'])}")
-    return Quantization(given.get("bits", 4), given.get("group_size", 64))
+    found = own if isinstance(own, Mapping) else settings
+    if found.get("mode", MODE) != MODE:
+        raise ValueError(f"mode must be {MODE!r}, not {quoted(found['mode'])}")
+    return Quantization(found.get("bits", 4), found.get("group_size", 64))
 
 
 def packed_layers(weights: Mapping[str, Any]) -> list[str]:

@@ -67,7 +67,7 @@ def check_not_forked() -> None:
 
 
 class _Queue:
-    """A lock that is given to those who wait in the order in which they came; a thread may take it several times."""
+    """A lock that those who wait acquire in the order in which they came; a thread may acquire it several times."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -76,7 +76,7 @@ class _Queue:
         self._depth = 0
 
     def enter(self, timeout: float = -1) -> bool:
-        """Wait for the lock, at most `timeout` seconds; whether it was given."""
+        """Wait for the lock, at most `timeout` seconds; whether it was acquired."""
         thread, gate = threading.get_ident(), threading.Lock()
         with self._lock:
             if self._holder in (None, thread):
@@ -85,13 +85,13 @@ class _Queue:
                 return True
             gate.acquire()
             self._waiting.append((thread, gate))
-        given = False
+        acquired = False
         try:
-            given = gate.acquire(timeout=timeout)
+            acquired = gate.acquire(timeout=timeout)
         finally:
-            if not given:
+            if not acquired:
                 self._withdraw(thread, gate)
-        return given
+        return acquired
 
     def leave(self) -> None:
         with self._lock:
@@ -104,7 +104,7 @@ class _Queue:
                     gate.release()
 
     def _withdraw(self, thread: int, gate: threading.Lock) -> None:
-        """Of one who waits no longer. It may have been given the lock in this very moment."""
+        """Of one who waits no longer. It may have acquired the lock in this very moment."""
         with self._lock:
             try:
                 self._waiting.remove((thread, gate))
@@ -130,7 +130,7 @@ class _Streams:
             return self._of_turns
 
     def take(self) -> mx.Stream | None:
-        """One that is free, if there is any: the one given back last, whose thread has been started already."""
+        """One that is free, if there is any: the one returned last, whose thread has been started already."""
         with self._lock:
             self._make()
             return self._free.pop() if self._free else None

@@ -37,7 +37,7 @@ def test_chunks_are_the_official_ones(size: str) -> None:
 
 
 @sizes
-def test_every_hop_but_the_last_is_that_of_the_official_schedule(size: str) -> None:
+def test_every_hop_but_the_last_is_that_of_official_streaming(size: str) -> None:
     """Official hops run the whole prefix again; the last one, with full attention, is that of `final="full"`."""
     flow, voice, token = incremental(size), prompt(), speech(120)
     expected, incremented = [], []
@@ -69,11 +69,11 @@ def test_every_hop_but_the_last_is_that_of_the_official_schedule(size: str) -> N
 @example(prompt_tokens=25, tokens=28, hop=25, final="causal")
 @example(prompt_tokens=28, tokens=22, hop=25, final="causal")
 @example(prompt_tokens=50, tokens=77, hop=50, final="full")
-def test_any_schedule_yields_the_mel_of_one_run(prompt_tokens: int, tokens: int, hop: int, final: Any) -> None:
+def test_any_hops_yield_the_mel_of_one_run(prompt_tokens: int, tokens: int, hop: int, final: Any) -> None:
     """First hops bring prompt and speech to the border of a chunk, later ones are `hop` tokens."""
     flow, voice, token = incremental(n_timesteps=STEPS), prompt(prompt_tokens), speech(tokens)
-    schedule = Hops(growth=1, chunk=25, longest=hop)
-    hops = [min(schedule.hop(0, prompt_tokens) + support.LOOKAHEAD, tokens)]
+    plan = Hops(growth=1, chunk=25, longest=hop)
+    hops = [min(plan.hop(0, prompt_tokens) + support.LOOKAHEAD, tokens)]
     while sum(hops) + hop < tokens:
         hops.append(hop)
     mels, state = in_pieces(flow, flow.start(voice), token, hops, final)

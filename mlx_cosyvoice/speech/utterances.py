@@ -62,7 +62,7 @@ class Utterances:
     @property
     def interleaves(self) -> bool:
         """Whether a text may be spoken in upstream's interleaved order while it arrives: not where speech would begin
-        before the prompt's text has been given."""
+        before the prompt's text has been read."""
         text, speech = self.prompt.prompt_text, self.prompt.llm_prompt_token
         return new_text_before_speech(self.llm.config.mix_ratio, len(text), len(speech)) >= 1
 

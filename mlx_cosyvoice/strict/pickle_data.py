@@ -1,4 +1,4 @@
-"""Reads a pickle that holds data, without unpickling: what it asks to be called is only told to the caller.
+"""Reads a pickle that holds data, without unpickling: what it asks to be called is only reported to the caller.
 
 The opcodes are interpreted here, those that containers, strings, numbers and the tensors of `torch.save` need. Nothing
 is imported, no method of anything is looked up, and a memo is a dict, whatever index a pickle names.

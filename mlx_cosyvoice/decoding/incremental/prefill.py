@@ -11,7 +11,7 @@ import numpy as np
 from mlx_cosyvoice.decoding.incremental.flow import FlowState, IncrementalFlow
 from mlx_cosyvoice.prompt import Prompt
 
-#: Bytes; a voice of 3 s takes 460 MB in the full model with a float32 state.
+#: Bytes; a voice of 3 s needs 460 MB in the full model with a float32 state.
 DEFAULT_BUDGET = 1 << 30
 
 
@@ -61,8 +61,8 @@ class PrefilledVoices:
 def _fingerprint(prompt: Prompt) -> str:
     """The same for prompts of the same content."""
     digest = hashlib.sha256()
-    for given in (prompt.prompt_token, prompt.prompt_feat, prompt.embedding):
-        array = np.asarray(given)
+    for value in (prompt.prompt_token, prompt.prompt_feat, prompt.embedding):
+        array = np.asarray(value)
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -28,14 +28,14 @@ class VocoderState:
         mel: [1, F, 80], the last frames.
         source: [1, 480 S, 1] the excitation of the first S of them.
         phase: of the excitation where it ends; None before the first frame.
-        given: how many frames have been given out.
+        spoken: how many frames have been spoken.
         start: which frame `mel` and `source` start with.
     """
 
     mel: mx.array
     source: mx.array
     phase: CacheState | None = None
-    given: int = 0
+    spoken: int = 0
     start: int = 0
 
     def arrays(self) -> Iterator[mx.array]:
@@ -113,16 +113,16 @@ class IncrementalVocoder:
         end = state.start + known.shape[1]
         sourced = end if final else max(end - self.source_delay, 0)
         source, phase = self._source(state, known, sourced, noise, final)
-        given = end if final else max(sourced - self.reach, state.given)
+        spoken = end if final else max(sourced - self.reach, state.spoken)
         wav = mx.zeros((0,))
         scale = self.hift.samples_per_frame
-        if given > state.given:
+        if spoken > state.spoken:
             heard = self.hift.decode(known[:, : sourced - state.start], source)
-            wav = heard[0, (state.given - state.start) * scale : (given - state.start) * scale]
-        start = max(given - self.reach, 0)
+            wav = heard[0, (state.spoken - state.start) * scale : (spoken - state.start) * scale]
+        start = max(spoken - self.reach, 0)
         skipped = start - state.start
         renewed = VocoderState(
-            mx.contiguous(known[:, skipped:]), mx.contiguous(source[:, skipped * scale :]), phase, given, start
+            mx.contiguous(known[:, skipped:]), mx.contiguous(source[:, skipped * scale :]), phase, spoken, start
         )
         mx.eval(wav, list(renewed.arrays()))
         return wav, renewed
