@@ -54,6 +54,16 @@ def test_a_message_that_is_explained_exists(message: str, strings: str) -> None:
         assert fragment in strings
 
 
+@pytest.mark.parametrize(
+    "page", ["README.md", *(f"docs/{name}.md" for name in ("formats", "troubleshooting", "CHANGELOG"))]
+)
+def test_an_option_that_is_mentioned_exists(page: str, strings: str) -> None:
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", (ROOT / page).read_text(encoding="utf-8")))
+    assert options
+    known = set(strings.split("\n")) | {"--help", "--start", "--end"}  # --start and --end are put together
+    assert not options - known
+
+
 def test_there_are_messages() -> None:
     assert len(MESSAGES) > 30
 
