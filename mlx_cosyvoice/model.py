@@ -32,6 +32,7 @@ from mlx_cosyvoice.speech.utterances import TokenOptions, Utterances
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.text import TextNormalizer, TextTokenizer
 from mlx_cosyvoice.text.arriving import arriving_segments, whole_pieces
+from mlx_cosyvoice.text.control import ControlTokens
 from mlx_cosyvoice.turns import check_not_forked
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from mlx_cosyvoice.voices import Voice, VoiceLibrary
@@ -302,6 +303,9 @@ class SpeechModel:
     def _as_voice(self, voice: Voice | str) -> Voice:
         return self.voice(voice) if isinstance(voice, str) else voice
 
+    def _normalizer(self, enabled: bool | str) -> TextNormalizer:
+        return TextNormalizer(self.text_tokenizer, enabled=enabled, control=ControlTokens(self.family.special_tokens))
+
     def _utterances(
         self,
         voice: Voice | str,
@@ -317,14 +321,14 @@ class SpeechModel:
             voice,
             choose_mode(voice, mode, instruction),
             encode=self.text_tokenizer.encode,
-            normalize=TextNormalizer(self.text_tokenizer, enabled=normalize).whole,
+            normalize=self._normalizer(normalize).whole,
             instruction=instruction,
         )
         assert self._prefixes is not None
         return Utterances(self.llm, self.text_tokenizer, prompt, self._prefixes, options)
 
     def _source(self, utterances: Utterances, text: str | Iterable[object], normalize: bool | str) -> TokenSource:
-        normalizer = TextNormalizer(self.text_tokenizer, enabled=normalize)
+        normalizer = self._normalizer(normalize)
         if isinstance(text, str):
             segments = checked_length(normalizer.segments(text), utterances.prompt, utterances.tokenizer.encode)
             return lambda metrics: utterances.of_segments(segments, metrics)

@@ -18,7 +18,7 @@ from mlx_cosyvoice.families import COSYVOICE2
 from mlx_cosyvoice.text import TextNormalizer, TextTokenizer, build_tokenizer_json
 from mlx_cosyvoice.text import spell_out as spell_out_module
 from mlx_cosyvoice.text.clean import is_speakable, without_invisible
-from mlx_cosyvoice.text.control import unknown_control_tokens
+from mlx_cosyvoice.text.control import ControlTokens
 from mlx_cosyvoice.text.normalize import MODES
 from mlx_cosyvoice.text.split import LIMIT
 from reference.synthetic.text import write_blank_en
@@ -157,8 +157,8 @@ def test_characters_without_sound_or_width(normalizer: TextNormalizer) -> None:
 
 def test_unknown_control_tokens() -> None:
     text = "[laughter] [laugh] a < b > c [1] x[0] <sigh/> <stong>no</stong> <|im_strat|> <laughter> [laugh]"
-    assert unknown_control_tokens(text) == ["[laugh]", "<stong>", "</stong>", "<|im_strat|>"]
-    assert unknown_control_tokens("".join(COSYVOICE2.special_tokens)) == []
+    assert ControlTokens().unknown(text) == ["[laugh]", "<stong>", "</stong>", "<|im_strat|>"]
+    assert ControlTokens().unknown("".join(COSYVOICE2.special_tokens)) == []
 
 
 def test_unknown_control_tokens_are_warned_about(normalizer: TextNormalizer) -> None:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from mlx_cosyvoice.text import clean, control, split, spoken, upstream
+from mlx_cosyvoice.text import clean, split, spoken, upstream
+from mlx_cosyvoice.text.control import ControlTokens
 
 #: The ways of normalizing: as people would say it, as upstream does, not at all.
 MODES = ("spoken", "upstream", "off")
@@ -43,13 +44,17 @@ class TextNormalizer:
     Args:
         tokenizer: Counts the tokens of text that is not Chinese; without one the count is a guess.
         enabled: one of MODES; True stands for "spoken", False for "off".
+        control: the special tokens of the model.
 
     Raises:
         ValueError: there is no such mode.
     """
 
-    def __init__(self, tokenizer: Encoder | None = None, *, enabled: bool | str = True) -> None:
+    def __init__(
+        self, tokenizer: Encoder | None = None, *, enabled: bool | str = True, control: ControlTokens | None = None
+    ) -> None:
         self.mode = mode_of(enabled)
+        self._control = ControlTokens() if control is None else control
         self._tokenizer = tokenizer
 
     def __call__(self, text: str) -> list[str]:
@@ -95,8 +100,8 @@ class TextNormalizer:
 
     def _normalized(self, text: str, language: str | None = None) -> Iterator[str]:
         if self.mode == "upstream":
-            return upstream.normalized(text)
-        return _single_blanks(spoken.speak(clean.without_invisible(text), language))
+            return upstream.normalized(text, self._control.known)
+        return _single_blanks(spoken.speak(clean.without_invisible(text), self._control.known, language))
 
     def _passes(self, text: str) -> bool:
         return self.mode == "off" or ("<|" in text and "|>" in text)
@@ -107,10 +112,10 @@ class TextNormalizer:
         return upstream.language_of(text)
 
     def _warn(self, text: str) -> None:
-        if self.mode == "spoken" and not self._passes(text) and control.unknown_control_tokens(text):
+        if self.mode == "spoken" and not self._passes(text) and self._control.unknown(text):
             # A link's words and the tags of HTML look like control tokens before they are read.
             text = "".join(spoken.sentences(text))
-        control.warn_of_unknown_control_tokens(text)
+        self._control.warn(text)
 
     def _length(self, language: str) -> split.Length:
         if language == "zh":

@@ -11,15 +11,14 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from mlx_cosyvoice.text.control import KNOWN
-
+_NOTHING = re.compile("(?!)")
 _DIGIT = re.compile(r"\d")
 _BLANKS = re.compile(r"[ \t\n\r\xa0]+")
 _WORDS = re.compile(r"\S+")
 _ESCAPED = re.compile(r'\\(["\\])')
 
 
-def spell_out_with_wetext(text: str, language: str) -> str:
+def spell_out_with_wetext(text: str, language: str, known: re.Pattern[str] = _NOTHING) -> str:
     """`text` as `wetext.Normalizer` says it, blanks at its ends kept; unchanged where it has no digit.
 
     Upstream's pinned wetext 0.0.4 does nothing without a digit, and so nothing is done here with later ones either.
@@ -31,6 +30,7 @@ def spell_out_with_wetext(text: str, language: str) -> str:
     Args:
         text: What to say.
         language: "zh" or "en".
+        known: matches control tokens.
     """
     if not _DIGIT.search(text):
         return text
@@ -38,9 +38,9 @@ def spell_out_with_wetext(text: str, language: str) -> str:
     if normalize is None:
         return text
     spelled = _attempt(normalize, text, language)
-    tokens = KNOWN.findall(text)
-    if tokens and (spelled is None or KNOWN.findall(spelled) != tokens):
-        return _between(KNOWN, text, lambda part: spell_out_with_wetext(part, language))
+    tokens = known.findall(text)
+    if tokens and (spelled is None or known.findall(spelled) != tokens):
+        return _between(known, text, lambda part: spell_out_with_wetext(part, language))
     return _by_words(normalize, text, language) if spelled is None else spelled
 
 

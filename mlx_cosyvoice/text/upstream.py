@@ -10,6 +10,7 @@ What differs from `CosyVoiceFrontEnd.text_normalize`, on purpose:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import chain, pairwise
 
@@ -25,23 +26,24 @@ def language_of(text: str) -> str:
     return "zh" if clean.contains_chinese(text) else "en"
 
 
-def normalized(text: str) -> Iterator[str]:
+def normalized(text: str, known: re.Pattern[str]) -> Iterator[str]:
     """The normalized text in pieces; a text that is not long is one piece.
 
     Text with a CJK ideograph (Chinese, Cantonese, most Japanese) goes the Chinese way: wetext's Chinese rules, no line
     ends, blanks between ASCII characters only, Chinese full stops. All other text (English, Korean, Japanese in kana
-    alone) goes the English way: wetext's English rules, then English words for what digits are left.
+    alone) goes the English way: wetext's English rules, then English words for what digits are left. Control tokens,
+    which `known` matches, stay whole.
     """
     language = language_of(text)
     text = clean.without_invisible(text).strip()
     raw = split.parts(text, PIECE) if len(text) > WHOLE else iter([text])
     if language == "en":
         for part in raw:
-            yield spell_out.spell_out_digits(spell_out.spell_out_with_wetext(part, "en"))
+            yield spell_out.spell_out_digits(spell_out.spell_out_with_wetext(part, "en", known))
         return
     held = ""
     for part, following in pairwise(chain(raw, [""])):
-        spelled = spell_out.spell_out_with_wetext(part, "zh")
+        spelled = spell_out.spell_out_with_wetext(part, "zh", known)
         # Whether a blank at the end stays depends on what follows.
         cleaned = held + clean.clean_chinese(spelled + following[:1])[: -1 if following else None]
         kept = cleaned.rstrip("\uff0c,\u3001")

@@ -7,7 +7,6 @@ import re
 from functools import cache
 
 from mlx_cosyvoice.text import clean
-from mlx_cosyvoice.text.control import KNOWN
 from mlx_cosyvoice.text.spoken import addresses, amounts, compounds, maths, moments, phones
 from mlx_cosyvoice.text.spoken.speaker import Speaker
 
@@ -23,11 +22,11 @@ _BEFORE_MARK = re.compile("(?<=[\\w\"'\u201d)\\]]) +(?=[,.;:!?](?:\\s|$))")
 _TWO_MARKS = re.compile(r",(?: ?,)+|(?<=[.!?;:,]) ,|,(?= ?[.!?])")
 
 
-def spoken(sentence: str, language: str) -> str:
-    """What is said for `sentence`; blanks at its ends are kept as one, and control tokens as they are."""
+def spoken(sentence: str, language: str, known: re.Pattern[str]) -> str:
+    """What is said for `sentence`; blanks at its ends are kept as one, and what `known` matches as it is."""
     speaker = speaker_of(language)
     result, end = [], 0
-    for token in KNOWN.finditer(sentence):
+    for token in known.finditer(sentence):
         result += [_part(sentence[end : token.start()], speaker), token[0]]
         end = token.end()
     text = "".join([*result, _part(sentence[end:], speaker)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from mlx_cosyvoice.text.spoken import markdown
@@ -16,17 +17,18 @@ HEAD = 1000
 DEFAULT = "en"
 
 
-def speak(text: str, language: str | None = None) -> Iterator[str]:
+def speak(text: str, known: re.Pattern[str], language: str | None = None) -> Iterator[str]:
     """What is said for `text`, sentence by sentence, each as soon as it is asked for.
 
     Args:
         text: whole sentences or lines.
+        known: matches control tokens, which stay as they are.
         language: what sentences are in that give no sign of their own; by default that of the text's beginning.
     """
     language = language or first_language(text)
     for sentence in sentences(text):
         language = detect(sentence, language) or DEFAULT
-        yield spoken(sentence, language)
+        yield spoken(sentence, language, known)
 
 
 def sentences(text: str) -> Iterator[str]:
