@@ -293,6 +293,9 @@ class SpeechModel:
 
     def _need(self, *names: str) -> None:
         check_not_forked()
+        strange = [name for name in names if name not in (*self.family.names, "text_tokenizer")]
+        if strange:
+            raise ValueError(f"a {self.family.title} has no {', '.join(strange)}")
         missing = [name for name in names if getattr(self, name) is None]
         if missing:
             raise ValueError(

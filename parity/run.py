@@ -18,7 +18,7 @@ from parity.pair import DTYPES, Pair
 from parity.quantization.packing import QuantizationDrift, quantization_drift
 from parity.quantization.weights import is_quantized, judge_weights
 from parity.sides import Side
-from parity.stages import STAGES, Outputs, Settings, Sides, Stage, choose_stages
+from parity.stages import STAGES, Outputs, Settings, Sides, Stage, choose_stages, stages_of
 from parity.tape import Tape
 
 
@@ -81,7 +81,8 @@ def run(
 
     Args:
         pair: both models.
-        inputs: `wave16`, `wave24` (float32 samples), `text`, `transcript`.
+        inputs: `wave16`, `wave24` (float32 samples), `text`, `transcript`, and what stages would give whose component
+            the family has not.
         stages: names; None for all. Earlier stages are run on the reference alone where a chosen one needs them.
         settings: streaming and lengths.
         seed: of the tape from which both sides draw.
@@ -92,11 +93,12 @@ def run(
         ValueError: a stage that does not exist, or does not in this mode.
     """
     settings = settings or Settings()
-    chosen = choose_stages(stages, settings)
+    there = stages_of(pair.reference.family.networks)
+    chosen = choose_stages(stages, settings, there)
     arrays = dict(inputs)
     reports = []
     with torch.inference_mode():
-        for stage in STAGES:
+        for stage in there:
             if stage in chosen:
                 progress(stage.title)
                 reports.append(compare_stage(stage, pair, arrays, Tape(seed), settings, factor))

@@ -70,6 +70,8 @@ FLOW = Component(
     equal=(
         ("token_frame_rate", "flow.input_frame_rate"),
         ("token_mel_ratio", "flow.token_mel_ratio"),
+        ("flow.input_size", "flow.encoder.input_size"),
+        ("flow.encoder.input_size", "flow.encoder.output_size"),  # the upsampled half begins as the first does
         ("flow.output_size", "flow.decoder.estimator.out_channels"),
     ),
     multiples=(("flow.encoder.output_size", "flow.encoder.attention_heads"),),

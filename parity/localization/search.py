@@ -20,7 +20,7 @@ from parity.localization.isolate import Calls, observe
 from parity.pair import DTYPES, Pair
 from parity.run import StageReport, advance, compare_stage, needed_by
 from parity.sides.pytorch import TorchSide
-from parity.stages import STAGES, Settings, Stage, choose_stages
+from parity.stages import Settings, Stage, choose_stages, stages_of
 from parity.tape import Tape
 
 __all__ = ["KINDS", "Culprit", "LocaliseReport", "ReferenceCapture", "localise"]
@@ -56,11 +56,12 @@ class ReferenceCapture:
         progress: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.settings, self.seed = settings or Settings(), seed
-        self.stages = choose_stages(stages, self.settings)
+        there = stages_of(pair.reference.family.networks)
+        self.stages = choose_stages(stages, self.settings, there)
         self.captured: dict[str, Captured] = {}
         arrays = dict(inputs)
         with torch.inference_mode():
-            for stage in STAGES:
+            for stage in there:
                 if stage in self.stages:
                     progress(f"{stage.title}: reference")
                     self.captured[stage.name] = self._capture(stage, pair, arrays)

@@ -1,6 +1,6 @@
 """The stages of the pipeline, in data-flow order."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from parity.stages.base import Outputs, Settings, Sides, Stage
 from parity.stages.features import AudioFeatures
@@ -25,17 +25,26 @@ STAGES: tuple[Stage, ...] = (
 )
 
 
-def choose_stages(names: Sequence[str] | None, settings: Settings) -> list[Stage]:
-    """The stages of these names in data-flow order; None for all that exist in this mode.
+def stages_of(components: Collection[str]) -> list[Stage]:
+    """The stages of a family that has these components, in data-flow order.
+
+    What the others would give has to be among the inputs of a run.
+    """
+    components = {"", TextTokenizer.component, *components}
+    return [stage for stage in STAGES if stage.component in components]
+
+
+def choose_stages(names: Sequence[str] | None, settings: Settings, stages: Sequence[Stage] = STAGES) -> list[Stage]:
+    """Those of `stages` that have these names; None for all that exist in this mode.
 
     Raises:
         ValueError: a stage that does not exist, or does not without streaming.
     """
-    known = [stage.name for stage in STAGES]
+    known = [stage.name for stage in stages]
     unknown = sorted(set(names or ()) - set(known))
     if unknown:
         raise ValueError(f"no such stage: {', '.join(unknown)}; there are: {', '.join(known)}")
-    chosen = [stage for stage in STAGES if not names or stage.name in names]
+    chosen = [stage for stage in stages if not names or stage.name in names]
     if settings.streaming:
         return chosen
     absent = [stage.name for stage in chosen if stage.streaming_only]
@@ -44,4 +53,4 @@ def choose_stages(names: Sequence[str] | None, settings: Settings) -> list[Stage
     return [stage for stage in chosen if not stage.streaming_only]
 
 
-__all__ = ["STAGES", "Outputs", "Settings", "Sides", "Stage", "choose_stages"]
+__all__ = ["STAGES", "Outputs", "Settings", "Sides", "Stage", "choose_stages", "stages_of"]

@@ -104,16 +104,16 @@ FULL: dict[str, Any] = {
 }
 
 
-def _changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A deep copy of `base` with other values at some leaves."""
     result = copy.deepcopy(dict(base))
     for key, value in changes.items():
-        result[key] = _changed(base[key], value) if isinstance(value, Mapping) else value
+        result[key] = changed(base[key], value) if isinstance(value, Mapping) else value
     return result
 
 
 #: The same network, narrow and shallow: small enough for every test. CAM++ stays whole.
-TINY = _changed(
+TINY = changed(
     FULL,
     {
         "llm": {
