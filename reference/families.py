@@ -31,11 +31,19 @@ class Network:
 
 @dataclass(frozen=True)
 class Family:
-    """A family. `networks` are by official name; `tokens` are those that it adds to the text tokenizer, in order."""
+    """A family.
+
+    Attributes:
+        yaml: what describes its networks.
+        networks: by official name.
+        tokens: those that it adds to the text tokenizer, in order.
+        mel_fmax: where the mel of the prompt ends, in Hz; None is the Nyquist frequency.
+    """
 
     yaml: str
     networks: Mapping[str, Network]
     tokens: tuple[str, ...]
+    mel_fmax: float | None
 
 
 COSYVOICE2 = Family(
@@ -48,6 +56,7 @@ COSYVOICE2 = Family(
         "speech_tokenizer": Network(speech_tokenizer.build, "speech_tokenizer_v2.onnx"),
     },
     COSYVOICE2_TOKENS,
+    8000.0,
 )
 
 #: By the `model_type` of converted models.

@@ -20,3 +20,4 @@ def test_the_declarations_agree(model_type: str) -> None:
         name: one.prefix for name, one in oracle.networks.items()
     }
     assert (ours.yaml[0], ours.special_tokens) == (oracle.yaml, oracle.tokens)
+    assert ours.mel.fmax == oracle.mel_fmax

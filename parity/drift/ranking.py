@@ -31,7 +31,7 @@ from parity.drift.rounding import Precision
 from parity.pair import Pair
 from parity.quantization.weights import is_quantized
 from parity.run import advance, needed_by
-from parity.stages import STAGES, Settings
+from parity.stages import STAGES, Settings, stages_of
 from parity.tape import Tape
 
 #: Quantization is for the language model, which has most of the weights; the other networks stay as they are.
@@ -118,7 +118,7 @@ def reference_arrays(
     """What the reference computes up to the stages named in `last`, in float32, by name."""
     arrays = dict(inputs)
     with torch.inference_mode():
-        for stage in STAGES:
+        for stage in stages_of(pair.reference.family.networks):
             if stage.name in last or any(needed_by(other, stage) for other in STAGES if other.name in last):
                 progress(f"{stage.title} (reference)")
                 advance(stage, pair, arrays, Tape(seed), settings)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
@@ -17,6 +18,13 @@ import soundfile
 from parity.sides import Side
 from parity.stages.base import Arrays, Outputs, Settings, Stage
 from parity.tape import Tape
+
+if TYPE_CHECKING:
+    import torch
+
+    from parity.pair import Pair
+    from parity.sides.mlx import MLXSide
+    from parity.sides.pytorch import TorchSide
 
 #: Sample rate of the file with the tones, and what it is read at.
 FILE_RATE, RATES = 44100, (16000, 24000)
@@ -32,10 +40,22 @@ def tones(rate: int, target: int) -> np.ndarray:
 
 
 class AudioFeatures(Stage):
+    """What a side has for a module here is the mel of the family."""
+
     name = "audio_features"
     title = "Audio features"
     needs = ("wave16", "wave24")
     gives = ("log_mel", "fbank", "prompt_mel")
+
+    def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
+        from parity.sides.pytorch import TorchSide
+
+        return TorchSide(pair.reference.family.mel_fmax, dtype)
+
+    def model(self, pair: Pair) -> MLXSide:
+        from parity.sides.mlx import MLXSide
+
+        return MLXSide(pair.model.family.mel)
 
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         tensors = (_of_package if side.name == "mlx" else _of_reference)(side, inputs)
@@ -51,7 +71,7 @@ def _of_package(side: Side, inputs: Arrays) -> dict[str, np.ndarray]:
     return {
         "log_mel": side.official(audio.log_mel_spectrogram(inputs["wave16"]), channels_first=True),
         "fbank": side.official(audio.mean_normalize(audio.kaldi_fbank(inputs["wave16"]))),
-        "prompt_mel": side.official(audio.mel_spectrogram(inputs["wave24"])),
+        "prompt_mel": side.official(audio.mel_spectrogram(inputs["wave24"], side.module)),
     }
 
 
@@ -63,7 +83,7 @@ def _of_reference(side: Side, inputs: Arrays) -> dict[str, np.ndarray]:
     return {
         "log_mel": side.official(features.log_mel_spectrogram(wave16)[None]),
         "fbank": side.official((fbank - fbank.mean(0, keepdim=True))[None]),
-        "prompt_mel": side.official(features.mel_spectrogram(wave24).T[None]),
+        "prompt_mel": side.official(features.mel_spectrogram(wave24, side.module).T[None]),
     }
 
 
