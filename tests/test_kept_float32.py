@@ -19,6 +19,7 @@ from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.llm import Qwen2LM
 from mlx_cosyvoice.mixed import keep_float32
 from mlx_cosyvoice.nn.cache import Cache
+from parity.intercept import ModuleCall, intercepted
 from tests.support import llm as llm_support
 from tests.support.incremental import prompt, speech, whole, whole_mel
 
@@ -44,15 +45,12 @@ def owners(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[t
     within: list[str] = []
     seen: list[tuple[str, mx.Dtype]] = []
 
-    def entered(cls: type, path: str) -> type:
-        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            within.append(path)
-            try:
-                return cls.__call__(self, *args, **kwargs)  # type: ignore[operator]
-            finally:
-                within.pop()
-
-        return type(cls.__name__, (cls,), {"__call__": call})
+    def entered(call: ModuleCall) -> Any:
+        within.append(call.path)
+        try:
+            return call.run()
+        finally:
+            within.pop()
 
     def noting(method: Any) -> Any:
         def noted(self: Cache, *arrays: mx.array) -> Any:
@@ -61,10 +59,8 @@ def owners(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[t
 
         return noted
 
-    for path, module in model.named_modules():
-        if path:
-            module.__class__ = entered(type(module), path)
-    with monkeypatch.context() as patch:
+    inside = {path: module for path, module in model.named_modules() if path}
+    with intercepted(inside, entered), monkeypatch.context() as patch:
         for name in ("remember", "update_and_fetch"):
             patch.setattr(Cache, name, noting(getattr(Cache, name)))
         yield seen

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from mlx_cosyvoice.families import COSYVOICE2
 from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.quantize import Quantization, is_candidate, quantized_modules
 from mlx_cosyvoice.weights import ModelFolderError, load_component, load_weights, read_config
+from parity.intercept import ModuleCall, intercepted
 
 BACKBONE = "llm.llm.model.model"
 KEPT = (f"{BACKBONE}.layers.0", f"{BACKBONE}.norm")
@@ -269,24 +269,15 @@ class TestKeptLayers:
         assert content(out)["quantization"]["llm.llm_decoder"] is False
 
 
-@contextmanager
-def watched(model: nn.Module, seen: dict[str, mx.Dtype]) -> Iterator[None]:
+def watched(model: nn.Module, seen: dict[str, mx.Dtype]) -> AbstractContextManager[None]:
     """Notes the dtype of what each module returns."""
 
-    def noting(cls: type, path: str) -> type:
-        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            output = cls.__call__(self, *args, **kwargs)  # type: ignore[operator]
-            seen[path] = (output[0] if isinstance(output, tuple) else output).dtype
-            return output
+    def noted(call: ModuleCall) -> Any:
+        output = call.run()
+        seen[call.path] = (output[0] if isinstance(output, tuple) else output).dtype
+        return output
 
-        return type(cls.__name__, (cls,), {"__call__": call})
-
-    originals = [(path, module, type(module)) for path, module in model.named_modules() if path]
-    for path, module, cls in originals:
-        module.__class__ = noting(cls, path)
-    yield
-    for _, module, cls in originals:
-        module.__class__ = cls
+    return intercepted({path: module for path, module in model.named_modules() if path}, noted)
 
 
 class TestArguments:
