@@ -128,8 +128,8 @@ def embedding_scale(pair: Pair) -> Context:
     kind="leaf",
 )
 def positions_reversed(pair: Pair) -> Context:
-    def reversed_table(self: Any, x: mx.array) -> tuple[mx.array, mx.array]:
-        x, table = embedding.EspnetRelPositionalEncoding.__call__(self, x)
+    def reversed_table(self: Any, x: mx.array, keys: int | None = None) -> tuple[mx.array, mx.array]:
+        x, table = embedding.EspnetRelPositionalEncoding.__call__(self, x, keys)
         return x, table[:, ::-1]
 
     return behaving(modules_at(pair, "flow.encoder.embed.pos_enc", "flow.encoder.up_embed.pos_enc"), reversed_table)
