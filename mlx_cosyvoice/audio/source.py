@@ -22,6 +22,9 @@ _FULL_SCALE = {"int8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
 #: What a pipe may give; no recording of speech is longer.
 LARGEST = 4 << 30
 
+#: Bytes of a file that may be holes for the most part; the checksum of a larger one would take long.
+_HOLES = 256 << 20
+
 #: More channels than any recording has.
 _MOST_CHANNELS = 64
 
@@ -113,6 +116,7 @@ def _file_of(source: Source, stack: contextlib.ExitStack) -> tuple[BinaryIO, str
     if isinstance(source, str | os.PathLike):
         file = stack.enter_context(_open(source, name))
         if file.seekable():
+            _check_holes(file, name)
             return file, os.path.abspath(os.fsdecode(source))
         source = file
     elif isinstance(source, bytes | bytearray | memoryview):
@@ -126,6 +130,17 @@ def _file_of(source: Source, stack: contextlib.ExitStack) -> tuple[BinaryIO, str
     stack.enter_context(copy)
     _copy(source, copy, name)
     return copy, copy.name  # type: ignore[return-value]
+
+
+def _check_holes(file: BinaryIO, name: str) -> None:
+    """Refuse a large file of which the disk holds nearly nothing."""
+    status = os.fstat(file.fileno())
+    held = 512 * getattr(status, "st_blocks", 0)  # 0 also where the file system does not tell
+    if status.st_size > _HOLES and 0 < held < status.st_size // 16:
+        raise AudioError(
+            f"{name}: {status.st_size >> 20} MB, of which the disk holds {held >> 20} MB; the others are holes without "
+            "sound: copy it anew"
+        )
 
 
 def _open(path: str | os.PathLike[str], name: str) -> BinaryIO:

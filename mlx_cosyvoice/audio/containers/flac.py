@@ -29,11 +29,19 @@ def flac_layout(view: FileView) -> Layout:
     parts = []
     while start < view.size:
         stop = min(view.size, start + _LONGEST)
-        found = [place for magic in _STARTS if (place := view.find(magic, start + 8, stop)) >= 0]
-        end = min(found, default=view.size)
+        end = _next_start(view, start + 8, stop) or view.size
         parts.append(_part(view, start, end))
         start = end
     return Layout(tuple(parts))
+
+
+def _next_start(view: FileView, place: int, stop: int) -> int | None:
+    """Of the four bytes that are no zeros first: a long word with many is slow to look for among zeros."""
+    while (place := view.find(b"fLaC", place, stop)) >= 0:
+        if view.at(place, 8) in _STARTS:
+            return place
+        place += 4
+    return None
 
 
 def _part(view: FileView, start: int, end: int) -> Part:
