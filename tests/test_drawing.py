@@ -194,6 +194,7 @@ def test_how_often_is_too_often_is_compared_as_by_the_reference() -> None:
         [np.nan] * 6,
         [-np.inf] * 6,
         [0, 0, np.nan, 0, 0, 0],
+        [0, 0, -np.nan, 0, 0, 0],  # whose bits are those of the lowest number
         [0, 0, np.inf, 0, 0, 0],
         [-np.inf, -np.inf, -np.inf, 0, -np.inf, -np.inf],  # only the forbidden end of speech
     ],
