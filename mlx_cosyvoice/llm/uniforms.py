@@ -59,7 +59,9 @@ class UniformTape(Iterator[float]):
 
 def uniforms(source: int | mx.array) -> UniformTape:
     """An endless tape of draws in [0, 1) from a seed or an `mx.random` key; the same source gives the same tape."""
-    return UniformTape(_from_key(mx.random.key(source) if isinstance(source, int) else source))
+    key = mx.random.key(source) if isinstance(source, int) else source
+    mx.eval(key)  # another thread may read first
+    return UniformTape(_from_key(key))
 
 
 def _from_key(key: mx.array) -> Iterator[float]:
