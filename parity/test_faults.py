@@ -127,7 +127,7 @@ def test_stages_can_be_chosen(pair: Pair, capture: ReferenceCapture) -> None:
 
 def _state(pair: Pair) -> Iterator[tuple[Any, ...]]:
     """What every module of the model is and holds; MLX keeps its arrays and children as items of a dict."""
-    for component in ("llm", "flow", "hift", "campplus", "speech_tokenizer"):
+    for component in pair.model.family.names:
         for path, module in getattr(pair.model, component).named_modules():
             held = {name: id(value) for name, value in {**vars(module), **module}.items() if not name.startswith("_")}
             yield component, path, type(module), held

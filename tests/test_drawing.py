@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_cosyvoice.config import SamplingConfig
+from mlx_cosyvoice.families.cosyvoice2 import SPEECH_IDS
 from mlx_cosyvoice.llm import RASSampler, Sampler, uniforms
 from mlx_cosyvoice.llm.drawing import Called, InGraph, drawing
-from mlx_cosyvoice.llm.sampling import SPECIAL_TOKENS
 from mlx_cosyvoice.nn import backend
 from reference import sampling
 
@@ -33,7 +33,7 @@ def margin(
     """
     logits = scores.astype(np.float64)
     if ignore_eos:
-        logits[-SPECIAL_TOKENS] = -np.inf
+        logits[-SPEECH_IDS.count] = -np.inf
     probabilities = np.exp(logits - logits.max())
     probabilities /= probabilities.sum()
     order = sorted(range(len(logits)), key=lambda token: (-logits[token], token))

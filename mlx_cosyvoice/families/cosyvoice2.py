@@ -6,7 +6,7 @@ from math import prod
 
 from mlx_cosyvoice.config import CosyVoice2Config
 from mlx_cosyvoice.config_fields import FieldError
-from mlx_cosyvoice.families.declaration import Component, Family, Layers, MelSettings
+from mlx_cosyvoice.families.declaration import Component, Family, Layers, MelSettings, SpeechIds
 
 #: In the official order: a token that the tokenizer lacks gets the next free id, so the order is part of the model.
 #: The first three are Qwen2's own and have ids already.
@@ -33,6 +33,9 @@ SPECIAL_TOKENS = (
     "[mn]",
 )
 
+#: Between the end of speech and "more text" stands one without a use.
+SPEECH_IDS = SpeechIds(count=3, end=0, fill=2)
+
 
 def _check_rate(config: CosyVoice2Config) -> None:
     frames = config.token_frame_rate * config.token_mel_ratio
@@ -48,6 +51,7 @@ LLM = Component(
     "llm",
     network="mlx_cosyvoice.llm:Qwen2LM",
     file="llm.pt",
+    settings={"ids": SPEECH_IDS},
     layers=(Layers("llm.qwen.num_hidden_layers", "llm.model.model.layers."),),
     equal=(("llm.llm_input_size", "llm.qwen.hidden_size"), ("llm.llm_output_size", "llm.qwen.hidden_size")),
     multiples=(

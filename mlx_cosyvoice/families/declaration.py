@@ -5,7 +5,7 @@ Everything here is cheap to import: a network is named, and its module imported 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from importlib import import_module
@@ -52,6 +52,21 @@ class Layers:
 
 
 @dataclass(frozen=True)
+class SpeechIds:
+    """The ids that follow those of the speech tokens, counted from the first of them. Each ends a plain decode.
+
+    Attributes:
+        count: how many there are.
+        end: the one that says so, which may be forbidden.
+        fill: the one that asks for more text while text arrives.
+    """
+
+    count: int
+    end: int
+    fill: int
+
+
+@dataclass(frozen=True)
 class Component:
     """A network of a model.
 
@@ -59,6 +74,7 @@ class Component:
         name: officially; the field of its sizes in the family's configuration, and what its weights' paths begin with.
         network: "module:class" of the MLX network, built from those sizes.
         file: its weights in an official checkpoint.
+        settings: what the class is called with besides.
         float32: whether it stays float32 in a model of half precision unless somebody asks for less.
         float32_tensors: paths of those that are float32 in every model.
         not_quantized: why it must not be; "" if it may.
@@ -73,6 +89,7 @@ class Component:
     name: str
     network: str
     file: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
     float32: bool = False
     float32_tensors: tuple[str, ...] = ()
     not_quantized: str = ""
@@ -88,7 +105,7 @@ class Component:
         Raises:
             ValueError: sizes that contradict each other.
         """
-        return imported(self.network)(getattr(config, self.name))
+        return imported(self.network)(getattr(config, self.name), **self.settings)
 
 
 @dataclass(frozen=True)

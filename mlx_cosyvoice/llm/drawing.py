@@ -9,7 +9,7 @@ from typing import Protocol
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.llm.sampling import SPECIAL_TOKENS, RASSampler, checked, without
+from mlx_cosyvoice.llm.sampling import RASSampler, checked
 from mlx_cosyvoice.nn.backend import in_cpu_form
 
 #: (log-probabilities [V], tokens so far, whether the end of speech is forbidden) -> token id.
@@ -71,7 +71,7 @@ class InGraph:
 
     def draw(self, log_probs: mx.array, ignore_eos: bool) -> mx.array:
         sampler = self._sampler
-        scores = without(log_probs, len(log_probs) - SPECIAL_TOKENS) if ignore_eos else log_probs
+        scores = sampler.unending(log_probs) if ignore_eos else log_probs
         first = sampler.first(scores, self._uniforms[self._used])
         again = (mx.sum(self._recent == first) >= sampler.too_often) & (first >= 0)
         token = mx.where(again, sampler.second(scores, first, self._uniforms[self._used + 1]), first)

@@ -1,8 +1,7 @@
 """`cosyvoice.llm.llm.Qwen2LM`: text tokens in, speech tokens out, one at a time.
 
 The sequence is [sos, prompt text, text, task id, prompt speech, generated speech...]; sos and task id are the two rows
-of `llm_embedding`. Ids from `speech_token_size` on are special: end of speech, one without a use, and "fill" (more text
-please), which only `Bistream` knows.
+of `llm_embedding`. Ids from `speech_token_size` on are special (`SpeechIds`); what "fill" means only `Bistream` knows.
 """
 
 from __future__ import annotations
@@ -14,11 +13,12 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_cosyvoice.config import LLMConfig
+from mlx_cosyvoice.families.cosyvoice2 import SPEECH_IDS
+from mlx_cosyvoice.families.declaration import SpeechIds
 from mlx_cosyvoice.llm.bistream import Bistream
 from mlx_cosyvoice.llm.cache import KVCache
 from mlx_cosyvoice.llm.drawing import Drawing, Sampler, drawing
 from mlx_cosyvoice.llm.qwen2 import Qwen2Encoder
-from mlx_cosyvoice.llm.sampling import SPECIAL_TOKENS
 from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.nn import Linear, Module
 
@@ -43,16 +43,15 @@ class Qwen2LM(Module):
         ValueError: the sizes in `config` contradict each other.
     """
 
-    def __init__(self, config: LLMConfig) -> None:
+    def __init__(self, config: LLMConfig, ids: SpeechIds = SPEECH_IDS) -> None:
         super().__init__()
         if not config.llm_input_size == config.llm_output_size == config.qwen.hidden_size:
             raise ValueError(
                 f"llm_input_size {config.llm_input_size}, llm_output_size {config.llm_output_size} and "
                 f"qwen.hidden_size {config.qwen.hidden_size} must be equal"
             )
-        self.config = config
-        self.eos_token, self.fill_token = config.speech_token_size, config.speech_token_size + 2
-        vocabulary = config.speech_token_size + SPECIAL_TOKENS
+        self.config, self.ids, size = config, ids, config.speech_token_size
+        self.eos_token, self.fill_token, vocabulary = size + ids.end, size + ids.fill, size + ids.count
         self.llm_embedding = nn.Embedding(2, config.llm_input_size)
         self.llm = Qwen2Encoder(config.qwen)
         self.llm_decoder = Linear(config.llm_output_size, vocabulary)

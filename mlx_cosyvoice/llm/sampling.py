@@ -16,10 +16,9 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_cosyvoice.config import SamplingConfig
+from mlx_cosyvoice.families.cosyvoice2 import SPEECH_IDS
+from mlx_cosyvoice.families.declaration import SpeechIds
 from mlx_cosyvoice.llm.uniforms import UniformTape, uniforms
-
-#: Ids after the speech tokens: end of speech, one without a use, fill.
-SPECIAL_TOKENS = 3
 
 #: How many numbers `_cumulative` adds up one after the other.
 ROW = 64
@@ -37,6 +36,7 @@ class RASSampler:
     Args:
         config: top_p, top_k, win_size, tau_r.
         uniforms: the draws, one or two of them a token; see `uniforms(seed)`.
+        ids: which of the last ids ends the speech.
 
     Attributes:
         too_often: a token that stands so many times in the window is excluded.
@@ -45,27 +45,27 @@ class RASSampler:
         ValueError: a field of `config` that leaves nothing to draw from.
     """
 
-    def __init__(self, config: SamplingConfig, uniforms: Iterable[float]) -> None:
+    def __init__(self, config: SamplingConfig, uniforms: Iterable[float], ids: SpeechIds = SPEECH_IDS) -> None:
         if not config.top_p > 0:
             raise ValueError(f"sampling.top_p is {config.top_p}, must be above 0")
         for name in ("top_k", "win_size"):
             if getattr(config, name) < 1:
                 raise ValueError(f"sampling.{name} is {getattr(config, name)}, must be at least 1")
-        self.config = config
+        self.config, self.ids = config, ids
         self.uniforms = uniforms if isinstance(uniforms, UniformTape) else UniformTape(uniforms)
         # a whole number: float32 might round the product to another one
         self.too_often = math.ceil(config.win_size * config.tau_r)
 
     @classmethod
-    def from_key(cls, config: SamplingConfig, key: int | mx.array) -> RASSampler:
+    def from_key(cls, config: SamplingConfig, key: int | mx.array, ids: SpeechIds = SPEECH_IDS) -> RASSampler:
         """A sampler that draws `uniforms(key)`."""
-        return cls(config, uniforms(key))
+        return cls(config, uniforms(key), ids)
 
     def __call__(self, log_probs: mx.array | np.ndarray, decoded: Sequence[int], ignore_eos: bool) -> int:
         """The next token.
 
         Args:
-            log_probs: [V]; the last three ids are special, the first of them ends the speech.
+            log_probs: [V]; the last ids are special, see `SpeechIds`.
             decoded: the tokens so far.
             ignore_eos: whether the end of speech is forbidden. As upstream, the other special ids are not.
 
@@ -74,12 +74,16 @@ class RASSampler:
         """
         scores = _on_host(log_probs)
         if ignore_eos:
-            scores = without(scores, len(scores) - SPECIAL_TOKENS)
+            scores = self.unending(scores)
         with np.errstate(invalid="ignore"):
             token = checked(int(self.first(scores, *self.uniforms.take(1))))
             if decoded[-self.config.win_size :].count(token) >= self.too_often:
                 token = checked(int(self.second(scores, token, *self.uniforms.take(1))))
         return token
+
+    def unending(self, scores: Array) -> Array:
+        """The scores [V] with the end of speech forbidden."""
+        return without(scores, len(scores) - self.ids.count + self.ids.end)
 
     def candidates(self, logits: mx.array | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The nucleus of logits [V]: ids and their probabilities (sum 1), most probable first."""

@@ -106,12 +106,13 @@ class Utterances:
         )
 
     def _without_misplaced(self, sampler: Sampler) -> Sampler:
-        """Draws again what upstream fails on: the unused id, and "more text" after the text has ended."""
-        unused, fill = self.llm.eos_token + 1, self.llm.fill_token
+        """Draws again what upstream fails on: the unused ids, and "more text" after the text has ended."""
+        first, fill = self.llm.config.speech_token_size, self.llm.fill_token
+        unused = set(range(first, first + self.llm.ids.count)) - {self.llm.eos_token, fill}
 
         def draw(log_probs: mx.array, decoded: list[int], ignore_eos: bool) -> int:
             token = sampler(log_probs, decoded, ignore_eos)
-            while token == unused or (token == fill and not ignore_eos):
+            while token in unused or (token == fill and not ignore_eos):
                 log_probs = mx.where(mx.arange(log_probs.shape[0]) == token, -mx.inf, log_probs)
                 token = sampler(log_probs, decoded, ignore_eos)
             return token
@@ -120,4 +121,4 @@ class Utterances:
 
     def _samplers(self) -> Iterator[Sampler]:
         for key, _ in segment_keys(self.options.seed):
-            yield self.options.sampler or RASSampler.from_key(self.llm.config.sampling, key)
+            yield self.options.sampler or RASSampler.from_key(self.llm.config.sampling, key, self.llm.ids)
