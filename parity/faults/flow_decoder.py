@@ -281,8 +281,8 @@ def condition_order(pair: Pair) -> Context:
 
 @fault("time-not-added", "The time embedding is added after the second convolution, not before it.", *RESNETS)
 def time_not_added(pair: Pair) -> Context:
-    def late(self: Any, x: mx.array, time: mx.array) -> mx.array:
-        return self.block2(self.block1(x)) + self.mlp(time)[:, None] + self.res_conv(x)
+    def late(self: Any, x: mx.array, time: mx.array, cache: Any = None) -> mx.array:
+        return self.block2(self.block1(x, cache), cache) + self.mlp(time)[:, None] + self.res_conv(x)
 
     return behaving(modules_at(pair, *RESNETS), late)
 

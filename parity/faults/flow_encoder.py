@@ -167,8 +167,8 @@ def lookahead_slope(pair: Pair) -> Context:
     "flow.encoder.pre_lookahead_layer",
 )
 def lookahead_residual(pair: Pair) -> Context:
-    def bare(self: Any, x: mx.array, context: mx.array | None) -> mx.array:
-        return encoder.PreLookaheadLayer.__call__(self, x, context) - x
+    def bare(self: Any, x: mx.array, context: mx.array | None, cache: Any = None) -> mx.array:
+        return encoder.PreLookaheadLayer.__call__(self, x, context, cache) - x
 
     return behaving(modules_at(pair, "flow.encoder.pre_lookahead_layer"), bare)
 
@@ -186,8 +186,8 @@ def encoder_norm_epsilon(pair: Pair) -> Context:
 
 @fault("encoder-post-norm", "The layers normalize after attention in place of before it.", *LAYERS)
 def encoder_post_norm(pair: Pair) -> Context:
-    def post_norm(self: Any, x: mx.array, mask: mx.array | None, pos_emb: mx.array) -> mx.array:
-        x = self.norm_mha(x + self.dropout(self.self_attn(x, mask, pos_emb)))
+    def post_norm(self: Any, x: mx.array, mask: mx.array | None, pos_emb: mx.array, cache: Any = None) -> mx.array:
+        x = self.norm_mha(x + self.dropout(self.self_attn(x, mask, pos_emb, cache)))
         return self.norm_ff(x + self.dropout(self.feed_forward(x)))
 
     return behaving(modules_at(pair, *LAYERS), post_norm)
