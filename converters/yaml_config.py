@@ -14,6 +14,7 @@ from converters.errors import ConfigError
 from converters.families import Official
 from converters.yaml_schema import SchemaReader
 from mlx_cosyvoice.config import FieldError, from_dict
+from mlx_cosyvoice.plausible import check_agreement
 
 
 def model_config(
@@ -43,4 +44,8 @@ def model_config(
     for name, value, other_name, other in official.pairs(config, found):
         if value != other:
             raise ConfigError(f"{where}: {name} is {value}, but {other_name} is {other}; they must be equal")
+    try:
+        check_agreement(config, official.family.parts(found))  # or the model would be refused when it is loaded
+    except FieldError as error:
+        raise ConfigError(f"{where}: {error}") from error
     return config

@@ -242,6 +242,12 @@ def test_sizes_of_other_files_must_fit(write: Callable[[str], Path]) -> None:
         config_from(path, campplus={**TINY["campplus"], "embedding_size": 512})
 
 
+def test_what_loading_would_refuse_is_not_converted(write: Callable[[str], Path]) -> None:
+    path = write(yaml_text(TINY, 1).replace("Xvec\n    input_size: 512", "Xvec\n    input_size: 256"))
+    with pytest.raises(ConfigError, match=r"flow.input_size, flow.encoder.input_size: must agree, not be 256 and 512"):
+        config_from(path, flow={})
+
+
 class TestQwenConfig:
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
