@@ -107,7 +107,6 @@ def run_suite(
     *,
     size: str = "",
     progress: Callable[[str], None] = lambda title: None,
-    finished: Callable[[Result], None] = lambda result: None,
 ) -> dict[str, Any]:
     """Measure, and return everything as plain data; the README says what the keys mean.
 
@@ -116,7 +115,6 @@ def run_suite(
         model: MLX model folder converted from it.
         size: what the checkpoint is called in the result.
         progress: called with what is measured next.
-        finished: called with each result as soon as it is there.
 
     Raises:
         WorkerError: a side failed.
@@ -140,13 +138,10 @@ def run_suite(
         for case, repeats in chosen_cases(options, sizes, Path(folder)):
             progress(case.title)
             results.append(measure(case, open_worker, repeats, Path(folder)))
-            finished(results[-1])
         # once more: one look at a busy machine would take its limits for lower than they are
         progress("the machine's own limits")
         again = _limits(bare, options)
     limits = {side: {name: max(value, again[side][name]) for name, value in limits[side].items()} for side in limits}
-    best = {name: max(side[name] for side in limits.values()) for name in ("matmul_flops", "read_bytes")}
-    stages = {result.case.name: result.to_dict(best) for result in results}
     return {
         "schema_version": SCHEMA_VERSION,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -161,6 +156,15 @@ def run_suite(
         "blas": {side: facts[side]["blas"] for side in facts},
         "versions": {side: facts[side]["version"] for side in facts},
         "device": facts["mlx"]["device"],
+        **_measured(results, limits),
+    }
+
+
+def _measured(results: Sequence[Result], limits: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """What the cases gave, beside the machine's own limits."""
+    best = {name: max(side[name] for side in limits.values()) for name in ("matmul_flops", "read_bytes")}
+    stages = {result.case.name: result.to_dict(best) for result in results}
+    return {
         "limits": {**limits, "machine": best},
         "ratios": {result.case.name: value for result in results if (value := result.ratio()) is not None},
         "streaming": streaming_ratios(stages),
