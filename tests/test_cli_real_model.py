@@ -87,7 +87,7 @@ def test_speed_and_decoding(speak: Speak) -> None:
     fast, _ = speak(*arguments, "--speed", "2")
     assert figures["chunks"] == figures["segments"] == 1
     assert len(fast) == len(usual) / 2
-    longer = ["speak", "Say what it was, and say it well.", *arguments[2:-1], "20", "--min-token-text-ratio", "15"]
+    longer = ["speak", "Say what it was, and say it well.", *arguments[2:-1], "9", "--min-token-text-ratio", "7"]
     usual, _ = speak(*longer)
     streamed, figures = speak(*longer, "--decoding", "official")
     assert figures["chunks"] > figures["segments"] == 1

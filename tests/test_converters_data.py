@@ -121,7 +121,7 @@ def _race(checkpoint: Path, out: Path, draw: random.Random, *arguments: str) -> 
 
 
 @pytest.mark.parametrize("count", [1, pytest.param(10, marks=pytest.mark.soak)])
-@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("force", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_races_of_two(tiny_checkpoint: Path, tmp_path: Path, force: bool, count: int) -> None:
     for number in range(count):
         _race(tiny_checkpoint, tmp_path / str(number) / "out", random.Random(number), *["--force"] * force)

@@ -98,7 +98,7 @@ def test_a_full_disk_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("limit", [1_000_000, 10_000_000])
+@pytest.mark.parametrize("limit", [1_000_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
 def test_a_file_that_cannot_grow_leaves_nothing_behind(limit: int, tmp_path: Path) -> None:
     """In llm.pt and in flow.pt: the system's answer differs from that of a full disk in the number only."""
     result = subprocess.run(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 import mlx.core as mx
@@ -30,9 +31,23 @@ def begun(function: Callable[[], T]) -> Future[T]:
     return future
 
 
+def _awaited(future: Future[T], seconds: float) -> T:
+    """The result, for which this process may work so long; on a busy machine that takes any time."""
+    begin = last = time.process_time()
+    while not future.done():
+        wait([future], timeout=60)
+        now = time.process_time()
+        if not future.done() and (now - begin > seconds or now - last < 0.1):
+            raise TimeoutError(
+                f"no result after {now - begin:.0f} s of work, {now - last:.1f} s of it in the last minute"
+            )
+        last = now
+    return future.result()
+
+
 def in_thread(function: Callable[[], T]) -> T:
     """What `function` gives on a thread of its own."""
-    return begun(function).result(120)
+    return _awaited(begun(function), 120)
 
 
 def at_once(*functions: Callable[[], T]) -> list[T]:
@@ -44,7 +59,7 @@ def at_once(*functions: Callable[[], T]) -> list[T]:
         return function()
 
     futures = [begun(lambda function=function: after_all(function)) for function in functions]  # type: ignore[misc]
-    return [future.result(600) for future in futures]
+    return [_awaited(future, 1200) for future in futures]
 
 
 def arrays_within(root: Any) -> Iterator[tuple[str, mx.array]]:
