@@ -137,7 +137,7 @@ def test_interrupted_before_anything_was_spoken(out: Path, log: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["load", "clone"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("command", [
     ["speak", "One.", "--prompt", PROMPT, "--transcript", "One."], ["convert-voice", PROMPT, "--prompt", PROMPT],
     ["voices", "add", "anna", PROMPT, "--transcript", "One."],

@@ -93,8 +93,11 @@ def test_streamed_chunks_do_not_change_when_tokens_are_added() -> None:
     assert np.abs(whole - run(model("tiny"), short, streaming=False, finalize=False)).max() > 0.1
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize(("dtype", "torch_dtype"), [(mx.bfloat16, torch.bfloat16), (mx.float16, torch.float16)])
+@pytest.mark.parametrize(("dtype", "torch_dtype", "streaming"), [
+    (mx.bfloat16, torch.bfloat16, True), (mx.float16, torch.float16, False),
+    pytest.param(mx.bfloat16, torch.bfloat16, False, marks=pytest.mark.slow),
+    pytest.param(mx.float16, torch.float16, True, marks=pytest.mark.slow),
+])  # fmt: skip
 def test_half_precision_drifts_no_more_than_the_reference(
     dtype: mx.Dtype, torch_dtype: torch.dtype, streaming: bool
 ) -> None:
