@@ -17,10 +17,11 @@ from parity.localization import LocaliseReport, localise
 from parity.pair import Pair, load_pair
 from parity.run import RunReport, run
 from parity.stages import STAGES, Settings
+from parity.stages.base import Streaming
 from reference.synthetic.checkpoint import write_checkpoint
 
-#: The stages that streaming changes.
-STREAMED = ("flow_encoder", "flow_decoder", "vocoder", "streaming")
+#: The stages that a kind of streaming changes.
+STREAMED = {"official": ("flow_encoder", "flow_decoder", "vocoder", "streaming"), "incremental": ("flow_pieces",)}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,21 +55,22 @@ def inputs(request: pytest.FixtureRequest) -> dict[str, Any]:
     return load_inputs(request.config.getoption("--audio"))
 
 
-def _stages(streaming: bool) -> list[str]:
-    return [s.name for s in STAGES if (s.name in STREAMED if streaming else not s.streaming_only)]
+def compared_in(streaming: Streaming | None) -> list[str]:
+    """Those that are compared: all offline, and for streaming those that it changes."""
+    return list(STREAMED[streaming]) if streaming else [stage.name for stage in STAGES if None in stage.modes]
 
 
 @pytest.fixture(scope="session")
-def report(pair: Pair, inputs: dict[str, Any]) -> Callable[[bool], RunReport | Exception]:
-    """All stages compared, once offline and, where that makes a difference, once with the chunk masks of streaming.
+def report(pair: Pair, inputs: dict[str, Any]) -> Callable[[Streaming | None], RunReport | Exception]:
+    """All stages compared, once offline and, where that makes a difference, once for each kind of streaming.
 
     A faulty model may raise: then that is what is known.
     """
 
     @cache
-    def compare(streaming: bool) -> RunReport | Exception:
+    def compare(streaming: Streaming | None) -> RunReport | Exception:
         try:
-            return run(pair, inputs, stages=_stages(streaming), settings=Settings(streaming=streaming))
+            return run(pair, inputs, stages=compared_in(streaming), settings=Settings(streaming=streaming))
         except Exception as error:
             return error
 
@@ -76,6 +78,6 @@ def report(pair: Pair, inputs: dict[str, Any]) -> Callable[[bool], RunReport | E
 
 
 @pytest.fixture(scope="session")
-def findings(pair: Pair, inputs: dict[str, Any]) -> Callable[[bool], LocaliseReport]:
+def findings(pair: Pair, inputs: dict[str, Any]) -> Callable[[Streaming | None], LocaliseReport]:
     """The same stages' modules, each fed with the reference's own inputs."""
-    return cache(lambda streaming: localise(pair, inputs, stages=_stages(streaming), streaming=streaming))
+    return cache(lambda streaming: localise(pair, inputs, stages=compared_in(streaming), streaming=streaming))

@@ -15,6 +15,7 @@ from parity.capture import tap
 from parity.compare import FACTOR, Layer, Verdict, judge, worst
 from parity.measures.of_stages import Observed, measure
 from parity.pair import DTYPES, Pair
+from parity.pieces import in_pieces
 from parity.quantization.packing import QuantizationDrift, quantization_drift
 from parity.quantization.weights import is_quantized, judge_weights
 from parity.sides import Side
@@ -163,6 +164,8 @@ def compare_stage(
     exempt = exempt_modules(pair, stage)
     del double
     actual, seconds_model = _timed(stage, stage.model(pair), inputs, tape, settings, actual_layers)
+    if stage.pieces:
+        expected_layers, exact_layers = (_in_pieces(whole, stage) for whole in (expected_layers, exact_layers))
 
     report = StageReport(stage.name, stage.title, dtype, Verdict.PASS)
     report.seconds_reference, report.seconds_model = seconds_reference, seconds_model
@@ -186,6 +189,19 @@ def compare_stage(
     report.arrays = {name: (actual.tensors[name], expected.tensors[name]) for name in actual.tensors}
     report.verdict = worst([layer.verdict for layer in report.layers + report.outputs])
     return report
+
+
+def _in_pieces(recording: Recording, stage: Stage) -> Recording:
+    """What was recorded of one run over everything, as it is recorded of a run over the stage's pieces."""
+    whole = {}
+    for key, array in recording.items():
+        path, _, call = key.partition("#")
+        whole[path, int(call or 0)] = array
+    cut = Recording()
+    pieces = in_pieces(whole, stage.pieces, stage.steps, lambda array, _, piece: piece.cut(array))
+    for (path, index), array in pieces.items():
+        cut.sink(path, index, array)
+    return cut
 
 
 def _union(*recordings: Iterable[str]) -> list[str]:

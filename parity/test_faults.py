@@ -103,7 +103,7 @@ def test_a_faulty_stage_is_compared_freely_as_well(pair: Pair, capture: Referenc
 
 
 def test_a_wrong_mask_is_the_first_thing_one_reads(pair: Pair, inputs: dict[str, Any]) -> None:
-    settings = Settings(streaming=True, llm_steps=40)  # long enough for a chunk border in the new mel
+    settings = Settings(streaming="official", llm_steps=40)  # long enough for a chunk border in the new mel
     (fault,) = choose(["decoder-mask"])
     capture = ReferenceCapture(pair, inputs, stages=["flow_decoder"], settings=settings)
     with fault.switch(pair):

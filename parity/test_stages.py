@@ -7,21 +7,22 @@ from collections.abc import Callable
 import pytest
 
 from parity.compare import Layer, Verdict
-from parity.conftest import STREAMED
+from parity.conftest import compared_in
 from parity.localization import LocaliseReport
 from parity.report.culprits import headline
 from parity.run import RunReport
 from parity.stages import STAGES
+from parity.stages.base import Streaming
 
-MODES = {False: "offline", True: "streaming"}
+MODES: dict[Streaming | None, str] = {None: "offline", "official": "streaming", "incremental": "incremental"}
 CASES = [
     pytest.param(streaming, stage.name, id=f"{mode}-{stage.name}")
     for streaming, mode in MODES.items()
     for stage in STAGES
-    if (stage.name in STREAMED if streaming else not stage.streaming_only)
+    if stage.name in compared_in(streaming)
 ]
-Report = Callable[[bool], RunReport | Exception]
-Findings = Callable[[bool], LocaliseReport]
+Report = Callable[[Streaming | None], RunReport | Exception]
+Findings = Callable[[Streaming | None], LocaliseReport]
 
 
 def _describe(layer: Layer) -> str:
@@ -43,7 +44,7 @@ def _blame(findings: LocaliseReport, name: str) -> str:
 
 
 @pytest.mark.parametrize(("streaming", "name"), CASES)
-def test_stage(report: Report, findings: Findings, streaming: bool, name: str) -> None:
+def test_stage(report: Report, findings: Findings, streaming: Streaming | None, name: str) -> None:
     """The stage's outputs and layers are right, errors adding up as they do in use."""
     compared = report(streaming)
     if isinstance(compared, Exception):
@@ -57,7 +58,7 @@ def test_stage(report: Report, findings: Findings, streaming: bool, name: str) -
 
 
 @pytest.mark.parametrize(("streaming", "name"), CASES)
-def test_modules(findings: Findings, streaming: bool, name: str) -> None:
+def test_modules(findings: Findings, streaming: Streaming | None, name: str) -> None:
     """Every module of the stage is right by itself, on the reference's own inputs."""
     found = findings(streaming)
     assert not [culprit for culprit in found.culprits if culprit.stage == name], _blame(found, name)
@@ -66,6 +67,6 @@ def test_modules(findings: Findings, streaming: bool, name: str) -> None:
 
 
 @pytest.mark.parametrize("streaming", MODES, ids=MODES.values())
-def test_everything_is_observed(findings: Findings, streaming: bool) -> None:
+def test_everything_is_observed(findings: Findings, streaming: Streaming | None) -> None:
     unobserved = findings(streaming).unobserved
     assert not unobserved, "\n  ".join(unobserved[:10])

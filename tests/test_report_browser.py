@@ -65,7 +65,7 @@ def run_report() -> RunReport:
         "streaming": {"boundaries_frames": [20, 40], "seam_error": [0.1, 0.2], "elsewhere_error": 0.01},
     }
     quiet = StageReport("vocoder", "Vocoder", "float32", Verdict.PASS, layers=_layers(3, wrong=-1))
-    return RunReport([stage, quiet], Settings(streaming=True))
+    return RunReport([stage, quiet], Settings(streaming="official"))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from parity.stages import STAGES, Settings
 from tests.support.recordings import short_inputs
 
 #: Long enough for a chunk boundary after the prompt.
-STREAMING = Settings(streaming=True, llm_steps=30, n_timesteps=2)
+STREAMING = Settings(streaming="official", llm_steps=30, n_timesteps=2)
 
 
 @pytest.fixture(scope="module")

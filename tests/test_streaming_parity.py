@@ -14,10 +14,11 @@ from parity.localization import ReferenceCapture
 from parity.pair import Pair, load_pair
 from parity.report.measures import measures_line
 from parity.run import run
-from parity.stages import STAGES, Settings, choose_stages
+from parity.stages import Settings, choose_stages
+from parity.stages.base import Streaming
 from tests.support.recordings import short_inputs
 
-SETTINGS = Settings(streaming=True, llm_steps=4, n_timesteps=1)
+SETTINGS = Settings(streaming="official", llm_steps=4, n_timesteps=1)
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +32,13 @@ def capture(pair: Pair) -> ReferenceCapture:
 
 
 def test_the_stage_exists_in_streaming_alone() -> None:
-    streamed, offline = (
-        [stage.name for stage in choose_stages(None, Settings(streaming=streaming))] for streaming in (True, False)
+    modes: tuple[Streaming | None, ...] = (None, "official", "incremental")
+    offline, official, incremental = (
+        [stage.name for stage in choose_stages(None, Settings(streaming=streaming))] for streaming in modes
     )
-    assert streamed == [stage.name for stage in STAGES] == [*offline, "streaming"]
+    assert official == [*offline, "streaming"]
+    replaced = ("flow_encoder", "flow_decoder")
+    assert incremental == [*(name for name in offline if name not in replaced), "flow_pieces"]
     assert [stage.name for stage in choose_stages(["streaming"], SETTINGS)] == ["streaming"]
     with pytest.raises(ValueError, match="streaming: there is no such stage without streaming"):
         choose_stages(["vocoder", "streaming"], Settings())

@@ -61,7 +61,7 @@ def test_a_healthy_model_has_rounding_errors_alone(pair: Pair) -> None:
 def test_a_wrong_guidance_rate_is_the_flow_decoders(pair: Pair) -> None:
     decoder = pair.model.flow.decoder  # type: ignore[union-attr]
     with mock.patch.object(decoder, "inference_cfg_rate", 0.5):
-        report = _transplant(pair, settings=Settings(streaming=True, llm_steps=12, n_timesteps=2))
+        report = _transplant(pair, settings=Settings(streaming="official", llm_steps=12, n_timesteps=2))
     assert report.verdict is Verdict.DIVERGED
     for name in ("mel", "wav"):
         row = report.responsible(name)

@@ -41,10 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     from parity.report.terminal import make_console
 
     faults = choose(arguments.only.split(",") if arguments.only is not None else None)
+    from parity.stages.base import mode_title
+
     console = make_console()
     if arguments.list:
         for fault in faults:
-            console.print(f"[bold]{fault.name}[/] ({fault.stage}{', streaming' if fault.streaming else ''})")
+            console.print(f"[bold]{fault.name}[/] ({fault.stage}, {mode_title(fault.streaming)})")
             console.print(f"  {escape(fault.mistake)}", highlight=False)
         return 0
     if arguments.checkpoint:
@@ -93,8 +95,10 @@ def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | Non
 
 
 def _print_healthy(reports: list[LocaliseReport], console: Console) -> None:
+    from parity.stages.base import mode_title
+
     for report in reports:
-        mode = "streaming" if report.settings.streaming else "offline"
+        mode = mode_title(report.settings.streaming)
         console.print(f"healthy model, {mode}: {report.verdict.value}, {len(report.culprits)} culprits")
         for culprit in report.culprits:
             console.print(f"  [red]{culprit.module}[/] ({culprit.kind}): {culprit.evidence[0]}", highlight=False)

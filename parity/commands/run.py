@@ -37,7 +37,14 @@ def add_pair_arguments(parser: argparse.ArgumentParser, *, required: bool = True
     parser.add_argument("--audio", type=Path, metavar="WAV", help="a recording (default: the sample in the project)")
     parser.add_argument("--transcript", default="", help="what is said in the recording")
     parser.add_argument("--text", help="what to speak")
-    parser.add_argument("--streaming", action="store_true", help="with the chunk masks of streaming synthesis")
+    parser.add_argument(
+        "--streaming",
+        nargs="?",
+        const="official",
+        choices=("official", "incremental"),
+        help="as speech is streamed: by upstream's hops, each over the whole prefix (default), or chunk by chunk with "
+        "caches",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default: 0)")
 
 

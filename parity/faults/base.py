@@ -11,6 +11,7 @@ from unittest import mock
 
 from parity.intercept import intercepted
 from parity.pair import Pair
+from parity.stages.base import Streaming
 
 #: Switches a fault on in `pair.model` for as long as the context lasts.
 Switch = Callable[[Pair], AbstractContextManager[Any]]
@@ -27,7 +28,7 @@ class Fault:
         expected: official paths of the modules to be named; "*" stands for one name in a path.
         kind: what the culprit is expected to be called: "weights", "leaf" or "glue".
         switch: puts the mistake into a live model.
-        streaming: whether it shows in streaming mode only.
+        streaming: how speech is streamed where it shows; None where it shows offline.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Fault:
     expected: tuple[str, ...]
     kind: str
     switch: Switch
-    streaming: bool = False
+    streaming: Streaming | None = None
 
     def expected_modules(self, pair: Pair) -> set[str]:
         """The paths that `expected` stands for in this model. A path without "*" stands for itself.
@@ -67,7 +68,7 @@ class Catalogue:
         self.faults: list[Fault] = []
 
     def add(
-        self, name: str, mistake: str, *expected: str, kind: str = "glue", streaming: bool = False
+        self, name: str, mistake: str, *expected: str, kind: str = "glue", streaming: Streaming | None = None
     ) -> Callable[[Switch], Switch]:
         """Enter the decorated switch as a fault of this stage; arguments as the attributes of `Fault`."""
 

@@ -32,7 +32,7 @@ CAUSAL_CONVS = (*(f"{block}.block.0" for block in BLOCKS), f"{ESTIMATOR}.down_bl
     "decoder-mask",
     "The chunk mask of streaming is dropped, so every frame attends to all frames.",
     ESTIMATOR,
-    streaming=True,
+    streaming="official",
 )
 def decoder_mask(pair: Pair) -> Context:
     return patched(cfm, "chunk_mask", lambda length, chunk_size: None)
@@ -42,7 +42,7 @@ def decoder_mask(pair: Pair) -> Context:
     "decoder-mask-finite",
     "The mask is added as a small finite number (-10) where the official one removes a place altogether.",
     ESTIMATOR,
-    streaming=True,
+    streaming="official",
 )
 def decoder_mask_finite(pair: Pair) -> Context:
     def additive(length: int, chunk_size: int) -> mx.array | None:
@@ -56,7 +56,7 @@ def decoder_mask_finite(pair: Pair) -> Context:
     "decoder-mask-inverted",
     "The mask says where attention is forbidden (PyTorch's key_padding_mask) to code that wants where it is allowed.",
     ESTIMATOR,
-    streaming=True,
+    streaming="official",
 )
 def decoder_mask_inverted(pair: Pair) -> Context:
     def inverted(length: int, chunk_size: int) -> mx.array | None:
@@ -70,7 +70,7 @@ def decoder_mask_inverted(pair: Pair) -> Context:
     "decoder-mask-causal",
     "A triangular mask stands in for the block-causal one, so frames do not see the rest of their own chunk.",
     ESTIMATOR,
-    streaming=True,
+    streaming="official",
 )
 def decoder_mask_causal(pair: Pair) -> Context:
     return patched(cfm, "chunk_mask", lambda length, chunk_size: mx.tri(length, dtype=mx.float32) > 0)
@@ -80,7 +80,7 @@ def decoder_mask_causal(pair: Pair) -> Context:
     "decoder-chunk-size",
     "The decoder's mask counts 25 to a chunk, which is the number of tokens, not of frames.",
     ESTIMATOR,
-    streaming=True,
+    streaming="official",
 )
 def decoder_chunk_size(pair: Pair) -> Context:
     return setting(modules_at(pair, ESTIMATOR), static_chunk_size=lambda size: size // 2)

@@ -26,7 +26,7 @@ ATTENTIONS = tuple(f"{layer}.self_attn" for layer in LAYERS)
     "encoder-mask",
     "The chunk mask of streaming is dropped, so every token attends to all tokens.",
     "flow.encoder",
-    streaming=True,
+    streaming="official",
 )
 def encoder_mask(pair: Pair) -> Context:
     return patched(encoder, "chunk_mask", lambda length, chunk_size: None)
@@ -36,13 +36,13 @@ def encoder_mask(pair: Pair) -> Context:
     "encoder-chunk-not-upsampled",
     "After the upsampling the mask still counts 25 to a chunk, where there are 50 frames now.",
     "flow.encoder",
-    streaming=True,
+    streaming="official",
 )
 def encoder_chunk_not_upsampled(pair: Pair) -> Context:
     return setting(modules_at(pair, "flow.encoder"), upsampling=1)
 
 
-@fault("streaming-not-passed", "`streaming` is not passed on to the encoder.", "flow", streaming=True)
+@fault("streaming-not-passed", "`streaming` is not passed on to the encoder.", "flow", streaming="official")
 def streaming_not_passed(pair: Pair) -> Context:
     original = flow.CausalMaskedDiffWithXvec.encode
 
@@ -56,7 +56,7 @@ def streaming_not_passed(pair: Pair) -> Context:
     "lookahead-context-dropped",
     "The tokens held back for lookahead are cut off but not shown to the encoder.",
     "flow",
-    streaming=True,
+    streaming="official",
 )
 def lookahead_context_dropped(pair: Pair) -> Context:
     original = flow.CausalMaskedDiffWithXvec.encode
@@ -74,7 +74,7 @@ def lookahead_context_dropped(pair: Pair) -> Context:
     "encoder-mask-value",
     "Masked scores are set to zero before the softmax, which is no mask at all.",
     *ATTENTIONS,
-    streaming=True,
+    streaming="official",
 )
 def encoder_mask_value(pair: Pair) -> Context:
     class Zero:

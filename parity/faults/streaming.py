@@ -22,7 +22,7 @@ fault = CATALOGUE.add
     "stream-window",
     "Chunks are cross-faded with a Hann window in place of Hamming.",
     "streaming.cross_fade",
-    streaming=True,
+    streaming="official",
 )
 def stream_window(pair: Pair) -> Context:
     return calling(cross_fade, "np", hamming=np.hanning)
@@ -32,7 +32,7 @@ def stream_window(pair: Pair) -> Context:
     "stream-source-cache",
     "The vocoder starts every chunk with a new source.",
     "streaming.source_cache",
-    streaming=True,
+    streaming="official",
 )
 def stream_source_cache(pair: Pair) -> Context:
     vocode = StreamingVocoder._vocode
@@ -43,7 +43,7 @@ def stream_source_cache(pair: Pair) -> Context:
     return patched(StreamingVocoder, "_vocode", without)
 
 
-@fault("stream-mel-cache", "One mel frame too few is kept between chunks.", "streaming.mel_cache", streaming=True)
+@fault("stream-mel-cache", "One mel frame too few is kept between chunks.", "streaming.mel_cache", streaming="official")
 def stream_mel_cache(pair: Pair) -> Context:
     keep = StreamingVocoder._tail
 
@@ -58,7 +58,7 @@ def stream_mel_cache(pair: Pair) -> Context:
     "stream-offset",
     "What was spoken is skipped in tokens in place of mel frames.",
     "streaming.offset",
-    streaming=True,
+    streaming="official",
 )
 def stream_offset(pair: Pair) -> Context:
     def new_frames(self: Any, state: Any, heard: tuple[int, ...], final: bool) -> mx.array:
@@ -77,7 +77,7 @@ def stream_offset(pair: Pair) -> Context:
     return patched(OfficialDecoder, "_new_frames", new_frames)
 
 
-@fault("stream-hop", "Hops do not grow: each takes 25 tokens.", "streaming.hop", streaming=True)
+@fault("stream-hop", "Hops do not grow: each takes 25 tokens.", "streaming.hop", streaming="official")
 def stream_hop(pair: Pair) -> Context:
     hop = Hops.hop
     return patched(Hops, "hop", lambda self, number, prompt: hop(self, 0, prompt) if number == 0 else self.chunk)

@@ -12,6 +12,7 @@ from parity.localization import LocaliseReport, ReferenceCapture
 from parity.localization.blame import Culprit
 from parity.pair import Pair
 from parity.stages import STAGES, Settings
+from parity.stages.base import Streaming
 
 #: Steps of the language model: enough for a mel of a few chunk borders together with the prompt, and quick.
 LLM_STEPS = 12
@@ -98,9 +99,9 @@ class Bench:
         """
         self.pair, self.progress = pair, progress
         settings = settings or Settings(llm_steps=LLM_STEPS)
-        self.captures: dict[bool, ReferenceCapture] = {}
-        for streaming in sorted({fault.streaming for fault in faults}):
-            mode = "streaming" if streaming else "offline"
+        self.captures: dict[Streaming | None, ReferenceCapture] = {}
+        for streaming in sorted({fault.streaming for fault in faults}, key=str):
+            mode = streaming or "offline"
             self.captures[streaming] = ReferenceCapture(
                 pair,
                 inputs,

@@ -18,9 +18,11 @@ from parity.inputs import load_inputs
 from parity.localization.blame import KINDS, Captured, Culprit, StageJudge, constants_of
 from parity.localization.isolate import Calls, observe
 from parity.pair import DTYPES, Pair
+from parity.pieces import cut_call, in_pieces
 from parity.run import StageReport, advance, compare_stage, needed_by
 from parity.sides.pytorch import TorchSide
 from parity.stages import Settings, Stage, choose_stages, stages_of
+from parity.stages.base import Streaming
 from parity.tape import Tape
 
 __all__ = ["KINDS", "Culprit", "LocaliseReport", "ReferenceCapture", "localise"]
@@ -86,7 +88,10 @@ class ReferenceCapture:
                 exact = stage.call(double, inputs, Tape(self.seed), settings)
         arrays.update(stage.publish(outputs, arrays))
         constants = constants_of(side, stage.component)
-        return Captured(inputs, calls.by_key(), exact_calls.by_key(), outputs, exact, constants)
+        made, exactly = calls.by_key(), exact_calls.by_key()
+        if stage.pieces:
+            made, exactly = (in_pieces(whole, stage.pieces, stage.steps, cut_call) for whole in (made, exactly))
+        return Captured(inputs, made, exactly, outputs, exact, constants)
 
     def localise(
         self,
@@ -147,7 +152,7 @@ def localise(
     inputs: dict[str, Any] | None = None,
     *,
     stages: Sequence[str] | None = None,
-    streaming: bool = False,
+    streaming: Streaming | None = None,
     seed: int = 0,
     factor: float = FACTOR,
     progress: Callable[[str], None] = lambda message: None,
@@ -158,7 +163,7 @@ def localise(
         pair: both models; `pair.model` may have been changed since it was loaded.
         inputs: as for `parity.run.run`; None for the recording that the project ships.
         stages: names; None for all.
-        streaming: with the chunk masks of streaming synthesis.
+        streaming: how speech is streamed; None for offline synthesis.
         seed: of the tape from which both sides draw.
         factor: allowed error in noise floors.
         progress: called with what is going on.

@@ -154,7 +154,7 @@ def _decode_offline(observed: Observed) -> np.ndarray:
     """The reference's mel from the same conditions with full attention."""
     side = observed.stage.reference(observed.pair, DTYPES[observed.dtype])
     with torch.inference_mode():
-        outputs = observed.stage.call(side, observed.inputs, Tape(), replace(observed.settings, streaming=False))
+        outputs = observed.stage.call(side, observed.inputs, Tape(), replace(observed.settings, streaming=None))
     return outputs.tensors["mel"]
 
 

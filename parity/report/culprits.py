@@ -12,6 +12,7 @@ from parity.localization.blame import Culprit
 from parity.report.measures import measures_line
 from parity.report.terminal import STYLE, mel_line
 from parity.stages import STAGES
+from parity.stages.base import mode_title
 
 #: Raised when a key of the findings changes its meaning or goes away.
 SCHEMA_VERSION = 1
@@ -36,7 +37,7 @@ def headline(culprit: Culprit) -> str:
 
 def print_culprits(report: LocaliseReport, console: Console) -> None:
     """The verdict first, then every culprit in data-flow order, then what their stages make of it."""
-    mode = "streaming" if report.settings.streaming else "offline"
+    mode = mode_title(report.settings.streaming)
     count = f"{len(report.culprits)} culprit{'' if len(report.culprits) == 1 else 's'}"
     console.print(f"verdict: [{STYLE[report.verdict]}]{report.verdict.value.upper()}[/], {count} ({mode})")
     titles = {stage.name: stage.title for stage in STAGES}

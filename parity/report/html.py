@@ -17,6 +17,7 @@ from parity.report.data import write_text
 from parity.report.figures import band_chart, depth_chart, mel_images, seam_chart, step_chart
 from parity.report.measures import boundaries_of
 from parity.run import RunReport, StageReport
+from parity.stages.base import mode_title
 
 SENTENCES = {
     Verdict.PASS: "MLX computes what PyTorch computes: every layer of every stage is within the noise of arithmetic.",
@@ -56,7 +57,7 @@ def _facts(result: dict[str, Any]) -> str:
     facts = {
         "checkpoint": result["checkpoint"],
         "model": result["model"],
-        "mode": "streaming (chunk masks)" if result["settings"]["streaming"] else "offline",
+        "mode": mode_title(result["settings"]["streaming"]),
         **result["versions"],
     }
     return "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(str(v))}</dd></div>" for k, v in facts.items() if v)
@@ -99,7 +100,8 @@ def _card(verdict: Verdict, title: str, lines: list[str], command: str) -> str:
 
 
 def _command(name: str, stage: str, result: dict[str, Any]) -> str:
-    mode = " --streaming" if result["settings"]["streaming"] else ""
+    streaming = result["settings"]["streaming"]
+    mode = f" --streaming {streaming}" if streaming else ""
     if name == "localise" and result.get("fault"):
         mode += f" --fault {result['fault']}"
     return (

@@ -7,6 +7,7 @@ from typing import Any
 from parity.compare import Verdict
 from parity.report.terminal import mel_line
 from parity.run import RunReport
+from parity.stages.base import mode_title
 
 MARKS = {Verdict.PASS: "pass", Verdict.DIVERGED: "**diverged**", Verdict.INCONCLUSIVE: "*inconclusive*"}
 
@@ -18,7 +19,7 @@ def summary(report: RunReport, result: dict[str, Any]) -> str:
         report: the run.
         result: the same run as data, with `culprits` if they were looked for.
     """
-    mode = "streaming" if report.settings.streaming else "offline"
+    mode = mode_title(report.settings.streaming)
     lines = [f"## Parity: {MARKS[report.verdict]} ({mode})", ""]
     lines += ["| stage | verdict | layers | worst error / floor | first wrong layer |", "|---|---|---:|---:|---|"]
     for stage in report.stages:

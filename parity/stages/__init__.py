@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from parity.stages.base import Outputs, Settings, Sides, Stage
 from parity.stages.features import AudioFeatures
 from parity.stages.flow import FlowDecoder, FlowEncoder
+from parity.stages.flow_pieces import FlowPieces
 from parity.stages.llm import LanguageModel
 from parity.stages.speaker_encoder import SpeakerEncoder
 from parity.stages.speech_tokenizer import SpeechTokenizer
@@ -22,6 +23,7 @@ STAGES: tuple[Stage, ...] = (
     FlowDecoder(),
     Vocoder(),
     Streaming(),
+    FlowPieces(),
 )
 
 
@@ -38,19 +40,19 @@ def choose_stages(names: Sequence[str] | None, settings: Settings, stages: Seque
     """Those of `stages` that have these names; None for all that exist in this mode.
 
     Raises:
-        ValueError: a stage that does not exist, or does not without streaming.
+        ValueError: a stage that does not exist, or does not in this mode.
     """
     known = [stage.name for stage in stages]
     unknown = sorted(set(names or ()) - set(known))
     if unknown:
         raise ValueError(f"no such stage: {', '.join(unknown)}; there are: {', '.join(known)}")
     chosen = [stage for stage in stages if not names or stage.name in names]
-    if settings.streaming:
-        return chosen
-    absent = [stage.name for stage in chosen if stage.streaming_only]
+    absent = [stage for stage in chosen if settings.streaming not in stage.modes]
     if names and absent:
-        raise ValueError(f"{', '.join(absent)}: there is no such stage without streaming (pass --streaming)")
-    return [stage for stage in chosen if not stage.streaming_only]
+        mode = f"with --streaming {settings.streaming}" if settings.streaming else "without --streaming"
+        others = sorted({f"--streaming {one}" if one else "no --streaming" for one in absent[0].modes})
+        raise ValueError(f"{absent[0].name}: there is no such stage {mode} (it exists with {' or '.join(others)})")
+    return [stage for stage in chosen if stage not in absent]
 
 
 __all__ = ["STAGES", "Outputs", "Settings", "Sides", "Stage", "choose_stages", "stages_of"]

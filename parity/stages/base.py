@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from parity.compare import EPSILON
+from parity.pieces import Piece
 from parity.sides import Side
 from parity.tape import Tape
 
@@ -25,11 +26,21 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, np.ndarray]
 
 
+#: How speech is streamed: by upstream's hops, each over the whole prefix, or by chunks with caches. None: offline.
+Streaming = Literal["official", "incremental"]
+STREAMING: tuple[Streaming, ...] = ("official", "incremental")
+
+
+def mode_title(streaming: Streaming | None) -> str:
+    """What reports call it."""
+    return {None: "offline", "official": "streaming", "incremental": "incremental streaming"}[streaming]
+
+
 @dataclass(frozen=True)
 class Settings:
     """What is asked of a run, beside the inputs."""
 
-    streaming: bool = False
+    streaming: Streaming | None = None
     llm_steps: int = 50
     n_timesteps: int = 10
 
@@ -70,8 +81,11 @@ class Stage(ABC):
     gives: ClassVar[tuple[str, ...]] = ()
     #: Output -> the official module that makes it, where that is not the component itself.
     owners: ClassVar[Mapping[str, str]] = {}
-    #: Whether the stage exists in streaming synthesis alone.
-    streaming_only: ClassVar[bool] = False
+    #: The kinds of streaming (None: offline) in which the stage exists.
+    modes: ClassVar[tuple[Streaming | None, ...]] = (None, *STREAMING)
+    #: Where the model's side computes an utterance piece by piece: the pieces, and the Euler steps of each.
+    pieces: ClassVar[tuple[Piece, ...]] = ()
+    steps: ClassVar[int] = 1
 
     def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
         """The reference's side, to run in `dtype`."""

@@ -19,10 +19,11 @@ class FlowEncoder(Stage):
     component = "flow"
     needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
     gives = CONDITIONS
+    modes = (None, "official")
 
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         arrays = (side.array(inputs[name]) for name in self.needs)
-        made = side.module.encode(*arrays, streaming=settings.streaming, finalize=not settings.streaming)
+        made = side.module.encode(*arrays, streaming=bool(settings.streaming), finalize=not settings.streaming)
         official = (side.official(array, channels_first=True) for array in made)
         return Outputs(dict(zip(CONDITIONS, official, strict=True)))
 
@@ -33,6 +34,7 @@ class FlowDecoder(Stage):
     component = "flow"
     needs = (*CONDITIONS, "prompt_feat")
     gives = ("mel",)
+    modes = (None, "official")
 
     def keep(self, path: str, call: int) -> bool:
         # every Euler step of the estimator itself and of its time, which is 0 at the first
@@ -41,7 +43,7 @@ class FlowDecoder(Stage):
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         mu, spks, cond = (side.array(inputs[name], channels_first=True) for name in CONDITIONS)
         # no noise is passed: each side starts from the official one that it carries
-        mel = side.module.decoder(mu, spks, cond, n_timesteps=settings.n_timesteps, streaming=settings.streaming)
+        mel = side.module.decoder(mu, spks, cond, n_timesteps=settings.n_timesteps, streaming=bool(settings.streaming))
         return Outputs({"mel": side.official(mel, channels_first=True)[:, :, inputs["prompt_feat"].shape[1] :]})
 
 

@@ -100,7 +100,7 @@ class Streaming(Stage):
     name = "streaming"
     title = "Streaming"
     needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
-    streaming_only = True
+    modes = ("official",)
     owners: ClassVar[Mapping[str, str]] = {
         f"hop{number}.{part}": owner for number in range(1, HOPS + 1) for part, owner in PARTS.items()
     }

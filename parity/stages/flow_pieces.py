@@ -1,0 +1,74 @@
+"""Speech tokens to mel in chunks whose networks remember what came before, as the incremental decoder runs them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from parity.pieces import STEPWISE, pieces_of
+from parity.sides import Side
+from parity.stages.base import Arrays, Outputs, Settings, Stage
+from parity.tape import Tape
+
+#: The run's prompt and speech tokens are repeated to this many: three chunks, one of them of the prompt alone, and a
+#: rest. Neither their sum nor its multiples are the width of any layer, so time is the axis that is as long.
+PROMPT_TOKENS, TOKENS = 30, 53
+CHUNK, LOOKAHEAD = 25, 3
+#: New tokens of the hops: as many as close a chunk, with its lookahead.
+HOPS = (23, 25)
+#: Two Euler steps have a state each.
+TIMESTEPS = 2
+
+
+class FlowPieces(Stage):
+    name = "flow_pieces"
+    title = "Flow in pieces"
+    component = "flow"
+    needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
+    modes = ("incremental",)
+    pieces = tuple(pieces_of(PROMPT_TOKENS + TOKENS, CHUNK, LOOKAHEAD))
+    steps = TIMESTEPS
+
+    def keep(self, path: str, call: int) -> bool:
+        # of the estimator's parts the first step; a state that another step has left shows there
+        return not path.startswith(f"{STEPWISE}.") or call % TIMESTEPS == 0
+
+    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
+        return {}
+
+    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+        token, prompt = utterance(inputs)
+        mel = _whole(side, token, prompt) if side.name == "pytorch" else _hop_by_hop(side, token, prompt)
+        return Outputs({"mel": side.official(mel, channels_first=True)})
+
+
+def utterance(inputs: Arrays) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """token [1, TOKENS]; the prompt's token [1, PROMPT_TOKENS], mel [1, 2 PROMPT_TOKENS, 80] and embedding [1, 192]."""
+    token, prompt_token = (
+        np.resize(inputs[name].reshape(-1), count)[None]
+        for name, count in (("speech_token", TOKENS), ("prompt_token", PROMPT_TOKENS))
+    )
+    feat = inputs["prompt_feat"][0]
+    feat = feat[np.arange(2 * PROMPT_TOKENS) % len(feat)][None]
+    return token, (prompt_token, feat, inputs["embedding"])
+
+
+def _whole(side: Side, token: np.ndarray, prompt: tuple[np.ndarray, ...]) -> object:
+    arrays = (side.array(array) for array in (token, *prompt))
+    return side.module.inference(*arrays, streaming=True, finalize=True, n_timesteps=TIMESTEPS)
+
+
+def _hop_by_hop(side: Side, token: np.ndarray, prompt: tuple[np.ndarray, ...]) -> object:
+    import mlx.core as mx
+
+    from mlx_cosyvoice.decoding import FlowPrompt
+    from mlx_cosyvoice.decoding.incremental import IncrementalFlow
+
+    flow = IncrementalFlow(side.module, n_timesteps=TIMESTEPS)
+    state, new = flow.start(FlowPrompt(*map(side.array, prompt))), token[0].tolist()
+    mels = []
+    for hop in HOPS:
+        mel, state = flow.step(state, new[:hop])
+        mels.append(mel)
+        new = new[hop:]
+    mel, state = flow.step(state, new, final="causal")
+    return mx.concatenate([*mels, mel], axis=1)
