@@ -21,7 +21,10 @@ from parity.stages.base import Streaming
 from reference.synthetic.checkpoint import write_checkpoint
 
 #: The stages that a kind of streaming changes.
-STREAMED = {"official": ("flow_encoder", "flow_decoder", "vocoder", "streaming"), "incremental": ("flow_pieces",)}
+STREAMED = {
+    "official": ("flow_encoder", "flow_decoder", "vocoder", "streaming"),
+    "incremental": ("flow_pieces", "incremental"),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -24,8 +24,9 @@ ONCE = ("flow.spk_embed_affine_layer",)
 TOGETHER = ("flow.input_embedding",)
 #: ... and projected for each by itself.
 APART = "flow.encoder.embed"
-#: Whatever is called at every Euler step.
+#: Whatever is called at every Euler step, of which there are two: each has a state of its own.
 STEPWISE = "flow.decoder.estimator"
+STEPS = 2
 
 
 @dataclass(frozen=True)
@@ -77,21 +78,20 @@ class Piece:
         return None
 
 
-def pieces_of(tokens: int, chunk: int, lookahead: int) -> list[Piece]:
+def pieces_of(tokens: int, chunk: int, lookahead: int) -> tuple[Piece, ...]:
     """An utterance in chunks."""
     borders = [*range(0, tokens, chunk), tokens]
-    return [Piece(tokens, start, end, min(end + lookahead, tokens), end) for start, end in pairwise(borders)]
+    return tuple(Piece(tokens, start, end, min(end + lookahead, tokens), end) for start, end in pairwise(borders))
 
 
 def in_pieces(
-    whole: Mapping[tuple[str, int], T], pieces: Sequence[Piece], steps: int, cut: Callable[[T, int, Piece], T]
+    whole: Mapping[tuple[str, int], T], pieces: Sequence[Piece], cut: Callable[[T, int, Piece], T]
 ) -> dict[tuple[str, int], T]:
     """What was observed in one run over everything, as it is observed in a run over pieces.
 
     Args:
         whole: (path, call index) -> what was observed.
         pieces: in order.
-        steps: Euler steps.
         cut: (what was observed, its new call index, the piece) -> what is observed of the piece.
     """
     found: dict[tuple[str, int], T] = {}
@@ -105,7 +105,7 @@ def in_pieces(
                     found[path, embedded[path]] = cut(item, embedded[path], part)
                     embedded[path] += 1
             else:
-                new = number * (steps if path.startswith(STEPWISE) else calls[path]) + index
+                new = number * (STEPS if path.startswith(STEPWISE) else calls[path]) + index
                 found[path, new] = cut(item, new, piece.together if path in TOGETHER else piece)
     return found
 

@@ -15,7 +15,7 @@ from parity.capture import tap
 from parity.compare import FACTOR, Layer, Verdict, judge, worst
 from parity.measures.of_stages import Observed, measure
 from parity.pair import DTYPES, Pair
-from parity.pieces import in_pieces
+from parity.pieces import Piece, in_pieces
 from parity.quantization.packing import QuantizationDrift, quantization_drift
 from parity.quantization.weights import is_quantized, judge_weights
 from parity.sides import Side
@@ -164,8 +164,9 @@ def compare_stage(
     exempt = exempt_modules(pair, stage)
     del double
     actual, seconds_model = _timed(stage, stage.model(pair), inputs, tape, settings, actual_layers)
-    if stage.pieces:
-        expected_layers, exact_layers = (_in_pieces(whole, stage) for whole in (expected_layers, exact_layers))
+    pieces = stage.pieces(pair)
+    if pieces:
+        expected_layers, exact_layers = (_in_pieces(whole, pieces) for whole in (expected_layers, exact_layers))
 
     report = StageReport(stage.name, stage.title, dtype, Verdict.PASS)
     report.seconds_reference, report.seconds_model = seconds_reference, seconds_model
@@ -191,15 +192,14 @@ def compare_stage(
     return report
 
 
-def _in_pieces(recording: Recording, stage: Stage) -> Recording:
-    """What was recorded of one run over everything, as it is recorded of a run over the stage's pieces."""
+def _in_pieces(recording: Recording, pieces: Sequence[Piece]) -> Recording:
+    """What was recorded of one run over everything, as it is recorded of a run over pieces."""
     whole = {}
     for key, array in recording.items():
         path, _, call = key.partition("#")
         whole[path, int(call or 0)] = array
     cut = Recording()
-    pieces = in_pieces(whole, stage.pieces, stage.steps, lambda array, _, piece: piece.cut(array))
-    for (path, index), array in pieces.items():
+    for (path, index), array in in_pieces(whole, pieces, lambda array, _, piece: piece.cut(array)).items():
         cut.sink(path, index, array)
     return cut
 

@@ -8,6 +8,7 @@ from parity.faults import (
     features,
     flow_decoder,
     flow_encoder,
+    incremental,
     llm,
     speaker_encoder,
     speech_tokenizer,
@@ -17,10 +18,27 @@ from parity.faults import (
 )
 from parity.faults.base import Fault
 
-_FILES = (text, features, speech_tokenizer, speaker_encoder, llm, flow_encoder, flow_decoder, vocoder, streaming)
+_CATALOGUES = (
+    *(
+        file.CATALOGUE
+        for file in (
+            text,
+            features,
+            speech_tokenizer,
+            speaker_encoder,
+            llm,
+            flow_encoder,
+            flow_decoder,
+            vocoder,
+            streaming,
+        )
+    ),
+    incremental.PIECES,
+    incremental.LOOP,
+)
 
 #: All faults, in data-flow order of their stages.
-FAULTS: tuple[Fault, ...] = tuple(fault for file in _FILES for fault in file.CATALOGUE.faults)
+FAULTS: tuple[Fault, ...] = tuple(fault for catalogue in _CATALOGUES for fault in catalogue.faults)
 
 __all__ = ["FAULTS", "Fault", "choose"]
 

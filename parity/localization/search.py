@@ -89,8 +89,9 @@ class ReferenceCapture:
         arrays.update(stage.publish(outputs, arrays))
         constants = constants_of(side, stage.component)
         made, exactly = calls.by_key(), exact_calls.by_key()
-        if stage.pieces:
-            made, exactly = (in_pieces(whole, stage.pieces, stage.steps, cut_call) for whole in (made, exactly))
+        pieces = stage.pieces(pair)
+        if pieces:
+            made, exactly = (in_pieces(whole, pieces, cut_call) for whole in (made, exactly))
         return Captured(inputs, made, exactly, outputs, exact, constants)
 
     def localise(

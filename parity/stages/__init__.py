@@ -6,6 +6,7 @@ from parity.stages.base import Outputs, Settings, Sides, Stage
 from parity.stages.features import AudioFeatures
 from parity.stages.flow import FlowDecoder, FlowEncoder
 from parity.stages.flow_pieces import FlowPieces
+from parity.stages.incremental import Incremental
 from parity.stages.llm import LanguageModel
 from parity.stages.speaker_encoder import SpeakerEncoder
 from parity.stages.speech_tokenizer import SpeechTokenizer
@@ -24,6 +25,7 @@ STAGES: tuple[Stage, ...] = (
     Vocoder(),
     Streaming(),
     FlowPieces(),
+    Incremental(),
 )
 
 

@@ -83,9 +83,6 @@ class Stage(ABC):
     owners: ClassVar[Mapping[str, str]] = {}
     #: The kinds of streaming (None: offline) in which the stage exists.
     modes: ClassVar[tuple[Streaming | None, ...]] = (None, *STREAMING)
-    #: Where the model's side computes an utterance piece by piece: the pieces, and the Euler steps of each.
-    pieces: ClassVar[tuple[Piece, ...]] = ()
-    steps: ClassVar[int] = 1
 
     def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
         """The reference's side, to run in `dtype`."""
@@ -118,6 +115,10 @@ class Stage(ABC):
     def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
         """What later stages read: by default all outputs of the reference in the working dtype."""
         return {**outputs.tensors, **outputs.tokens}
+
+    def pieces(self, pair: Pair) -> tuple[Piece, ...]:
+        """Those in which the model's side computes the utterance; none where it does so at once, as the reference."""
+        return ()
 
     def keep(self, path: str, call: int) -> bool:
         """Whether a module's output at its `call`-th call (from 0) is compared. The default: the first."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from parity.pieces import STEPWISE, pieces_of
+from parity.pieces import STEPS, STEPWISE, Piece, pieces_of
 from parity.sides import Side
 from parity.stages.base import Arrays, Outputs, Settings, Stage
 from parity.tape import Tape
 
+if TYPE_CHECKING:
+    from parity.pair import Pair
+
 #: The run's prompt and speech tokens are repeated to this many: three chunks, one of them of the prompt alone, and a
 #: rest. Neither their sum nor its multiples are the width of any layer, so time is the axis that is as long.
 PROMPT_TOKENS, TOKENS = 30, 53
-CHUNK, LOOKAHEAD = 25, 3
-#: New tokens of the hops: as many as close a chunk, with its lookahead.
+#: New tokens of the hops, but for the last one.
 HOPS = (23, 25)
-#: Two Euler steps have a state each.
-TIMESTEPS = 2
 
 
 class FlowPieces(Stage):
@@ -25,12 +27,14 @@ class FlowPieces(Stage):
     component = "flow"
     needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
     modes = ("incremental",)
-    pieces = tuple(pieces_of(PROMPT_TOKENS + TOKENS, CHUNK, LOOKAHEAD))
-    steps = TIMESTEPS
+
+    def pieces(self, pair: Pair) -> tuple[Piece, ...]:
+        config = pair.reference.config.flow
+        return pieces_of(PROMPT_TOKENS + TOKENS, config.encoder.static_chunk_size, config.pre_lookahead_len)
 
     def keep(self, path: str, call: int) -> bool:
         # of the estimator's parts the first step; a state that another step has left shows there
-        return not path.startswith(f"{STEPWISE}.") or call % TIMESTEPS == 0
+        return not path.startswith(f"{STEPWISE}.") or call % STEPS == 0
 
     def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
         return {}
@@ -54,7 +58,7 @@ def utterance(inputs: Arrays) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray,
 
 def _whole(side: Side, token: np.ndarray, prompt: tuple[np.ndarray, ...]) -> object:
     arrays = (side.array(array) for array in (token, *prompt))
-    return side.module.inference(*arrays, streaming=True, finalize=True, n_timesteps=TIMESTEPS)
+    return side.module.inference(*arrays, streaming=True, finalize=True, n_timesteps=STEPS)
 
 
 def _hop_by_hop(side: Side, token: np.ndarray, prompt: tuple[np.ndarray, ...]) -> object:
@@ -63,7 +67,7 @@ def _hop_by_hop(side: Side, token: np.ndarray, prompt: tuple[np.ndarray, ...]) -
     from mlx_cosyvoice.decoding import FlowPrompt
     from mlx_cosyvoice.decoding.incremental import IncrementalFlow
 
-    flow = IncrementalFlow(side.module, n_timesteps=TIMESTEPS)
+    flow = IncrementalFlow(side.module, n_timesteps=STEPS)
     state, new = flow.start(FlowPrompt(*map(side.array, prompt))), token[0].tolist()
     mels = []
     for hop in HOPS:

@@ -10,28 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from parity.intercept import ModuleCall, intercepted
 from parity.sides import Side
-from parity.stages.base import Arrays, Outputs, Settings, Stage
+from parity.stages.base import Arrays, Outputs, Settings
+from parity.stages.loop import SINES, Loop
 from parity.tape import Tape
 
 if TYPE_CHECKING:
-    import torch
-
     from mlx_cosyvoice.decoding import OfficialState
-    from parity.pair import Pair
-    from parity.sides.mlx import MLXSide
-    from parity.sides.pytorch import TorchSide
 
 #: The run's speech tokens are repeated to this many, and of the prompt only this many are used: hops of 38, 50 and 7.
 TOKENS, PROMPT_TOKENS, HOPS = 95, 12, 3
 #: Two Euler steps: what the loop does between the networks does not depend on how fine the mel is.
 TIMESTEPS = 2
-SAMPLES_PER_FRAME, SINES = 480, 9
+SAMPLES_PER_FRAME = 480
 
 #: Part of a hop -> the part of the loop that makes it.
 PARTS = {
@@ -46,13 +42,6 @@ PARTS = {
     "source_cache": "streaming.source_cache",
     "speech_tail": "streaming.speech_tail",
 }
-
-
-class Networks(NamedTuple):
-    """The two components that the loop runs."""
-
-    flow: Any
-    hift: Any
 
 
 @dataclass(frozen=True)
@@ -96,7 +85,7 @@ def watched(side: Side, instead: Callable[[], Hop | None]) -> Iterator[dict[str,
         yield seen
 
 
-class Streaming(Stage):
+class Streaming(Loop):
     name = "streaming"
     title = "Streaming"
     needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
@@ -104,18 +93,6 @@ class Streaming(Stage):
     owners: ClassVar[Mapping[str, str]] = {
         f"hop{number}.{part}": owner for number in range(1, HOPS + 1) for part, owner in PARTS.items()
     }
-
-    def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
-        from parity.pair import DTYPES
-        from parity.sides.pytorch import TorchSide
-
-        dtypes = {name: DTYPES[pair.dtype(name)] if dtype.itemsize < 8 else dtype for name in Networks._fields}
-        return TorchSide(Networks(*(pair.reference.component(*item) for item in dtypes.items())), dtype)
-
-    def model(self, pair: Pair) -> MLXSide:
-        from parity.sides.mlx import MLXSide
-
-        return MLXSide(Networks(pair.model.flow, pair.model.hift))
 
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         return self._run(side, inputs, tape, None)

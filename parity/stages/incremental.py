@@ -1,0 +1,219 @@
+"""The incremental decoder: what it hands to flow and vocoder, what it carries on, and what it gives out.
+
+Flow and vocoder are causal to the decoder: whatever it says of a frame must be what one run over the whole utterance
+says of it. So the reference makes one run, and in an isolated run of the decoder the reference's mel, f0 and source
+stand in for its own, each for the frames that it claims to be at.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from parity.intercept import ModuleCall, intercepted
+from parity.pieces import STEPS
+from parity.sides import Side
+from parity.stages.base import Arrays, Outputs, Settings
+from parity.stages.flow_pieces import PROMPT_TOKENS, TOKENS, utterance
+from parity.stages.loop import SINES, Loop
+from parity.tape import Tape
+
+FRAMES, SAMPLES_PER_FRAME = 2 * TOKENS, 480
+#: New tokens of every hop and whether it is the last: the first one ends, after 20 or more, at the border of a chunk of
+#: 25 and has its lookahead of 3.
+HOPS = [[23, 0], [25, 0], [TOKENS - 48, 1]]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What the reference makes of the utterance at once; arrays in the official layout."""
+
+    mel: np.ndarray
+    f0: np.ndarray
+    source: np.ndarray
+
+
+@dataclass
+class Seen:
+    """What was observed of the decoder, step by step. `start` is the frame that the vocoder's window begins with."""
+
+    hops: list[list[int]] = field(default_factory=list)
+    mels: list[np.ndarray] = field(default_factory=list)
+    f0: list[np.ndarray] = field(default_factory=list)
+    sources: list[np.ndarray] = field(default_factory=list)
+    aligned: dict[str, bool] = field(default_factory=lambda: {"source_window": True, "vocoder_window": True})
+    start: int = 0
+
+
+class Incremental(Loop):
+    name = "incremental"
+    title = "Incremental decoder"
+    needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
+    modes = ("incremental",)
+    owners: ClassVar[Mapping[str, str]] = {
+        "voice": "incremental.voices",
+        "voice_token": "incremental.voices",
+        "hops": "incremental.hop",
+        "mel": "incremental.hop",
+        "f0": "incremental.source_window",
+        "source_window": "incremental.source_window",
+        "vocoder_window": "incremental.vocoder_window",
+        "source": "hift.m_source.l_sin_gen",
+        "wav": "incremental.held_back",
+    }
+
+    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
+        return {}
+
+    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+        if side.name == "mlx":
+            return _streamed(side, inputs, tape, None)
+        flow, hift = side.module
+        token, prompt = utterance(inputs)
+        arrays = [side.array(array) for array in (token, *prompt)]
+        mel = flow.inference(*arrays, streaming=True, finalize=True, n_timesteps=STEPS)
+        _, spks, _ = flow.encode(*arrays, streaming=True, finalize=True)
+        f0 = hift.f0_predictor(mel)
+        source = hift.source(f0, *map(side.array, _draws(tape, 0, FRAMES)))
+        whole = Whole(*map(side.official, (mel, f0, source)))
+        return _outputs(whole, side.official(spks), side.official(hift.decode(mel, source)), prompt[0])
+
+    def call_isolated(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings, expected: Outputs) -> Outputs:
+        whole: Whole = expected.details
+        if side.name == "mlx":
+            return _streamed(side, inputs, tape, whole)
+        exact = copy.deepcopy(side.module.hift).to(torch.float64)
+        mel, f0, source = map(side.array, (whole.mel, whole.f0, whole.source))
+        made = exact.source(f0, *map(side.array, _draws(tape, 0, FRAMES)))
+        precise = Whole(whole.mel, side.official(exact.f0_predictor(mel)), side.official(made))
+        wav = side.official(exact.decode(mel, source))
+        return _outputs(precise, expected.tensors["voice"], wav, expected.tokens["voice_token"])
+
+
+def _draws(tape: Tape, first: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the frames from `first` on: the same numbers in whatever pieces they are asked for."""
+    noise = tape.normal("incremental/sine_noise", (1, FRAMES * SAMPLES_PER_FRAME, SINES))
+    samples = slice(first * SAMPLES_PER_FRAME, (first + frames) * SAMPLES_PER_FRAME)
+    return tape.uniform("incremental/rand_ini", (1, SINES)), noise[:, samples]
+
+
+def _outputs(whole: Whole, spks: np.ndarray, wav: np.ndarray, prompt_token: np.ndarray) -> Outputs:
+    return Outputs(
+        {"voice": spks, "mel": whole.mel, "f0": whole.f0, "source": whole.source, "wav": wav},
+        {
+            "voice_token": prompt_token,
+            "hops": np.array([HOPS]).reshape(1, -1),
+            "source_window": np.ones((1, 1), np.int64),
+            "vocoder_window": np.ones((1, 1), np.int64),
+        },
+        details=whole,
+    )
+
+
+def _streamed(side: Side, inputs: Arrays, tape: Tape, whole: Whole | None) -> Outputs:
+    """The utterance by the MLX package's decoder, after another voice with the same prompt."""
+    from mlx_cosyvoice.decoding import FlowPrompt, IncrementalDecoder, decode
+
+    token, prompt = utterance(inputs)
+    seen = Seen()
+
+    def noise(samples: int) -> tuple[Any, Any]:
+        drawn = sum(source.shape[2] for source in seen.sources) // SAMPLES_PER_FRAME
+        rand_ini, sine_noise = _draws(tape, drawn, samples // SAMPLES_PER_FRAME)
+        return side.array(rand_ini), side.array(sine_noise)
+
+    decoder = IncrementalDecoder(*side.module, n_timesteps=STEPS, left_context_chunks=None)
+    other, own = (FlowPrompt(*map(side.array, (*prompt[:2], embedding))) for embedding in (-prompt[2], prompt[2]))
+    decoder.start(other, noise)
+    voice = decoder.start(own, noise).flow
+    with watched(side, decoder, seen, whole):
+        wavs = [np.array(wav) for wav in decode(decoder, own, noise, token[0].tolist())]
+    hops = np.array(seen.hops).reshape(1, -1)
+    return Outputs(
+        {
+            "voice": side.official(voice.spks),
+            "mel": np.concatenate(seen.mels, axis=2),
+            "f0": np.concatenate(seen.f0, axis=1),
+            "source": np.concatenate(seen.sources, axis=2),
+            "wav": np.concatenate(wavs)[None],
+        },
+        {
+            "voice_token": np.array([voice.tokens[:PROMPT_TOKENS]]),
+            "hops": hops,
+            **{name: np.array([[int(right)]]) for name, right in seen.aligned.items()},
+        },
+    )
+
+
+@contextmanager
+def watched(side: Side, decoder: Any, seen: Seen, whole: Whole | None) -> Iterator[None]:
+    """Note what goes through the decoder; with `whole`, put the reference's in its place."""
+    hift = side.module.hift
+
+    def flow(call: ModuleCall) -> Any:
+        mel, state = call.run()
+        seen.hops.append([len(call.args[1]), int(call.kwargs.get("final") is not None)])
+        if whole is not None:
+            done = sum(part.shape[2] for part in seen.mels)
+            mel = side.array(whole.mel[:, :, done : done + mel.shape[1]], channels_first=True)
+        return mel, state
+
+    def vocoder(call: ModuleCall) -> Any:
+        seen.start = call.args[0].start
+        seen.mels.append(side.official(call.args[1], channels_first=True))
+        return call.run()
+
+    def f0(call: ModuleCall) -> Any:
+        call.args = tuple(window(*call.args))
+        return call.run()
+
+    def source(call: ModuleCall) -> Any:
+        begin, frames = call.kwargs["start"], call.args[2].shape[1] // SAMPLES_PER_FRAME
+        before, f0 = min(begin, 1), side.official(call.args[0])
+        seen.f0.append(f0[:, before : before + frames])
+        if whole is not None:
+            right = whole.f0[:, begin - before : begin + frames + 1]
+            seen.aligned["source_window"] &= f0.shape == right.shape
+            call.args = (side.array(right), *call.args[1:])
+        made = call.run()
+        seen.sources.append(side.official(made, channels_first=True))
+        if whole is None:
+            return made
+        samples = slice(begin * SAMPLES_PER_FRAME, (begin + frames) * SAMPLES_PER_FRAME)
+        return side.array(whole.source[:, :, samples], channels_first=True)
+
+    def decode(call: ModuleCall) -> Any:
+        call.args = tuple(window(*call.args))
+        return call.run()
+
+    def window(*arrays: Any) -> Iterator[Any]:
+        """The reference's mel and source of the frames that the vocoder claims to be at."""
+        for array, right, rate in zip(arrays, (whole.mel, whole.source) if whole else arrays, (1, 480), strict=False):
+            if whole is None:
+                yield array
+                continue
+            own = side.official(array, channels_first=True)
+            own_right = right[:, :, seen.start * rate : seen.start * rate + own.shape[2]]
+            seen.aligned["vocoder_window"] &= _same(own, own_right)
+            yield side.array(own_right, channels_first=True)
+
+    with ExitStack() as stack:
+        for modules, answer, method in (
+            (decoder.flow, flow, "step"),
+            (decoder.vocoder, vocoder, "step"),
+            (hift.f0_predictor, f0, "__call__"),
+            (hift, source, "source"),
+            (hift, decode, "decode"),
+        ):
+            stack.enter_context(intercepted({method: modules}, answer, method))
+        yield
+
+
+def _same(found: np.ndarray, right: np.ndarray) -> bool:
+    return found.shape == right.shape and bool(np.array_equal(found, right.astype(np.float32)))

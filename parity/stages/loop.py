@@ -1,0 +1,40 @@
+"""What the stages have in common that compare the loop around flow and vocoder, and not a network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from parity.stages.base import Stage
+
+if TYPE_CHECKING:
+    import torch
+
+    from parity.pair import Pair
+    from parity.sides.mlx import MLXSide
+    from parity.sides.pytorch import TorchSide
+
+#: Harmonics of the vocoder's source.
+SINES = 9
+
+
+class Networks(NamedTuple):
+    """The two components that the loop runs."""
+
+    flow: Any
+    hift: Any
+
+
+class Loop(Stage):
+    """A stage whose side holds the two networks."""
+
+    def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
+        from parity.pair import DTYPES
+        from parity.sides.pytorch import TorchSide
+
+        dtypes = {name: DTYPES[pair.dtype(name)] if dtype.itemsize < 8 else dtype for name in Networks._fields}
+        return TorchSide(Networks(*(pair.reference.component(*item) for item in dtypes.items())), dtype)
+
+    def model(self, pair: Pair) -> MLXSide:
+        from parity.sides.mlx import MLXSide
+
+        return MLXSide(Networks(pair.model.flow, pair.model.hift))
