@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-
-from parity.localization.isolate import INPUT, Call
 
 T = TypeVar("T")
 
@@ -108,22 +106,3 @@ def in_pieces(
                 new = number * (STEPS if path.startswith(STEPWISE) else calls[path]) + index
                 found[path, new] = cut(item, new, piece.together if path in TOGETHER else piece)
     return found
-
-
-def cut_call(call: Call, index: int, piece: Piece) -> Call:
-    """The call that is made of the piece.
-
-    It has no mask, as a piece sees all that its cache holds; and where the whole has no lookahead, a piece has the next
-    tokens.
-    """
-    arguments = {name: _cut(value, piece) for name, value in call.arguments.items() if name != "mask"}
-    if "context" in arguments:
-        ahead = piece.lookahead
-        arguments["context"] = None if ahead is None else ahead.cut(call.arguments[INPUT])
-    return replace(call, index=index, arguments=arguments, output=_cut(call.output, piece))
-
-
-def _cut(value: Any, piece: Piece) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_cut(item, piece) for item in value)
-    return piece.cut(value) if isinstance(value, np.ndarray) else value

@@ -64,6 +64,15 @@ def test_an_option_that_is_mentioned_exists(page: str, strings: str) -> None:
     assert not options - known
 
 
+def test_a_file_that_the_architecture_names_exists() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"[\w/]+/(?:\w+\.py|(?=[`\s]))", page))
+    roots = [ROOT, ROOT / "mlx_cosyvoice", ROOT / "parity"]
+    missing = {name for name in named if not any((root / name).exists() for root in roots)}
+    assert len(named) > 40
+    assert not missing
+
+
 def test_there_are_messages() -> None:
     assert len(MESSAGES) > 30
 

@@ -16,9 +16,10 @@ import torch
 from parity.compare import FACTOR, Layer, Verdict, worst
 from parity.inputs import load_inputs
 from parity.localization.blame import KINDS, Captured, Culprit, StageJudge, constants_of
+from parity.localization.cut import cut_call
 from parity.localization.isolate import Calls, observe
 from parity.pair import DTYPES, Pair
-from parity.pieces import cut_call, in_pieces
+from parity.pieces import in_pieces
 from parity.run import StageReport, advance, compare_stage, needed_by
 from parity.sides.pytorch import TorchSide
 from parity.stages import Settings, Stage, choose_stages, stages_of

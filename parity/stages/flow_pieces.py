@@ -64,11 +64,11 @@ def _whole(side: Side, token: np.ndarray, prompt: tuple[np.ndarray, ...]) -> obj
 def _hop_by_hop(side: Side, token: np.ndarray, prompt: tuple[np.ndarray, ...]) -> object:
     import mlx.core as mx
 
-    from mlx_cosyvoice.decoding import FlowPrompt
     from mlx_cosyvoice.decoding.incremental import IncrementalFlow
+    from mlx_cosyvoice.prompt import Prompt
 
     flow = IncrementalFlow(side.module, n_timesteps=STEPS)
-    state, new = flow.start(FlowPrompt(*map(side.array, prompt))), token[0].tolist()
+    state, new = flow.start(Prompt(*map(side.array, prompt))), token[0].tolist()
     mels = []
     for hop in HOPS:
         mel, state = flow.step(state, new[:hop])

@@ -118,7 +118,8 @@ def _outputs(whole: Whole, spks: np.ndarray, wav: np.ndarray, prompt_token: np.n
 
 def _streamed(side: Side, inputs: Arrays, tape: Tape, whole: Whole | None) -> Outputs:
     """The utterance by the MLX package's decoder, after another voice with the same prompt."""
-    from mlx_cosyvoice.decoding import FlowPrompt, IncrementalDecoder, decode
+    from mlx_cosyvoice.decoding import IncrementalDecoder, decode
+    from mlx_cosyvoice.prompt import Prompt
 
     token, prompt = utterance(inputs)
     seen = Seen()
@@ -129,7 +130,7 @@ def _streamed(side: Side, inputs: Arrays, tape: Tape, whole: Whole | None) -> Ou
         return side.array(rand_ini), side.array(sine_noise)
 
     decoder = IncrementalDecoder(*side.module, n_timesteps=STEPS, left_context_chunks=None)
-    other, own = (FlowPrompt(*map(side.array, (*prompt[:2], embedding))) for embedding in (-prompt[2], prompt[2]))
+    other, own = (Prompt(*map(side.array, (*prompt[:2], embedding))) for embedding in (-prompt[2], prompt[2]))
     decoder.start(other, noise)
     voice = decoder.start(own, noise).flow
     with watched(side, decoder, seen, whole):
