@@ -27,6 +27,7 @@ from parity.localization.search import localise
 from parity.pair import Pair, load_pair
 from parity.run import run
 from parity.stages import Settings
+from parity.stages.base import Streaming
 from reference.synthetic.checkpoint import COSYVOICE2_SYNTHETIC, Synthetic, write_checkpoint
 from reference.synthetic.sizes import TINY, changed
 
@@ -179,9 +180,13 @@ def test_its_control_tokens_are_known(model: SpeechModel) -> None:
 STAGES = ["text_tokenizer", "audio_features", "speech_tokenizer", "llm", "flow_encoder", "flow_decoder", "vocoder"]
 
 
-@pytest.mark.parametrize("stages", [None, ["streaming"]], ids=["offline", "streaming"])
-def test_parity(pair: Pair, inputs: dict[str, Any], stages: list[str] | None) -> None:
-    settings = Settings(streaming=stages is not None, llm_steps=12, n_timesteps=2)
+@pytest.mark.parametrize(
+    ("stages", "streaming"),
+    [(None, None), (["streaming"], "official"), (["flow_pieces", "incremental"], "incremental")],
+    ids=["offline", "streaming", "incremental"],
+)
+def test_parity(pair: Pair, inputs: dict[str, Any], stages: list[str] | None, streaming: Streaming | None) -> None:
+    settings = Settings(streaming=streaming, llm_steps=12, n_timesteps=2)
     report = run(pair, inputs, stages=stages, settings=settings)
     assert report.verdict is Verdict.PASS, [(stage.name, stage.worst_layer) for stage in report.stages]
     assert [stage.name for stage in report.stages] == (stages or STAGES)

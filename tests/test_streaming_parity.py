@@ -40,7 +40,7 @@ def test_the_stage_exists_in_streaming_alone() -> None:
     replaced = ("flow_encoder", "flow_decoder")
     assert incremental == [*(name for name in offline if name not in replaced), "flow_pieces", "incremental"]
     assert [stage.name for stage in choose_stages(["streaming"], SETTINGS)] == ["streaming"]
-    with pytest.raises(ValueError, match="streaming: there is no such stage without streaming"):
+    with pytest.raises(ValueError, match="streaming: there is no such stage without --streaming"):
         choose_stages(["vocoder", "streaming"], Settings())
 
 
