@@ -29,7 +29,7 @@ class TorchSide(Side):
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
     def plain(self, value: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(value))
+        return torch.from_numpy(np.require(value, requirements=["C", "W"]))
 
     def ids(self, value: np.ndarray) -> torch.Tensor:
         return self.plain(value)
