@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlx_cosyvoice.audio import AudioError, read_recording
+from mlx_cosyvoice.audio import AudioError, decode, read_recording
+from mlx_cosyvoice.audio.containers import Layout
 from tests.support.sounds import RATE, buzz, encoded, with_number, written
 
 WAVE = buzz(1.0)
@@ -210,6 +211,13 @@ def test_a_claim_costs_no_memory(tmp_path: Path, kind: str) -> None:
     megabytes, seconds = map(float, figures.split())
     assert megabytes < 300
     assert seconds < 3  # of the processor
+
+
+def test_a_file_in_which_no_recording_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as MPEG audio whose only frames are cut off."""
+    monkeypatch.setattr(decode, "find_layout", lambda *_: Layout(()))
+    with pytest.raises(AudioError, match=r"nothing\.mp3: cannot be read as audio"):
+        read_recording(written(tmp_path / "nothing.mp3", WAV))
 
 
 def test_a_joined_recording_that_is_damaged_is_named(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ class Sound:
     def _all_blocks(self) -> Iterator[np.ndarray]:
         for remark in self._layout.remarks:
             self._warn(remark)
+        if not self._layout.parts:
+            raise _UnreadableError(f"{self.name}: cannot be read as audio (no whole frame of MPEG audio is in it)")
         for number, part in enumerate(self._layout.parts):
             try:
                 yield from self._decoded(part)
