@@ -55,14 +55,17 @@ def require_files(folder: Path, components: Iterable[str] | None = None, llm: st
         llm: as for `find_checkpoint`.
 
     Raises:
+        ValueError: `llm` is of no use to `components`.
         CheckpointError: names all that are missing, empty, or mere Git LFS pointers.
     """
+    if llm is not None and components is not None and "llm" not in components:
+        raise ValueError("llm: the language model is not among the components that are converted")
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder")
     files, missing = locate(folder, components, llm)
     if missing:
-        told = what_it_is(folder, missing) or "Download the rest."
-        raise CheckpointError(f"{folder}: lacks {', '.join(missing)}. {told}")
+        advice = what_it_is(folder, missing) or "Download the rest."
+        raise CheckpointError(f"{folder}: lacks {', '.join(missing)}. {advice}")
     for path in files.paths.values():
         check_content(path)
     return files

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from converters.checkpoint import Source, check_content, config_of, open_source, require_files
 from converters.errors import CheckpointError
-from converters.families import Official, official_of
+from converters.families import official_of
 from converters.layout import Files
 from converters.model_card import CARD, model_card
 from converters.qwen import TEXT_FILES
@@ -103,8 +103,7 @@ def convert(
         quantize_components: some of those that may be packed.
         force: replace `out`, once its successor is complete, if it is a converted model.
         source: what the model card calls the checkpoint; default: the name of its folder.
-        llm: another file for the language model's weights, of the same sizes: `llm.rl.pt`, or a fine-tuned one; a path,
-            or the name of a file of the checkpoint.
+        llm: another file for the language model's weights, of the same sizes; a path, or a file's name ("llm.rl.pt").
         max_shard_bytes: larger weights are cut into several files.
         progress: show bars on stderr for what takes longer than two seconds.
 
@@ -120,46 +119,47 @@ def convert(
     folder, out = Path(checkpoint).expanduser(), Path(out).expanduser()
     family = official_of(folder).family
     chosen = _choice("components", family.names if components is None else components, family)
+    dtypes = _dtypes(dtype, chosen, keep_float32, family)
+    _check_out(folder, out, force)
+    files = require_files(folder, chosen, llm)
+    packing = _packing(quantize, group_size, quantize_components, chosen, family)
+    with new_folder(out, force=force, replaceable=is_model_folder) as part_folder:
+        plan = _plan(files, dtypes, list(keep_float32_layers), packing)
+        _check_room(out, plan.nbytes)
+        _write_weights(plan, part_folder, max_shard_bytes, progress)
+        record = plan.record(source or folder.resolve().name, dtype, progress)
+        _write_rest(plan, record, part_folder)
+    return ConversionReport(out, plan.config, dtypes, plan.audits, plan.nbytes, record, plan.warnings)
+
+
+def _dtypes(dtype: str, chosen: list[str], kept: Iterable[str] | None, family: Family) -> dict[str, str]:
+    """Component -> dtype of its weights; `kept` stay float32, None for those that the family wants so."""
     exact = [one.name for one in family.components if one.float32]
-    kept = _choice("keep_float32", exact if keep_float32 is None else keep_float32, family)
+    exact = _choice("keep_float32", exact if kept is None else kept, family)
     if dtype not in FORMATS:
         raise ValueError(f"dtype must be one of {', '.join(FORMATS)}, not {dtype!r}")
-    _check_apart(folder, out)
-    check_free(out, force=force, replaceable=is_model_folder)
-    if llm is not None and "llm" not in chosen:
-        raise ValueError("llm: the language model is not among the components that are converted")
-    files = require_files(folder, chosen, llm)
+    return {name: "float32" if name in exact else dtype for name in chosen}
 
-    quantization = Quantization(quantize, group_size) if quantize is not None else None
-    packed = check_quantizable(quantize_components, family) if quantization else []
+
+def _packing(
+    bits: int | None, group_size: int, components: Iterable[str], chosen: list[str], family: Family
+) -> dict[str, Quantization]:
+    """Component -> how its layers are packed, for those that are; none where `bits` is None."""
+    if bits is None:
+        return {}
+    quantization = Quantization(bits, group_size)
+    packed = check_quantizable(components, family)
     absent = [name for name in packed if name not in chosen]
     if absent:
         raise ValueError(f"quantize_components: {', '.join(absent)} is not among the components that are converted")
-
-    with new_folder(out, force=force, replaceable=is_model_folder) as part_folder:
-        dtypes = {name: "float32" if name in kept else dtype for name in chosen}
-        plan = _plan(files, dtypes, list(keep_float32_layers), dict.fromkeys(packed, quantization))
-        _check_room(out, plan.nbytes)
-        _write_weights(plan, part_folder, max_shard_bytes, progress)
-        record = {
-            "format_version": FORMAT_VERSION,
-            "source": source or folder.resolve().name,
-            "synthetic": (folder / "synthetic.json").is_file(),
-            "files": hashes(files.recorded(), progress),
-            "versions": versions(),
-            "dtype": dtype,
-            **plan.record(),
-        }
-        _write_rest(plan, record, part_folder)
-    audits = {name: part.audit for name, part in plan.parts.items()}
-    return ConversionReport(out, plan.config, dtypes, audits, plan.nbytes, record, plan.warnings)
+    return dict.fromkeys(packed, quantization)
 
 
 @dataclass
 class _Plan:
     """All that is known of a model before its weights are read: they are found, and fit the network."""
 
-    official: Official
+    files: Files
     config: Any
     dtypes: dict[str, str]
     parts: dict[str, _Part]
@@ -177,12 +177,23 @@ class _Plan:
         return [entry for storage in self.storages.values() for entry in storage.entries()]
 
     @property
+    def audits(self) -> dict[str, KeyAudit]:
+        return {name: part.audit for name, part in self.parts.items()}
+
+    @property
     def nbytes(self) -> int:
         return sum(entry.nbytes for entry in self.entries)
 
-    def record(self) -> dict[str, Any]:
-        """What conversion.json says of it."""
+    def record(self, source: str, dtype: str, progress: bool) -> dict[str, Any]:
+        """The content of conversion.json."""
+        origins = self.files.official.origins
         return {
+            "format_version": FORMAT_VERSION,
+            "source": source,
+            "synthetic": (self.files.folder / "synthetic.json").is_file(),
+            "files": hashes(self.files.recorded(), progress),
+            "versions": versions(),
+            "dtype": dtype,
             "dtypes": self.dtypes,
             "layer_dtypes": self.layer_dtypes,
             "quantization": quantization_record(self.storages.values()),
@@ -190,7 +201,7 @@ class _Plan:
                 name: audit_record(
                     part.module,
                     part.audit,
-                    {key: added.origin for key, added in self.official.origins[name].added.items()},
+                    {key: added.origin for key, added in origins[name].added.items()},
                 )
                 for name, part in self.parts.items()
             },
@@ -200,9 +211,7 @@ class _Plan:
         }
 
 
-def _plan(
-    files: Files, dtypes: dict[str, str], kept_layers: list[str], quantization: dict[str, Quantization | None]
-) -> _Plan:
+def _plan(files: Files, dtypes: dict[str, str], kept_layers: list[str], packing: dict[str, Quantization]) -> _Plan:
     """Open the components that `dtypes` names, and check all that can be checked without reading weights."""
     sources = {name: open_source(files, name) for name in dtypes}
     config = config_of(files, sources)
@@ -210,16 +219,15 @@ def _plan(
     parts = {name: _part(name, config, sources[name], files) for name in dtypes}
     kept = check_kept(kept_layers, {name: part.module for name, part in parts.items()}, family)
     storages = {
-        name: Storage(family[name], part.module, dtypes[name], kept, quantization.get(name))
-        for name, part in parts.items()
+        name: Storage(family[name], part.module, dtypes[name], kept, packing.get(name)) for name, part in parts.items()
     }
     tokenizer = _tokenizer_json(files, config) if TEXT_FILES[0] in files.paths else None
     speakers, warnings = _speakers(files)
-    return _Plan(files.official, config, dtypes, parts, storages, tokenizer, speakers, warnings)
+    return _Plan(files, config, dtypes, parts, storages, tokenizer, speakers, warnings)
 
 
 def _speakers(files: Files) -> tuple[dict[str, Voice], list[str]]:
-    """The speakers of the checkpoint. A model is whole without them, so that a wrong file is only told."""
+    """The speakers of the checkpoint. A model is whole without them: a wrong file is a warning only."""
     if not files.speakers.is_file():
         return {}, []
     try:
@@ -247,16 +255,16 @@ def _write_rest(plan: _Plan, record: dict[str, Any], folder: Path) -> None:
     if plan.speakers:
         write_spk2info_safetensors(folder / "spk2info.safetensors", plan.speakers)
     settings = quantization_settings(plan.storages.values())
-    family = plan.official.family
-    sizes = config_json(family, plan.config, list(plan.dtypes), plan.dtypes, plan.layer_dtypes, settings)
-    (folder / CARD).write_text(model_card(record, plan.official), encoding="utf-8")
+    official = plan.files.official
+    sizes = config_json(official.family, plan.config, list(plan.dtypes), plan.dtypes, plan.layer_dtypes, settings)
+    (folder / CARD).write_text(model_card(record, official), encoding="utf-8")
     write_json(folder / CONFIG, sizes)
     write_json(folder / RECORD, record)
 
 
-def _choice(argument: str, given: Iterable[str], family: Family) -> list[str]:
-    """The given components in their usual order."""
-    names = list(given)
+def _choice(argument: str, components: Iterable[str], family: Family) -> list[str]:
+    """The components, each once, in their usual order."""
+    names = list(components)
     for name in names:
         if name not in family.names:
             raise ValueError(f"{argument}: {name!r} is not one of {', '.join(family.names)}")
@@ -265,10 +273,11 @@ def _choice(argument: str, given: Iterable[str], family: Family) -> list[str]:
     return [name for name in family.names if name in names]
 
 
-def _check_apart(checkpoint: Path, out: Path) -> None:
+def _check_out(checkpoint: Path, out: Path, force: bool) -> None:
     inner, outer = out.resolve(), checkpoint.resolve()
     if inner == outer or outer in inner.parents or inner in outer.parents:
         raise ValueError(f"{out}: lies inside the checkpoint {checkpoint}, or around it; choose another output folder")
+    check_free(out, force=force, replaceable=is_model_folder)
 
 
 def _check_room(out: Path, nbytes: int) -> None:

@@ -7,7 +7,7 @@ please), which only the interleaved order knows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -117,7 +117,7 @@ class Qwen2LM(nn.Module):
     ) -> Iterator[int]:
         """Speech tokens while text is still arriving: blocks of mix_ratio[0] text and mix_ratio[1] speech tokens.
 
-        Every chunk that arrives leads to at most one block. After the last chunk the rest of the text is given and
+        Every chunk that arrives leads to at most one block. After the last chunk the rest of the text follows, and
         tokens come until the end of speech; nothing limits their number.
 
         Raises:
@@ -140,39 +140,36 @@ class Qwen2LM(nn.Module):
                 waiting_text, waiting_speech = waiting_text[:, text_block:], waiting_speech[:, speech_block:]
             if waiting_speech.shape[1]:
                 continue
-            if decoded or x.shape[1] == 1:  # a block has ended with fill, or nothing was given yet: text is due
+            if decoded or x.shape[1] == 1:  # a block has ended with fill, or nothing was run yet: text is due
                 if waiting_text.shape[1] < text_block:
                     continue
                 block, waiting_text = waiting_text[:, :text_block], waiting_text[:, text_block:]
                 x = block if decoded else torch.cat([x, block], dim=1)
-            while True:
-                log_probs, cache = self.step(x, cache)
-                token = self.fill_token if len(decoded) == next_fill else sampler(log_probs, decoded, True)
-                if token == self.fill_token:
-                    next_fill = len(decoded) + speech_block + 1
-                    decoded.append(token)
-                    break
-                decoded.append(token)
-                self._refuse_special(token)
-                yield token
-                x = self.speech_embedding.weight[token].reshape(1, 1, -1)
+            x, cache = yield from self._until(self.fill_token, x, cache, decoded, sampler, due=next_fill)
+            next_fill = len(decoded) + speech_block
         if not arrived:
             raise ValueError("text_chunks is empty: give at least one text token")
         # x was already run if a block came before. Upstream runs it a second time here, and so do we.
         x = torch.cat([x, waiting_text, self.task_id], dim=1)
+        yield from self._until(self.eos_token, x, cache, decoded, sampler)
+
+    def _until(
+        self, end: int, x: Tensor, cache: Cache | None, decoded: list[int], sampler: Sampler, due: int | None = None
+    ) -> Generator[int, None, tuple[Tensor, Cache]]:
+        """Speech tokens until `end` is drawn, or `due` as the token of that index; all of them go to `decoded`.
+
+        Returns the input of the last step, which was run, and the cache.
+        """
         while True:
             log_probs, cache = self.step(x, cache)
-            token = sampler(log_probs, decoded, False)
+            token = end if len(decoded) == due else sampler(log_probs, decoded, end != self.eos_token)
             decoded.append(token)
-            if token == self.eos_token:
-                return
-            self._refuse_special(token)
+            if token == end:
+                return x, cache
+            if token >= self.speech_token_size:
+                raise ValueError(f"the sampler drew the special token {token}, which has no meaning at this point")
             yield token
             x = self.speech_embedding.weight[token].reshape(1, 1, -1)
-
-    def _refuse_special(self, token: int) -> None:
-        if token >= self.speech_token_size:
-            raise ValueError(f"the sampler drew the special token {token}, which has no meaning at this point")
 
 
 def build(config: Mapping[str, Any]) -> Qwen2LM:

@@ -152,69 +152,67 @@ def _streamed(side: Side, inputs: Arrays, tape: Tape, whole: Whole | None) -> Ou
     )
 
 
+@dataclass
+class Watch:
+    """Answers for the decoder's modules: notes what goes through; with `whole`, puts the reference's in its place."""
+
+    side: Side
+    seen: Seen
+    whole: Whole | None
+
+    def flow(self, call: ModuleCall) -> Any:
+        mel, state = call.run()
+        self.seen.hops.append([len(call.args[1]), int(call.kwargs.get("final") is not None)])
+        if self.whole is not None:
+            done = sum(part.shape[2] for part in self.seen.mels)
+            mel = self.side.array(self.whole.mel[:, :, done : done + mel.shape[1]], channels_first=True)
+        return mel, state
+
+    def vocoder(self, call: ModuleCall) -> Any:
+        self.seen.start = call.args[0].start
+        self.seen.mels.append(self.side.official(call.args[1], channels_first=True))
+        return call.run()
+
+    def source(self, call: ModuleCall) -> Any:
+        begin, frames = call.kwargs["start"], call.args[2].shape[1] // SAMPLES_PER_FRAME
+        before, f0 = min(begin, 1), self.side.official(call.args[0])
+        self.seen.f0.append(f0[:, before : before + frames])
+        if self.whole is not None:
+            right = self.whole.f0[:, begin - before : begin + frames + 1]
+            self.seen.aligned["source_window"] &= f0.shape == right.shape
+            call.args = (self.side.array(right), *call.args[1:])
+        made = call.run()
+        self.seen.sources.append(self.side.official(made, channels_first=True))
+        if self.whole is None:
+            return made
+        samples = slice(begin * SAMPLES_PER_FRAME, (begin + frames) * SAMPLES_PER_FRAME)
+        return self.side.array(self.whole.source[:, :, samples], channels_first=True)
+
+    def window(self, call: ModuleCall) -> Any:
+        """For modules that need mel, or mel and source: of the frames that the vocoder claims to be at."""
+        if self.whole is not None:
+            whole = (self.whole.mel, 1), (self.whole.source, SAMPLES_PER_FRAME)
+            call.args = tuple(self._part(array, *of) for array, of in zip(call.args, whole, strict=False))
+        return call.run()
+
+    def _part(self, array: Any, whole: np.ndarray, rate: int) -> Any:
+        own, start = self.side.official(array, channels_first=True), self.seen.start * rate
+        right = whole[:, :, start : start + own.shape[2]]
+        self.seen.aligned["vocoder_window"] &= np.array_equal(own, right.astype(np.float32))
+        return self.side.array(right, channels_first=True)
+
+
 @contextmanager
 def watched(side: Side, decoder: Any, seen: Seen, whole: Whole | None) -> Iterator[None]:
     """Note what goes through the decoder; with `whole`, put the reference's in its place."""
-    hift = side.module.hift
-
-    def flow(call: ModuleCall) -> Any:
-        mel, state = call.run()
-        seen.hops.append([len(call.args[1]), int(call.kwargs.get("final") is not None)])
-        if whole is not None:
-            done = sum(part.shape[2] for part in seen.mels)
-            mel = side.array(whole.mel[:, :, done : done + mel.shape[1]], channels_first=True)
-        return mel, state
-
-    def vocoder(call: ModuleCall) -> Any:
-        seen.start = call.args[0].start
-        seen.mels.append(side.official(call.args[1], channels_first=True))
-        return call.run()
-
-    def f0(call: ModuleCall) -> Any:
-        call.args = tuple(window(*call.args))
-        return call.run()
-
-    def source(call: ModuleCall) -> Any:
-        begin, frames = call.kwargs["start"], call.args[2].shape[1] // SAMPLES_PER_FRAME
-        before, f0 = min(begin, 1), side.official(call.args[0])
-        seen.f0.append(f0[:, before : before + frames])
-        if whole is not None:
-            right = whole.f0[:, begin - before : begin + frames + 1]
-            seen.aligned["source_window"] &= f0.shape == right.shape
-            call.args = (side.array(right), *call.args[1:])
-        made = call.run()
-        seen.sources.append(side.official(made, channels_first=True))
-        if whole is None:
-            return made
-        samples = slice(begin * SAMPLES_PER_FRAME, (begin + frames) * SAMPLES_PER_FRAME)
-        return side.array(whole.source[:, :, samples], channels_first=True)
-
-    def decode(call: ModuleCall) -> Any:
-        call.args = tuple(window(*call.args))
-        return call.run()
-
-    def window(*arrays: Any) -> Iterator[Any]:
-        """The reference's mel and source of the frames that the vocoder claims to be at."""
-        for array, right, rate in zip(arrays, (whole.mel, whole.source) if whole else arrays, (1, 480), strict=False):
-            if whole is None:
-                yield array
-                continue
-            own = side.official(array, channels_first=True)
-            own_right = right[:, :, seen.start * rate : seen.start * rate + own.shape[2]]
-            seen.aligned["vocoder_window"] &= _same(own, own_right)
-            yield side.array(own_right, channels_first=True)
-
+    watch, hift = Watch(side, seen, whole), side.module.hift
     with ExitStack() as stack:
-        for modules, answer, method in (
-            (decoder.flow, flow, "step"),
-            (decoder.vocoder, vocoder, "step"),
-            (hift.f0_predictor, f0, "__call__"),
-            (hift, source, "source"),
-            (hift, decode, "decode"),
+        for module, answer, method in (
+            (decoder.flow, watch.flow, "step"),
+            (decoder.vocoder, watch.vocoder, "step"),
+            (hift.f0_predictor, watch.window, "__call__"),
+            (hift, watch.source, "source"),
+            (hift, watch.window, "decode"),
         ):
-            stack.enter_context(intercepted({method: modules}, answer, method))
+            stack.enter_context(intercepted({method: module}, answer, method))
         yield
-
-
-def _same(found: np.ndarray, right: np.ndarray) -> bool:
-    return found.shape == right.shape and bool(np.array_equal(found, right.astype(np.float32)))
