@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 SYNTHETIC = {"synthetic": "tiny", "synthetic:tiny": "tiny", "synthetic:full": "full"}
 
 
-def _given() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     from converters.arguments import parser
 
     return parser()
 
 
-def _precision(given: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `convert` that say what is stored how: those of the recipe, and those given beside it.
+def _precision(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `convert` that say what is stored how: those of the recipe, and those of the command.
 
     Raises:
         ValueError: the two contradict each other.
     """
-    chosen = {"dtype": given.dtype, "quantize": given.quantize, "group_size": given.group_size}
-    kept = list(given.keep_float32_layers)
-    if given.recipe is not None:
+    chosen = {"dtype": arguments.dtype, "quantize": arguments.quantize, "group_size": arguments.group_size}
+    kept = list(arguments.keep_float32_layers)
+    if arguments.recipe is not None:
         from converters.recipe import read_recipe
 
-        recipe = read_recipe(given.recipe)
+        recipe = read_recipe(arguments.recipe)
         for name, own in chosen.items():
-            told = getattr(recipe, name)
-            if None not in (own, told) and own != told:
-                raise ValueError(f"--{name.replace('_', '-')} is {own}, but {given.recipe} says {told}")
-            chosen[name] = told if own is None else own
+            other = getattr(recipe, name)
+            if None not in (own, other) and own != other:
+                raise ValueError(f"--{name.replace('_', '-')} is {own}, but {arguments.recipe} says {other}")
+            chosen[name] = other if own is None else own
         kept += recipe.keep
     if chosen["quantize"] is None and chosen["group_size"] is not None:
         raise ValueError("--group-size needs --quantize")
@@ -51,29 +51,30 @@ def _precision(given: argparse.Namespace) -> dict[str, Any]:
     return {**settings, "keep_float32_layers": kept}
 
 
-def _convert(given: argparse.Namespace) -> None:
+def _convert(arguments: argparse.Namespace) -> None:
     from converters.checkpoint import find_checkpoint
     from converters.convert import convert, is_model_folder
     from reference.folders.new_folder import check_free
     from reference.synthetic.checkpoint import write_checkpoint
 
-    check_free(given.out, force=given.force, replaceable=is_model_folder)  # before anything is downloaded or made
-    precision = _precision(given)
+    # before anything is downloaded or made
+    check_free(arguments.out, force=arguments.force, replaceable=is_model_folder)
+    precision = _precision(arguments)
     with tempfile.TemporaryDirectory(prefix="mlx-cosyvoice-") as temporary:
-        size = SYNTHETIC.get(given.checkpoint)
+        size = SYNTHETIC.get(arguments.checkpoint)
         if size:
             folder = write_checkpoint(Path(temporary) / "checkpoint", size=size, progress=True)
         else:
-            folder = find_checkpoint(given.checkpoint, given.components, given.llm)
+            folder = find_checkpoint(arguments.checkpoint, arguments.components, arguments.llm)
         report = convert(
             folder,
-            given.out,
-            components=given.components,
-            keep_float32=given.keep_float32,
-            quantize_components=given.quantize_components,
-            force=given.force,
-            source=given.checkpoint if size or not Path(given.checkpoint).is_dir() else None,
-            llm=given.llm,
+            arguments.out,
+            components=arguments.components,
+            keep_float32=arguments.keep_float32,
+            quantize_components=arguments.quantize_components,
+            force=arguments.force,
+            source=arguments.checkpoint if size or not Path(arguments.checkpoint).is_dir() else None,
+            llm=arguments.llm,
             progress=True,
             **precision,
         )
@@ -92,47 +93,51 @@ def _tell(report: ConversionReport) -> None:
         print(f"  {name:16} {described}; {len(audit.used)} tensors used{unused}")
 
 
-def _upload(given: argparse.Namespace, folder: Path, repo: str) -> None:
+def _upload(arguments: argparse.Namespace, folder: Path, repo: str) -> None:
     from converters.upload import upload
 
-    url = upload(folder, repo, private=given.private, revision=given.revision, parity=given.parity, progress=True)
+    options = {name: getattr(arguments, name) for name in ("private", "revision", "parity")}
+    url = upload(folder, repo, **options, progress=True)
     print(f"published: {url}")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0, 1 for a failure told in one line on stderr, 2 for wrong usage, 130 for Ctrl-C."""
-    parser = _given()
-    given = parser.parse_args(arguments)
-    if given.upload_only is None and given.out is None:
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit status: 0, 1 for a failure with one line on stderr, 2 for wrong usage, 130 for Ctrl-C."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.upload_only is None and arguments.out is None:
         parser.error("the following arguments are required: --out")
-    if given.upload_only is not None and (given.out is not None or given.upload is not None):
+    if arguments.upload_only is not None and (arguments.out is not None or arguments.upload is not None):
         parser.error("--upload-only converts nothing: give neither --out nor --upload")
-    if given.upload is None and given.upload_only is None and (given.private or given.revision or given.parity):
+    options = arguments.private or arguments.revision or arguments.parity
+    if options and arguments.upload is None and arguments.upload_only is None:
         parser.error("--private, --revision and --parity need --upload or --upload-only")
-    out, repo = (Path(given.upload_only[0]), given.upload_only[1]) if given.upload_only else (given.out, given.upload)
+    out, repo = arguments.out, arguments.upload
+    if arguments.upload_only is not None:
+        out, repo = Path(arguments.upload_only[0]), arguments.upload_only[1]
     before = identity(out)
     with Interrupts():
         try:
-            return _run(given, out, repo)
+            return _run(arguments, out, repo)
         except KeyboardInterrupt:
             # it may have come when the folder had its name already, and only the old one was still being removed
-            complete = given.upload_only is not None or identity(out) != before
+            complete = arguments.upload_only is not None or identity(out) != before
             published = "nothing or not all is published; " if repo is not None else ""
             kept = f"{published}{out} is complete" if complete else "the output folder is as it was"
             print(f"interrupted: {kept}", file=sys.stderr)
             return INTERRUPTED
 
 
-def _run(given: argparse.Namespace, out: Path, repo: str | None) -> int:
+def _run(arguments: argparse.Namespace, out: Path, repo: str | None) -> int:
     try:
         if repo is not None:
             from converters.upload import check_request
 
-            check_request(repo, given.parity)  # before the minutes that a conversion takes
-        if given.upload_only is None:
-            _convert(given)
+            check_request(repo, arguments.parity)  # before the minutes that a conversion takes
+        if arguments.upload_only is None:
+            _convert(arguments)
         if repo is not None:
-            _upload(given, out, repo)
+            _upload(arguments, out, repo)
     except (ValueError, OSError) as error:
         print(f"error: {one_line(error, out)}", file=sys.stderr)
         return 1

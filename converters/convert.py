@@ -249,7 +249,7 @@ def _write_weights(plan: _Plan, folder: Path, max_shard_bytes: int, progress: bo
 
 
 def _write_rest(plan: _Plan, record: dict[str, Any], folder: Path) -> None:
-    """The small files. The record comes last: it is what tells a whole model."""
+    """The small files. The record comes last: it is the mark of a whole model."""
     if plan.tokenizer is not None:
         (folder / "tokenizer.json").write_text(plan.tokenizer, encoding="utf-8")
     if plan.speakers:

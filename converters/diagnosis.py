@@ -1,4 +1,4 @@
-"""What a folder is that was given for a checkpoint and is none, and what to do about it."""
+"""What a folder is that was named as a checkpoint and is none, and what to do about it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The YAML of CosyVoice2's first publication, `cosyvoice.yaml`, in the terms of today's.
 
 It says less: what was added later stands there with the values that the official repository gave it for the same
-network. The decoder was one class with that of CosyVoice 1, told apart by `causal`.
+network. The decoder was one class with that of CosyVoice 1, distinguished by `causal`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Errors whose message tells a user all there is to say: which file or key, what is wrong, what to do."""
+"""Errors whose message says all that a user needs: which file or key, what is wrong, what to do."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reads `campplus.onnx`: the CAM++ speaker encoder, back under 3D-Speaker's state-dict names.
 
-The export folded most BatchNorms into the convolution before them. Their BatchNorm is then given back as one that
+The export folded most BatchNorms into the convolution before them. Their BatchNorm is then restored as one that
 only adds the folded bias, so that a network with all its modules loads the result strictly and computes the same.
 """
 

@@ -24,7 +24,7 @@ def check_quantizable(components: Iterable[str], family: Family) -> list[str]:
     """The components, each once, in their usual order.
 
     Raises:
-        ValueError: none is named, or one that may not be packed; the reason is told.
+        ValueError: none is named, or one that may not be packed; with the reason.
     """
     names, known = list(components), [one.name for one in family.components if not one.not_quantized]
     for name in names:

@@ -74,7 +74,7 @@ def _read_parity(path: Path) -> dict[str, Any]:
 
 
 def model_sha256(folder: Path) -> str:
-    """What tells a model from another one: the sum of its `conversion.json`, which names all sources and settings."""
+    """Identifies a model: the sum of its `conversion.json`, which names all sources and settings."""
     return hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()
 
 
@@ -127,7 +127,7 @@ def upload(
         The address of the repository.
 
     Raises:
-        UploadError: no token, a name that is not possible, no permission, no network; what to do is told.
+        UploadError: no token, a name that is not possible, no permission, no network; with what to do about it.
         ModelFolderError: the folder is not a whole converted model.
     """
     from huggingface_hub import HfApi
@@ -168,8 +168,8 @@ def _publish(api: HfApi, folder: Path, repo: str, private: bool, revision: str) 
 def _reason(error: Exception, repo: str) -> str:
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
-    told = getattr(error, "server_message", None) or str(error)
-    lines = told.strip().splitlines()
+    message = getattr(error, "server_message", None) or str(error)
+    lines = message.strip().splitlines()
     detail = lines[0].rstrip(".") if lines else type(error).__name__
     if isinstance(error, OfflineModeIsEnabled):
         return f"{repo}: HF_HUB_OFFLINE is set; unset it to publish"

@@ -37,7 +37,7 @@ class StateDict:
     """A component's tensors under their official names, and how they were found.
 
     Attributes:
-        tensors: official name -> tensor, as it was given.
+        tensors: official name -> tensor, as the file holds it.
         within: the keys of the dicts around it, parted by dots.
         prefix: what stood before the names, that of the official trainer not counted.
         removed: modules of `WRAPPING_MODULES` that were taken out of names.
@@ -54,19 +54,19 @@ class StateDict:
 
     def record(self) -> dict[str, Any]:
         """What conversion.json says; {} for a file as it is published."""
-        told: dict[str, Any] = {}
+        record: dict[str, Any] = {}
         if self.within:
-            told["within"] = self.within
+            record["within"] = self.within
         if self.prefix:
-            told["prefix"] = self.prefix
+            record["prefix"] = self.prefix
         if self.removed:
-            told["removed_from_names"] = self.removed
+            record["removed_from_names"] = self.removed
         if self.renamed:
-            told["renamed"] = dict(WEIGHT_NORM)
+            record["renamed"] = dict(WEIGHT_NORM)
         if self.left_out:
             more = len(self.left_out) - _LISTED
-            told["left_out"] = self.left_out[:_LISTED] + ([f"and {more} more"] if more > 0 else [])
-        return told
+            record["left_out"] = self.left_out[:_LISTED] + ([f"and {more} more"] if more > 0 else [])
+        return record
 
 
 @dataclass
@@ -107,9 +107,9 @@ def find_state_dict(
             "save the one that is meant alone, as a state dict"
         )
     if not hits:
-        told = _what_it_is([name for one in candidates for name in one.names], component, origins)
-        if told or not candidates:
-            raise WrapperError(told)
+        problem = _what_it_is([name for one in candidates for name in one.names], component, origins)
+        if problem or not candidates:
+            raise WrapperError(problem)
         # the check of all keys says what is missing
         hits = [(one, _official_prefix(one.names, origin)) for one in candidates[:1]]
     return _state_dict(content, *hits[0], origin, tensor)
@@ -213,4 +213,4 @@ def _what_it_is(names: list[str], component: str, origins: Mapping[str, Origin])
     if all(name.split(".")[0] in training for name in names):
         return "holds the discriminators of a vocoder's training, not the vocoder: give the file of the generator"
     mistaken = origins[component].mistaken.items()
-    return next((told for end, told in mistaken if any(name.endswith(end) for name in names)), "")
+    return next((problem for end, problem in mistaken if any(name.endswith(end) for name in names)), "")

@@ -72,7 +72,7 @@ def encode(array: np.ndarray, dtype: str) -> Iterator[np.ndarray]:
 
 
 def split_into_shards(entries: Iterable[Entry], max_bytes: int) -> list[list[Entry]]:
-    """In the given order, as few shards of at most `max_bytes` as that allows; a larger tensor has one to itself."""
+    """In order, as few shards of at most `max_bytes` as that allows; a larger tensor has one to itself."""
     shards: list[list[Entry]] = [[]]
     size = 0
     for entry in entries:
@@ -87,7 +87,7 @@ def split_into_shards(entries: Iterable[Entry], max_bytes: int) -> list[list[Ent
 class SafetensorsWriter:
     """Writes `model.safetensors` or, above `max_shard_bytes`, numbered shards and their index, into `folder`.
 
-    What will be written is told beforehand; the tensors then come one by one, in any order. Used as a context: its
+    What will be written is known beforehand; the tensors then come one by one, in any order. Used as a context: its
     end checks that each of them came.
     """
 

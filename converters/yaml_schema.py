@@ -21,9 +21,9 @@ class Schema:
         target: the official class or function; None for a plain mapping.
         config: the dataclass whose plain fields the node must give.
         elsewhere: fields of `config` that do not stand in this node.
-        extra: arguments that the node must give, besides the fields of `config`.
+        extra: arguments that the node must have, besides the fields of `config`.
         fixed: argument -> the only supported value; the node must give it.
-        default: argument -> the only supported value, which the official code also takes when it is left out.
+        default: argument -> the only supported value, which the official code also uses when it is left out.
         ignored: arguments that do not matter at inference.
         children: argument -> its own schema.
         inline: what it says belongs to the node around it.
@@ -65,22 +65,22 @@ class SchemaReader:
             ConfigError: a key is missing or unknown, or a value is not supported; file, key and value are named.
         """
         prefix = f"{key}." if key else ""
-        given = self.arguments(schema, value, key)
+        arguments = self.arguments(schema, value, key)
         if key:  # the root has keys for training besides
-            for name in sorted(given.keys() - schema.known(), key=str):
+            for name in sorted(arguments.keys() - schema.known(), key=str):
                 raise self.error(
-                    f"{prefix}{name}", f"unknown, with the value {quoted(given[name])}; it may change the network"
+                    f"{prefix}{name}", f"unknown, with the value {quoted(arguments[name])}; it may change the network"
                 )
         for name in (*schema.plain(), *schema.children):
-            if name not in given:
+            if name not in arguments:
                 raise self.error(f"{prefix}{name}", "missing")
         for name, expected in {**schema.fixed, **schema.default}.items():
-            found = given.get(name, expected)
+            found = arguments.get(name, expected)
             if found != expected or isinstance(found, bool) != isinstance(expected, bool):
                 raise self.error(f"{prefix}{name}", f"{quoted(found)} is not supported, only {expected!r}")
-        result = {name: given[name] for name in schema.plain()}
+        result = {name: arguments[name] for name in schema.plain()}
         for name, child in schema.children.items():
-            inner = self.read(child, given[name], f"{prefix}{name}")
+            inner = self.read(child, arguments[name], f"{prefix}{name}")
             result |= inner if child.inline else {name: inner}
         return result
 

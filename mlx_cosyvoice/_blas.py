@@ -32,7 +32,7 @@ class Blas:
     """The BLAS that MLX's CPU backend uses in this process.
 
     Attributes:
-        name: what it is, with its version where it tells.
+        name: what it is, with its version where it says so.
         library: the library that was loaded in place of the bundled one, or None.
         note: why it is not the fast one and what to do, or None.
     """

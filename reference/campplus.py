@@ -189,5 +189,5 @@ class CAMPPlus(nn.Module):
 
 
 def build(config: Mapping[str, Any]) -> CAMPPlus:
-    """An untrained encoder in evaluation mode; `load_state_dict` takes 3D-Speaker's keys."""
+    """An untrained encoder in evaluation mode; `load_state_dict` accepts 3D-Speaker's keys."""
     return CAMPPlus(config).eval().requires_grad_(False)

@@ -1,6 +1,6 @@
 """The three audio features that CosyVoice2 computes before its networks, in plain PyTorch.
 
-Each takes a wave [samples] in [-1, 1] and computes in the wave's dtype, so float64 waves give float64 features: that
+Each maps a wave [samples] in [-1, 1], and computes in the wave's dtype, so float64 waves give float64 features: that
 tells rounding from error. Layouts are the official ones.
 """
 

@@ -70,7 +70,7 @@ class CausalConditionalCFM(nn.Module):
         precise = torch.promote_types(mu.dtype, torch.float32)
         x = self.starting_noise(mu.shape[2], noise).to(mu.device, precise)
         # Batch entry 0 is conditioned; entry 1, the unconditioned one, gets zeros for everything but the noisy mel.
-        mu, spks, cond = (torch.cat([given, torch.zeros_like(given)]) for given in (mu, spks, cond))
+        mu, spks, cond = (torch.cat([array, torch.zeros_like(array)]) for array in (mu, spks, cond))
         for t, dt in euler_schedule(n_timesteps, precise):
             velocity = self.estimator(
                 x.to(mu.dtype).expand(2, -1, -1), mu, t.to(x.device).expand(2), spks, cond, streaming=streaming

@@ -150,5 +150,5 @@ def codes(before_rounding: torch.Tensor) -> torch.Tensor:
 
 
 def build(config: Mapping[str, Any]) -> S3TokenizerV2:
-    """An untrained tokenizer in evaluation mode; `load_state_dict` takes S3Tokenizer's keys."""
+    """An untrained tokenizer in evaluation mode; `load_state_dict` accepts S3Tokenizer's keys."""
     return S3TokenizerV2(config).eval().requires_grad_(False)

@@ -1,6 +1,6 @@
 """Speech tokens to waveform, hop by hop and at once: `cosyvoice.cli.model.CosyVoice2Model`, `tts` and `token2wav`.
 
-The tokens are given, as in the official voice conversion. A hop runs the flow on all tokens up to its end and the
+The tokens are inputs, as in the official voice conversion. A hop runs the flow on all tokens up to its end and the
 lookahead, takes the frames that are new, and vocodes them after the last frames of the hop before. The two waveforms
 of these frames are cross-faded.
 """
@@ -39,7 +39,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Cache:
-    """The end of a hop: mel [1, 80, 8], source [1, 1, 3840], and the speech [1, 3840] that was not given out."""
+    """The end of a hop: mel [1, 80, 8], source [1, 1, 3840], and the speech [1, 3840] that was held back."""
 
     mel: Tensor
     source: Tensor
@@ -104,7 +104,7 @@ def stream(
     *,
     n_timesteps: int = 10,
 ) -> Iterator[Piece]:
-    """The official `tts(..., stream=True)` for given tokens.
+    """The official `tts(..., stream=True)` with the tokens as inputs.
 
     Args:
         flow: tokens to mel.

@@ -46,8 +46,8 @@ def fails(folders: Folders, capsys: pytest.CaptureFixture) -> Callable[..., str]
     def run(*words: str, arguments: tuple[str, ...] = (), status: int = 1) -> str:
         before = snapshot(folders.out.parent)
         components = ("--components", ",".join(folders.components))
-        given = [str(folders.checkpoint), "--out", str(folders.out), "--force", *components, *arguments]
-        assert cli.main(given) == status
+        command = [str(folders.checkpoint), "--out", str(folders.out), "--force", *components, *arguments]
+        assert cli.main(command) == status
         shown = capsys.readouterr()
         lines = [line for line in re.split(r"[\r\n]+", shown.err) if line and "B/s]" not in line]
         assert len(lines) == 1, lines

@@ -1,4 +1,4 @@
-"""What the language model gets of a text that arrives, and what may be given as one."""
+"""What the language model gets of a text that arrives, and what may be one."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_a_text_that_ends_where_speech_could_begin_is_spoken_as_the_whole(tts: C
 
 
 def first_input(tts: CosyVoice2, text: Any, voice: Voice, **options: Any) -> tuple[np.ndarray, int]:
-    """What the language model was given when the first token was asked for [positions, H], and how many positions it
-    had been given before."""
+    """The language model's input when the first token was asked for [positions, H], and how many positions it had run
+    before."""
     assert tts.llm is not None
     step, seen = tts.llm.step, []
 
@@ -78,12 +78,12 @@ def first_input(tts: CosyVoice2, text: Any, voice: Voice, **options: Any) -> tup
     return seen[0]
 
 
-def among(rows: mx.array, given: np.ndarray) -> list[int]:
-    """Where in `given` [positions, H] each of `rows` [N, H] stands, in their order, as far as they are there."""
+def among(rows: mx.array, inputs: np.ndarray) -> list[int]:
+    """Where in `inputs` [positions, H] each of `rows` [N, H] stands, in their order, as far as they are there."""
     places: list[int] = []
     for row in np.array(rows):
         start = places[-1] + 1 if places else 0
-        found = np.flatnonzero((given[start:] == row).all(axis=1))
+        found = np.flatnonzero((inputs[start:] == row).all(axis=1))
         if len(found):
             places.append(start + int(found[0]))
     return places
@@ -98,12 +98,12 @@ def test_the_whole_prompt_comes_before_the_first_token(
     tts: CosyVoice2, speech: int, ids: int, words: int, normalize: bool
 ) -> None:
     assert tts.llm is not None
-    given, before = first_input(tts, iter("word " * words), with_prompt(speech / 25, ids), normalize=normalize)
-    assert len(among(tts.llm.embed_speech(list(range(speech)))[0], given)) == speech
+    inputs, before = first_input(tts, iter("word " * words), with_prompt(speech / 25, ids), normalize=normalize)
+    assert len(among(tts.llm.embed_speech(list(range(speech)))[0], inputs)) == speech
     if before:  # the plain order: the prompt's text was run once for all
         assert before == 1 + ids
     else:
-        assert len(among(tts.llm.embed_text(list(range(100, 100 + ids)))[0], given)) == ids
+        assert len(among(tts.llm.embed_text(list(range(100, 100 + ids)))[0], inputs)) == ids
 
 
 @settings(max_examples=40, deadline=None)
@@ -147,8 +147,10 @@ def test_text_that_arrives_is_normalized(tts: CosyVoice2) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tts.text_tokenizer, "encode", noted)
-        given = list(tts.speech_tokens(iter(LONG), with_prompt(3, 8), max_token_text_ratio=1, min_token_text_ratio=1))
-    assert given
+        spoken_tokens = list(
+            tts.speech_tokens(iter(LONG), with_prompt(3, 8), max_token_text_ratio=1, min_token_text_ratio=1)
+        )
+    assert spoken_tokens
     spoken = " ".join(encoded)
     assert "the third of May, and twelve of us" in spoken
     assert not any(sign.isdigit() for sign in spoken)
@@ -179,10 +181,10 @@ def test_a_coroutine_is_no_text(tts: CosyVoice2) -> None:
     async def text() -> str:
         return TEXT
 
-    given = text()
+    coroutine = text()
     with pytest.raises(TypeError, match="text is a coroutine: await it"):
-        tts.stream(given, with_prompt(3, 8))  # type: ignore[arg-type]
-    given.close()
+        tts.stream(coroutine, with_prompt(3, 8))  # type: ignore[arg-type]
+    coroutine.close()
 
 
 def test_a_file_opened_in_binary_mode(tts: CosyVoice2, tmp_path: Path) -> None:

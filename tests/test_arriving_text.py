@@ -166,7 +166,7 @@ def test_a_text_shorter_than_the_transcript_is_one_segment_like_the_whole() -> N
 
 
 def how_far(text: str, transcript: int = 0) -> list[int]:
-    """How many characters were read when each segment was given out."""
+    """How many characters were read when each segment came out."""
     read = 0
 
     def characters() -> Iterator[str]:

@@ -20,12 +20,12 @@ OTHER = buzz(2.0, hertz=300.0, seed=1)
 
 def read(path: Path, content: bytes) -> tuple[float, list[str]]:
     """(seconds, warnings)."""
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         recording = read_recording(written(path, content))
-    assert all(str(warning.message).startswith(f"{path}: ") for warning in told)
-    assert all(warning.category is AudioWarning for warning in told)
-    return recording.seconds, [str(warning.message) for warning in told]
+    assert all(str(warning.message).startswith(f"{path}: ") for warning in warned)
+    assert all(warning.category is AudioWarning for warning in warned)
+    return recording.seconds, [str(warning.message) for warning in warned]
 
 
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
@@ -33,9 +33,9 @@ def read(path: Path, content: bytes) -> tuple[float, list[str]]:
 def test_mp3_from_a_pipe(tmp_path: Path, mode: str, rate: int) -> None:
     """The loudest comes last: a guess from the first frame's bit rate is far off."""
     wave = buzz(SECONDS, rate) * np.linspace(0.01, 1, round(SECONDS * rate), dtype=np.float32)
-    seconds, told = read(tmp_path / "pipe.mp3", mp3(wave, rate, mode))
+    seconds, warned = read(tmp_path / "pipe.mp3", mp3(wave, rate, mode))
     assert SECONDS - 0.03 <= seconds <= SECONDS + 0.15  # an encoder adds up to three frames
-    assert not told
+    assert not warned
 
 
 def test_mp3_is_read_as_a_decoder_reads_a_sound_file(tmp_path: Path) -> None:
@@ -49,17 +49,17 @@ def test_mp3_is_read_as_a_decoder_reads_a_sound_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tagged", [(True, True), (True, False), (False, True), (False, False)])
 def test_mp3_joined_by_cat(tmp_path: Path, between: bytes, tagged: tuple[bool, bool]) -> None:
     content = mp3(WAVE, tagged=tagged[0]) + between + mp3(OTHER, tagged=tagged[1])
-    seconds, told = read(tmp_path / "joined.mp3", content)
+    seconds, warned = read(tmp_path / "joined.mp3", content)
     assert 4.95 <= seconds <= 5.25
-    assert not told
+    assert not warned
 
 
 def test_mp3_joined_from_other_rates_and_channels(tmp_path: Path) -> None:
     stereo = np.stack([buzz(1.5, 44100)] * 2, axis=1)
     content = mp3(WAVE, tagged=True) + mp3(stereo, 44100, tagged=True) + mp3(buzz(1.0, 16000), 16000)
-    seconds, told = read(tmp_path / "joined.mp3", content)
+    seconds, warned = read(tmp_path / "joined.mp3", content)
     assert 5.45 <= seconds <= 5.8
-    assert not told
+    assert not warned
 
 
 @pytest.mark.parametrize("wrong", [1, 3, 10**6, 2**32 - 1])
@@ -72,19 +72,19 @@ def test_mp3_whose_first_frame_lies(tmp_path: Path, wrong: int) -> None:
 
 @pytest.mark.parametrize("end", [bytes(2000), b"\x80" * 3000, b"junk" * 100, b"\xff\xfb"])
 def test_mp3_with_junk_at_its_end(tmp_path: Path, end: bytes) -> None:
-    seconds, told = read(tmp_path / "junk.mp3", mp3(WAVE, tagged=True) + end)
+    seconds, warned = read(tmp_path / "junk.mp3", mp3(WAVE, tagged=True) + end)
     assert seconds == pytest.approx(SECONDS, abs=0.1)
-    assert not told
+    assert not warned
 
 
 def test_mp3_with_much_that_is_none_says_so(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 250, 20000, dtype=np.uint8).tobytes()
     content = mp3(WAVE)
     for damaged in (content + noise, content[: len(content) // 2] + noise + content[len(content) // 2 :]):
-        seconds, told = read(tmp_path / "damaged.mp3", damaged)
+        seconds, warned = read(tmp_path / "damaged.mp3", damaged)
         assert seconds > SECONDS - 0.2
-        assert len(told) == 1
-        assert "not MPEG audio and were left out" in told[0]
+        assert len(warned) == 1
+        assert "not MPEG audio and were left out" in warned[0]
 
 
 def test_mp3_cut_off(tmp_path: Path) -> None:
@@ -101,23 +101,23 @@ def flac_with_total(content: bytes, total: int) -> bytes:
 
 
 def test_flac_from_a_pipe(tmp_path: Path) -> None:
-    seconds, told = read(tmp_path / "pipe.flac", flac_with_total(encoded(WAVE, "FLAC"), 0))
+    seconds, warned = read(tmp_path / "pipe.flac", flac_with_total(encoded(WAVE, "FLAC"), 0))
     assert seconds == SECONDS
-    assert not told
+    assert not warned
 
 
 @pytest.mark.parametrize("total", [1, 40000, 10**6, 2**36 - 1])
 def test_flac_whose_head_lies(tmp_path: Path, total: int) -> None:
-    seconds, told = read(tmp_path / "lies.flac", id3(900) + flac_with_total(encoded(WAVE, "FLAC"), total))
+    seconds, warned = read(tmp_path / "lies.flac", id3(900) + flac_with_total(encoded(WAVE, "FLAC"), total))
     assert seconds == SECONDS
-    assert len(told) == (total > SECONDS * RATE)  # more than there is may also have been cut off
+    assert len(warned) == (total > SECONDS * RATE)  # more than there is may also have been cut off
 
 
 def test_flac_of_a_recorder_that_was_killed(tmp_path: Path) -> None:
     content = flac_with_total(encoded(WAVE, "FLAC"), 0)
-    seconds, told = read(tmp_path / "killed.flac", content[: len(content) // 2])
+    seconds, warned = read(tmp_path / "killed.flac", content[: len(content) // 2])
     assert seconds == pytest.approx(SECONDS / 2, abs=0.4)
-    assert "cut off" in told[0]
+    assert "cut off" in warned[0]
 
 
 @pytest.mark.parametrize(("format", "subtype"), [
@@ -127,9 +127,9 @@ def test_flac_of_a_recorder_that_was_killed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rate", [RATE, 48000])
 def test_joined_by_cat(tmp_path: Path, format: str, subtype: str, rate: int) -> None:
     content = encoded(WAVE, format, subtype) + encoded(buzz(2.0, rate), format, subtype, rate)
-    seconds, told = read(tmp_path / "joined", content + encoded(OTHER, format, subtype))
+    seconds, warned = read(tmp_path / "joined", content + encoded(OTHER, format, subtype))
     assert seconds == pytest.approx(7.0, abs=0.15)
-    assert not told
+    assert not warned
 
 
 WAV = encoded(WAVE, "WAV", "PCM_16")
@@ -140,16 +140,16 @@ WAV = encoded(WAVE, "WAV", "PCM_16")
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "GSM610"])
 def test_wav_of_a_recorder_that_was_killed(tmp_path: Path, size: int, riff: int, subtype: str) -> None:
     content = with_number(encoded(WAVE, "WAV", subtype), b"data", size)
-    seconds, told = read(tmp_path / "killed.wav", with_number(content, b"RIFF", riff))
+    seconds, warned = read(tmp_path / "killed.wav", with_number(content, b"RIFF", riff))
     assert seconds == pytest.approx(SECONDS, abs=0.02)
-    assert len(told) == 1
-    assert "header was not finished" in told[0]
+    assert len(warned) == 1
+    assert "header was not finished" in warned[0]
 
 
 def test_wav_that_was_cut_off(tmp_path: Path) -> None:
-    seconds, told = read(tmp_path / "cut.wav", WAV[: len(WAV) // 2 + 1])
+    seconds, warned = read(tmp_path / "cut.wav", WAV[: len(WAV) // 2 + 1])
     assert seconds == pytest.approx(SECONDS / 2, abs=0.01)
-    assert len(told) == 1
+    assert len(warned) == 1
 
 
 @pytest.mark.parametrize("chunk", [b"LIST", b"id3 ", b"JUNK"])
@@ -160,9 +160,9 @@ def test_wav_with_more_chunks(tmp_path: Path, chunk: bytes) -> None:
 
 
 def test_wav_that_tells_of_less_than_it_has_says_so(tmp_path: Path) -> None:
-    seconds, told = read(tmp_path / "less.wav", with_number(WAV, b"data", 48000))
+    seconds, warned = read(tmp_path / "less.wav", with_number(WAV, b"data", 48000))
     assert seconds == 1.0
-    assert "96000 bytes behind the samples that its header tells of were not read" in told[0]
+    assert "96000 bytes behind the samples that its header tells of were not read" in warned[0]
 
 
 @pytest.mark.parametrize("change", [

@@ -1,4 +1,4 @@
-"""An exception before every single line of what writes files: nothing is lost, nothing is told wrongly."""
+"""An exception before every single line of what writes files: nothing is lost, nothing is reported wrongly."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class UnforeseenError(Exception):
 
 
 @dataclass
-class Told:
+class Outcome:
     """What a caller knows after a scenario."""
 
     returned: int = 0
@@ -72,25 +72,25 @@ def raising(place: int | None, elsewhere: bool = False, **options: Any) -> Abstr
     return interrupted(WORK if elsewhere else (*WORK, uninterrupted), place, elsewhere=elsewhere, **options)
 
 
-def run(path: Path, place: int | None, *, stop: bool = False, force: bool = False, **options: Any) -> Told:
+def run(path: Path, place: int | None, *, stop: bool = False, force: bool = False, **options: Any) -> Outcome:
     """Write the chunks to `path`, and raise at `place`; `stop` raises a KeyboardInterrupt after them anyway."""
-    told = Told()
+    outcome = Outcome()
 
     def write() -> None:
         with open_audio(path, RATE, force=force, **KINDS[path.name][0]) as out:
-            told.writer = out
+            outcome.writer = out
             for chunk in CHUNKS:
                 out.write(chunk)
-                told.returned += 1
+                outcome.returned += 1
             if stop:
                 raise KeyboardInterrupt
 
     try:
-        with raising(place, **options) as told.lines:
+        with raising(place, **options) as outcome.lines:
             write()
     except (KeyboardInterrupt, UnforeseenError) as error:
-        told.error = type(error)  # not itself: it holds the writer
-    return told
+        outcome.error = type(error)  # not itself: it holds the writer
+    return outcome
 
 
 def samples(path: Path) -> np.ndarray:
@@ -99,34 +99,34 @@ def samples(path: Path) -> np.ndarray:
     return soundfile.read(path, dtype="float32")[0]
 
 
-def check(told: Told, path: Path, *, force: bool) -> None:
+def check(outcome: Outcome, path: Path, *, force: bool) -> None:
     """What is on the disk is all that was written, under one name; the file from before is lost to no other."""
-    if told.writer is not None:
-        told.seconds, told.kept = told.writer.seconds, told.writer.kept
-        partial, told.writer = told.writer.partial, None  # now at the latest the file is finished
+    if outcome.writer is not None:
+        outcome.seconds, outcome.kept = outcome.writer.seconds, outcome.writer.kept
+        partial, outcome.writer = outcome.writer.partial, None  # now at the latest the file is finished
         assert partial is not None
     else:
         partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     left = sorted(os.listdir(path.parent))
     replaced = not force or path.read_bytes() != BEFORE if path.exists() else False
     where = path if replaced else partial if partial.exists() else None
-    assert left == sorted({*([path.name] if force else []), *([where.name] if where else [])}), told
+    assert left == sorted({*([path.name] if force else []), *([where.name] if where else [])}), outcome
     if where is None:
-        assert told.returned == 0
-        assert told.seconds == 0
+        assert outcome.returned == 0
+        assert outcome.seconds == 0
         return
-    assert told.kept == (None if where == path else partial)
+    assert outcome.kept == (None if where == path else partial)
     content, tolerance = samples(where), KINDS[path.name][1]
     count = len(content) / CHUNK
-    assert count in (told.returned, told.returned + 1)
-    assert told.seconds == count * CHUNK / RATE
+    assert count in (outcome.returned, outcome.returned + 1)
+    assert outcome.seconds == count * CHUNK / RATE
     if tolerance is not None:
         assert np.abs(content - np.concatenate(CHUNKS[: int(count)])).max() <= tolerance
-    if told.error is None:
-        assert (where, told.returned) == (path, len(CHUNKS))
+    if outcome.error is None:
+        assert (where, outcome.returned) == (path, len(CHUNKS))
 
 
-def runs(path: Path, *, force: bool, **options: Any) -> Iterator[tuple[Told, Path]]:
+def runs(path: Path, *, force: bool, **options: Any) -> Iterator[tuple[Outcome, Path]]:
     """Runs that are interrupted, each before another line and in a folder of its own."""
     made = itertools.count()
 
@@ -142,9 +142,9 @@ def runs(path: Path, *, force: bool, **options: Any) -> Iterator[tuple[Told, Pat
     assert len(whole.lines.at) > 20
     for place in whole.lines.first_and_last():
         new = new_path()
-        told = run(new, place, force=force, **options)
-        assert told.lines.raised
-        yield told, new
+        outcome = run(new, place, force=force, **options)
+        assert outcome.lines.raised
+        yield outcome, new
         shutil.rmtree(new.parent)
 
 
@@ -154,8 +154,8 @@ def runs(path: Path, *, force: bool, **options: Any) -> Iterator[tuple[Told, Pat
 ])  # fmt: skip
 @pytest.mark.parametrize("name", KINDS)
 def test_an_interruption_before_every_line(tmp_path: Path, name: str, force: bool, stop: bool) -> None:
-    for told, path in runs(tmp_path / name, force=force, stop=stop):
-        check(told, path, force=force)
+    for outcome, path in runs(tmp_path / name, force=force, stop=stop):
+        check(outcome, path, force=force)
 
 
 @pytest.mark.soak
@@ -165,9 +165,9 @@ def test_an_interruption_before_every_instruction(tmp_path: Path, name: str) -> 
         path = tmp_path / str(place) / name
         path.parent.mkdir()
         path.write_bytes(BEFORE)
-        told = run(path, place, force=True, instructions=True)
-        check(told, path, force=True)
-        if not told.lines.raised:
+        outcome = run(path, place, force=True, instructions=True)
+        check(outcome, path, force=True)
+        if not outcome.lines.raised:
             break
     assert place > 500
 
@@ -179,8 +179,8 @@ def test_an_exception_before_every_line_of_the_work_itself(
     tmp_path: Path, name: str, force: bool, error: type[BaseException]
 ) -> None:
     """No signal falls into it, but the system may fail anywhere: where nothing encodes, the order of lines is safe."""
-    for told, path in runs(tmp_path / name, force=force, elsewhere=True, error=error):
-        check(told, path, force=force)
+    for outcome, path in runs(tmp_path / name, force=force, elsewhere=True, error=error):
+        check(outcome, path, force=force)
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])

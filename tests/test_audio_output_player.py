@@ -22,7 +22,7 @@ class PortAudioError(Exception):
 
 
 class Device:
-    """Hears at most what it is given, and takes its time."""
+    """Hears at most what it gets, and is slow."""
 
     def __init__(self, **options: Any) -> None:
         self.options = options

@@ -1,4 +1,4 @@
-"""What a recording may be given as, and which codings are read: by libsndfile, by the system's programs, or refused."""
+"""What a recording may be, and which codings are read: by libsndfile, by the system's programs, or refused."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class OneWay(io.RawIOBase):
         self._rest = content
 
     def read(self, count: int = -1) -> bytes:
-        given, self._rest = self._rest[:1000], self._rest[1000:]
-        return given
+        part, self._rest = self._rest[:1000], self._rest[1000:]
+        return part
 
 
 @pytest.mark.parametrize(

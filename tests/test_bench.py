@@ -36,7 +36,7 @@ LIMITS = {"matmul_flops": 1e9, "read_bytes": 1e9}
 
 
 class Recorder:
-    """Stands in for a worker; writes down who was asked, and takes the times it is given."""
+    """Stands in for a worker; writes down who was asked; its times are arguments."""
 
     def __init__(self, side: str, log: list[str], seconds: list[float]) -> None:
         self.side, self.log, self.seconds = side, log, iter(seconds)
@@ -86,10 +86,10 @@ def test_no_samples_are_refused() -> None:
 
 
 def test_both_sides_get_the_same_threads_and_rest_while_they_wait() -> None:
-    given = environment(3)
-    assert {given[name] for name in THREAD_VARIABLES} == {"3"}
-    assert given["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert IDLE.items() <= given.items()
+    variables = environment(3)
+    assert {variables[name] for name in THREAD_VARIABLES} == {"3"}
+    assert variables["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert IDLE.items() <= variables.items()
 
 
 def test_operations_are_counted_by_hand_too() -> None:

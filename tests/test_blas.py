@@ -13,7 +13,7 @@ import pytest
 from mlx_cosyvoice._blas import BLAS, Blas
 from tests.support.process import run_python
 
-linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only MLX for Linux takes another BLAS")
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only MLX for Linux accepts another BLAS")
 needs_wheel = pytest.mark.skipif(
     importlib.util.find_spec("ngsolve_openblas") is None, reason="ngsolve-openblas is not installed (x86_64 Linux only)"
 )
@@ -117,10 +117,10 @@ print(mlx_cosyvoice._blas.BLAS.library)
 
 
 @linux_only
-@pytest.mark.parametrize("given", [None, "20"])
-def test_the_environment_is_as_before_once_the_library_is_loaded(given: str | None) -> None:
+@pytest.mark.parametrize("timeout", [None, "20"])
+def test_the_environment_is_as_before_once_the_library_is_loaded(timeout: str | None) -> None:
     code = "import os; before = dict(os.environ); import mlx_cosyvoice; assert dict(os.environ) == before"
-    variables: dict[str, Any] = {} if given is None else {"OPENBLAS_THREAD_TIMEOUT": given}
+    variables: dict[str, Any] = {} if timeout is None else {"OPENBLAS_THREAD_TIMEOUT": timeout}
     result = run_python("-c", code, **variables)
     assert result.returncode == 0, result.stderr
 

@@ -104,8 +104,8 @@ def test_bad_options(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
     (tmp_path / "a.txt").write_text("one")
-    given = [str(tmp_path / "a.txt") if argument == "FILE" else argument for argument in arguments]
-    assert main(["speak", *given, "--speaker", "bo", "--out", str(tmp_path / "a.wav")]) == 1
+    named = [str(tmp_path / "a.txt") if argument == "FILE" else argument for argument in arguments]
+    assert main(["speak", *named, "--speaker", "bo", "--out", str(tmp_path / "a.wav")]) == 1
     assert message in capsys.readouterr().err
 
 

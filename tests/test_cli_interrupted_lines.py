@@ -1,4 +1,4 @@
-"""KeyboardInterrupt before every single line of what takes a stream to its outputs: what the command tells is true."""
+"""KeyboardInterrupt before every line of what brings a stream to its outputs: what the command reports is true."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(path: Path, status: int, output: str, errors: str) -> None:
-    """All that is told, and that nothing else is left."""
+    """All that is reported, and that nothing else is left."""
     names = os.listdir(path.parent)
     assert len(names) <= 1
     assert set(names) <= {path.name, f"{path.stem}.partial{path.suffix}"}

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGKILL while a command is at work: all that was spoken is kept, and what it tells is true."""
+"""Ctrl-C, SIGTERM and SIGKILL while a command is at work: all that was spoken is kept, and what it reports is true."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def ended(process: subprocess.Popen[bytes], *signals: int) -> tuple[bytes, list[str]]:
-    """What it gave out and the lines that it told, after the signals; it must end long before what it is held up by."""
+    """What it gave out and the lines it printed, after the signals; it must end long before what it is held up by."""
     for number in signals:
         process.send_signal(number)
     try:
@@ -197,9 +197,9 @@ def test_it_is_silent_at_once(out: Path, log: Path, count: int) -> None:
 
 
 def test_a_reader_that_reads_nothing(log: Path) -> None:
-    """What it tells is what stands in the pipe, to the sample."""
+    """What it reports is what stands in the pipe, to the sample."""
     process = start("speak", LONG, "--speaker", "bo", "--out", "-", "--json", log=log)
-    wait_until_reached(log, "chunk 5")  # a pipe takes some more
+    wait_until_reached(log, "chunk 5")  # a pipe holds some more
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     output, errors = process.communicate()

@@ -229,8 +229,8 @@ def test_add_refuses_an_unknown_dtype(capsys: pytest.CaptureFixture[str]) -> Non
     (".", "config.json"),
 ])  # fmt: skip
 def test_add_needs_a_model(fails: Callable[..., str], tmp_path: Path, model: str | None, message: str) -> None:
-    given = [] if model is None else ["--model", str(tmp_path / model)]
-    assert message in fails("add", "anna", SAMPLE, "--transcript", "x", *given)
+    option = [] if model is None else ["--model", str(tmp_path / model)]
+    assert message in fails("add", "anna", SAMPLE, "--transcript", "x", *option)
 
 
 @pytest.mark.parametrize("arguments", [

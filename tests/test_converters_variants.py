@@ -229,20 +229,20 @@ class TestAnotherLanguageModel:
             tiny_checkpoint, tmp_path / "checkpoint", "llm.pt", lambda path: path.rename(path.with_name("llm.rl.pt"))
         )
         other = checkpoint / "llm.rl.pt"
-        given = "llm.rl.pt"
+        named = "llm.rl.pt"
         if place != "beside":
-            given = str(other.rename(tmp_path / "tuned.bin"))
+            named = str(other.rename(tmp_path / "tuned.bin"))
         if place == "wrapped":
-            rewrite(prefixed("module."))(Path(given))
+            rewrite(prefixed("module."))(Path(named))
         if place == "safetensors":
-            as_safetensors(without_head)(Path(given))
-            given = str(Path(given).with_suffix(".safetensors"))
+            as_safetensors(without_head)(Path(named))
+            named = str(Path(named).with_suffix(".safetensors"))
         out = tmp_path / "out"
-        assert cli.main([str(checkpoint), "--out", str(out), "--components", "llm", "--llm", given]) == 0
+        assert cli.main([str(checkpoint), "--out", str(out), "--components", "llm", "--llm", named]) == 0
         expected = {key: value for key, value in load_weights(tiny_model).items() if key.startswith("llm.")}
         assert all(mx.array_equal(value, expected[key]) for key, value in load_weights(out).items())
         files = json.loads((out / "conversion.json").read_text())["files"]
-        assert Path(given).name in files
+        assert Path(named).name in files
         assert "llm.pt" not in files
 
     def test_the_reference_takes_it_too(self, tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_a_token_owns_the_lower_end_of_its_interval() -> None:
 
 @pytest.mark.parametrize("u", [0.0, 0.5, 1 - 2**-24])
 def test_what_has_no_probability_is_never_drawn(u: float) -> None:
-    again = dataclasses.replace(CONFIG, tau_r=0.0)  # every token takes a second draw, without the first
+    again = dataclasses.replace(CONFIG, tau_r=0.0)  # every token needs a second draw, without the first
     for excluded in range(5):
         scores = [-50.0] * 5 + [-np.inf] * 200
         scores[excluded] = 0.0

@@ -34,8 +34,8 @@ def test_left_context_is_that_of_the_official_mask(left: int, monkeypatch: pytes
     reference = reference_flow.build(support.config_dict("tiny"))
     reference.load_state_dict(as_torch(recipe_state_dict("flow.tiny")), strict=True)
     voice, token = prompt(60), speech(140)
-    given = [np.array(each) for each in (voice.prompt_token, voice.prompt_feat, voice.embedding)]
-    arguments = [torch.from_numpy(each) for each in (np.array([token]), given[0].astype(np.int64), *given[1:])]
+    arrays = [np.array(each) for each in (voice.prompt_token, voice.prompt_feat, voice.embedding)]
+    arguments = [torch.from_numpy(each) for each in (np.array([token]), arrays[0].astype(np.int64), *arrays[1:])]
     how: dict[str, Any] = {"streaming": True, "finalize": True, "n_timesteps": STEPS}
     exact = reference.inference(*arguments, **how)
     for module in (upsample_encoder, flow_decoder):

@@ -36,9 +36,9 @@ def model(size: str, dtype: mx.Dtype = mx.float32) -> CausalMaskedDiffWithXvec:
     return flow
 
 
-def run(flow: CausalMaskedDiffWithXvec, given: support.Inputs, **how: Any) -> np.ndarray:
+def run(flow: CausalMaskedDiffWithXvec, inputs: support.Inputs, **how: Any) -> np.ndarray:
     """The mel in the official layout, [1, 80, T]."""
-    mel = flow(*(mx.array(array) for array in given), **how)
+    mel = flow(*(mx.array(array) for array in inputs), **how)
     assert mel.dtype == mx.float32
     return np.array(mel).transpose(0, 2, 1)
 
@@ -51,9 +51,9 @@ def reference(dtype: torch.dtype = torch.float32) -> reference_flow.CausalMasked
     return flow.to(dtype)
 
 
-def reference_mel(dtype: torch.dtype, given: support.Inputs, **how: Any) -> np.ndarray:
+def reference_mel(dtype: torch.dtype, inputs: support.Inputs, **how: Any) -> np.ndarray:
     """The mel of the tiny PyTorch flow, [1, 80, T]."""
-    return reference(dtype).inference(*(torch.from_numpy(array) for array in given), **how).numpy()
+    return reference(dtype).inference(*(torch.from_numpy(array) for array in inputs), **how).numpy()
 
 
 def test_a_state_dict_without_the_noise_is_refused() -> None:
@@ -64,18 +64,18 @@ def test_a_state_dict_without_the_noise_is_refused() -> None:
 @pytest.mark.parametrize("streaming", [False, True])
 def test_speech_without_a_prompt_is_that_of_the_reference(streaming: bool) -> None:
     """Speakers of a fine-tuned model have no prompt."""
-    given = support.inputs().without_prompt()
+    inputs = support.inputs().without_prompt()
     how: dict[str, Any] = {"streaming": streaming, "finalize": not streaming}
-    expected = reference_mel(torch.float32, given, **how)
+    expected = reference_mel(torch.float32, inputs, **how)
     assert expected.shape[2] == (94 if streaming else 100)
-    assert_close(run(model("tiny"), given, **how), expected, MEL, "no prompt")
+    assert_close(run(model("tiny"), inputs, **how), expected, MEL, "no prompt")
 
 
 def test_conditions_are_those_of_the_reference() -> None:
-    given = support.inputs()
+    inputs = support.inputs()
     how: dict[str, Any] = {"streaming": True, "finalize": False}
-    expected = reference().encode(*(torch.from_numpy(array) for array in given), **how)
-    actual = model("tiny").encode(*(mx.array(array) for array in given), **how)
+    expected = reference().encode(*(torch.from_numpy(array) for array in inputs), **how)
+    actual = model("tiny").encode(*(mx.array(array) for array in inputs), **how)
     for name, ours, theirs in zip(("mu", "spks", "cond"), actual, expected, strict=True):
         array = np.array(ours)
         assert_close(array.transpose(0, 2, 1) if array.ndim == 3 else array, theirs.numpy(), 1e-4, name)
@@ -83,13 +83,13 @@ def test_conditions_are_those_of_the_reference() -> None:
 
 def test_streamed_chunks_do_not_change_when_tokens_are_added() -> None:
     """Prompt 37 + 13 new tokens fill two chunks; whatever follows their lookahead cannot change their mel."""
-    given = support.inputs()
-    short = given.with_token(given.token[:, :16])
+    inputs = support.inputs()
+    short = inputs.with_token(inputs.token[:, :16])
     before = run(model("tiny"), short, streaming=True, finalize=False)
-    after = run(model("tiny"), given, streaming=True, finalize=False)[:, :, : before.shape[2]]
+    after = run(model("tiny"), inputs, streaming=True, finalize=False)[:, :, : before.shape[2]]
     assert before.shape[2] == 26
     assert_close(after, before, 1e-4, "the first chunk")
-    whole = run(model("tiny"), given, streaming=False, finalize=False)[:, :, : before.shape[2]]
+    whole = run(model("tiny"), inputs, streaming=False, finalize=False)[:, :, : before.shape[2]]
     assert np.abs(whole - run(model("tiny"), short, streaming=False, finalize=False)).max() > 0.1
 
 
@@ -120,37 +120,37 @@ def test_activations_follow_the_weights(dtype: mx.Dtype) -> None:
 
 
 def test_negative_tokens_are_taken_for_zero() -> None:
-    given = support.inputs()
+    inputs = support.inputs()
     how: dict[str, Any] = {"streaming": False, "finalize": True, "n_timesteps": 1}
-    padded = given.with_token(np.where(np.arange(50) == 7, -1, given.token))
-    zeroed = given.with_token(np.where(np.arange(50) == 7, 0, given.token))
+    padded = inputs.with_token(np.where(np.arange(50) == 7, -1, inputs.token))
+    zeroed = inputs.with_token(np.where(np.arange(50) == 7, 0, inputs.token))
     np.testing.assert_array_equal(run(model("tiny"), padded, **how), run(model("tiny"), zeroed, **how))
 
 
 def test_a_single_token_can_be_spoken() -> None:
-    given = support.inputs().without_prompt()
-    mel = run(model("tiny"), given.with_token(given.token[:, :1]), streaming=False, finalize=True)
+    inputs = support.inputs().without_prompt()
+    mel = run(model("tiny"), inputs.with_token(inputs.token[:, :1]), streaming=False, finalize=True)
     assert mel.shape == (1, 80, 2)
     assert np.isfinite(mel).all()
 
 
-GIVEN = support.inputs()
+INPUTS = support.inputs()
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("inputs", "message"),
     [
-        (GIVEN.with_token(GIVEN.token[0]), r"token must be \[1, length\], not \[50\]"),
-        (GIVEN.with_token(GIVEN.token.repeat(2, 0)), r"token must be \[1, length\], not \[2, 50\]"),
-        (GIVEN.with_token(GIVEN.token[:, :3]), "3 tokens, of which 3 are lookahead"),
-        (GIVEN.with_token(np.full((1, 9), support.VOCAB)), "speech token 6561 is outside the vocabulary of 6561"),
-        (GIVEN._replace(prompt_token=GIVEN.prompt_token[:, 1:]), r"prompt_feat must be \[1, 72, 80\]"),
-        (GIVEN._replace(prompt_feat=GIVEN.prompt_feat[0]), r"prompt_feat must be \[1, 74, 80\].*not \[74, 80\]"),
+        (INPUTS.with_token(INPUTS.token[0]), r"token must be \[1, length\], not \[50\]"),
+        (INPUTS.with_token(INPUTS.token.repeat(2, 0)), r"token must be \[1, length\], not \[2, 50\]"),
+        (INPUTS.with_token(INPUTS.token[:, :3]), "3 tokens, of which 3 are lookahead"),
+        (INPUTS.with_token(np.full((1, 9), support.VOCAB)), "speech token 6561 is outside the vocabulary of 6561"),
+        (INPUTS._replace(prompt_token=INPUTS.prompt_token[:, 1:]), r"prompt_feat must be \[1, 72, 80\]"),
+        (INPUTS._replace(prompt_feat=INPUTS.prompt_feat[0]), r"prompt_feat must be \[1, 74, 80\].*not \[74, 80\]"),
     ],
 )
-def test_inputs_that_do_not_fit_are_named(given: support.Inputs, message: str) -> None:
+def test_inputs_that_do_not_fit_are_named(inputs: support.Inputs, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        run(model("tiny"), given, streaming=True, finalize=False)
+        run(model("tiny"), inputs, streaming=True, finalize=False)
 
 
 def test_more_than_one_resolution_is_refused() -> None:

@@ -26,9 +26,9 @@ def model(size: str, dtype: torch.dtype = torch.float32) -> reference_flow.Causa
     return flow.to(dtype)
 
 
-def run(flow: reference_flow.CausalMaskedDiffWithXvec, given: support.Inputs, **how: Any) -> np.ndarray:
+def run(flow: reference_flow.CausalMaskedDiffWithXvec, inputs: support.Inputs, **how: Any) -> np.ndarray:
     """The mel [1, 80, T]."""
-    return flow.inference(*(torch.from_numpy(array) for array in given), **how).numpy()
+    return flow.inference(*(torch.from_numpy(array) for array in inputs), **how).numpy()
 
 
 def test_making_the_noise_leaves_the_global_generator_alone() -> None:

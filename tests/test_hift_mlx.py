@@ -61,7 +61,7 @@ def random(seed, *shape):
 
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
 def test_half_precision(inputs, dtype):
-    """Runs, stays finite, and given the same source is as near to float32 as PyTorch is in that dtype."""
+    """Runs, stays finite, and from the same source is as near to float32 as PyTorch is in that dtype."""
     half = build("tiny")
     half.set_dtype(dtype)
     wav, source = half(**inputs)

@@ -100,7 +100,7 @@ def test_speakers_are_refused(spoiled: tuple[Hostile, Path]) -> None:
 
 @pytest.fixture(scope="module")
 def start() -> Finished:
-    """What the command takes to begin: it ends where the folder is none."""
+    """What the command needs to begin: it ends where the folder is none."""
     return run_command(["converters", "/nowhere/at/all", "--out", "/nowhere/out"])
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlx_cosyvoice.llm import KVCache, Qwen2LM
 from mlx_cosyvoice.llm.cache import LayerCache
-from tests.support import llm as given_llm
+from tests.support import llm as support_llm
 
 
 def rows(start: int, count: int) -> mx.array:
@@ -72,7 +72,7 @@ def test_a_position_of_the_full_model_takes_24_kilobytes() -> None:
 
 @pytest.mark.parametrize("with_prefix", [False, True])
 def test_generation_makes_room_once(with_prefix: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Qwen2LM(given_llm.config("tiny"))
+    model = Qwen2LM(support_llm.config("tiny"))
     prefix = model.prefill_prefix([1] * 10) if with_prefix else None
     assert prefix is None or room(prefix.layers[0]) == [256, 256]
     seen: list[list[int]] = []

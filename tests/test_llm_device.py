@@ -17,7 +17,7 @@ from mlx_cosyvoice.llm import Qwen2LM, RASSampler
 from mlx_cosyvoice.llm.drawing import InGraph
 from mlx_cosyvoice.nn import backend, load_official
 from mlx_cosyvoice.speech.ahead import RunAhead
-from tests.support import llm as given_llm
+from tests.support import llm as support_llm
 
 PROMPT: tuple[list[int], list[int], list[int]] = ([9, 8, 7, 500], [1, 2, 3], [4, 5])
 SEEDS = range(8)
@@ -25,10 +25,10 @@ SEEDS = range(8)
 
 @pytest.fixture(scope="module")
 def model() -> Qwen2LM:
-    """Ends its speech after some tokens, and repeats itself, so that many a token takes two draws."""
-    model = load_official(Qwen2LM(given_llm.config("tiny")), given_llm.state_dict("tiny"), "llm.pt")
+    """Ends its speech after some tokens, and repeats itself, so that many a token needs two draws."""
+    model = load_official(Qwen2LM(support_llm.config("tiny")), support_llm.state_dict("tiny"), "llm.pt")
     bias = np.array(model.llm_decoder.bias)
-    bias[given_llm.EOS] += 6
+    bias[support_llm.EOS] += 6
     bias[[17, 99]] += 9
     model.llm_decoder.bias = mx.array(bias)
     return model
@@ -208,7 +208,7 @@ def test_nothing_to_draw_is_an_error_at_its_token(model: Qwen2LM, monkeypatch: p
 
 @pytest.mark.usefixtures("device")
 def test_in_half_precision(model: Qwen2LM) -> None:
-    half = load_official(Qwen2LM(given_llm.config("tiny")), given_llm.state_dict("tiny"), "llm.pt")
+    half = load_official(Qwen2LM(support_llm.config("tiny")), support_llm.state_dict("tiny"), "llm.pt")
     half.set_dtype(mx.float16)
     for seed in range(3):
         expected = list(islice(half.generate(*PROMPT, make(half, seed, CalledSampler)), 12))

@@ -22,7 +22,7 @@ from mlx_cosyvoice.nn.official import OfficialKeyError, audit_keys
 from parity.capture import tap
 from parity.sides.mlx import MLXSide
 from reference import llm as reference_llm
-from tests.support import llm as given_llm
+from tests.support import llm as support_llm
 from tests.support.golden import ProbeRecorder, as_torch, assert_close, assert_probes, golden
 
 SIZES = ["tiny", pytest.param("full", marks=pytest.mark.slow)]
@@ -30,7 +30,7 @@ LM_HEAD = "llm.llm.model.lm_head"
 
 
 def load(size: str, dtype: mx.Dtype = mx.float32) -> Qwen2LM:
-    model = load_official(Qwen2LM(given_llm.config(size)), given_llm.state_dict(size), "llm.pt")
+    model = load_official(Qwen2LM(support_llm.config(size)), support_llm.state_dict(size), "llm.pt")
     if dtype != mx.float32:
         model.set_dtype(dtype)
     return model
@@ -42,7 +42,7 @@ def tiny() -> Qwen2LM:
 
 
 def prompt(model: Qwen2LM, size: str = "tiny") -> mx.array:
-    return model.prompt(given_llm.text(size), given_llm.prompt_text(size), given_llm.prompt_speech())
+    return model.prompt(support_llm.text(size), support_llm.prompt_text(size), support_llm.prompt_speech())
 
 
 class Walk(NamedTuple):
@@ -63,7 +63,7 @@ def run_walk(model: Qwen2LM, size: str) -> Walk:
 
     x, cache = prompt(model, size), model.make_cache()
     rows, tokens = [], []
-    for step in range(given_llm.STEPS):
+    for step in range(support_llm.STEPS):
         if step == 0:
             with tap(MLXSide(model), sink, prefix="llm."):
                 log_probs = model.step(x, cache)
@@ -72,7 +72,7 @@ def run_walk(model: Qwen2LM, size: str) -> Walk:
         assert log_probs.shape == (1, 6564)
         assert log_probs.dtype == mx.float32
         rows.append(np.array(log_probs[0]))
-        tokens.append(given_llm.walk(rows[-1], step))
+        tokens.append(support_llm.walk(rows[-1], step))
         x = model.embed_speech(tokens[-1:])
     # MLX has no text head; what it would say is the tied embedding applied to the normed states
     probes(LM_HEAD, 0, np.array(embed.as_linear(mx.array(norms[0]))))
@@ -89,7 +89,7 @@ def walk(request: pytest.FixtureRequest) -> Iterator[Walk]:
 
 
 def test_log_probabilities_and_tokens(walk: Walk) -> None:
-    error = given_llm.assert_walk(walk.log_probs, walk.tokens, walk.size, max_abs=5e-3)
+    error = support_llm.assert_walk(walk.log_probs, walk.tokens, walk.size, max_abs=5e-3)
     print(f"{walk.size}: max abs {error:.3g}")
 
 
@@ -98,14 +98,14 @@ def test_probes(walk: Walk) -> None:
 
 
 def test_text_head_is_declared_unused_and_every_other_key_is_used() -> None:
-    audit = audit_keys(tiny(), set(given_llm.state_dict("tiny")), "llm.pt")
-    assert list(audit.unused) == [given_llm.LM_HEAD]
-    assert "text logits" in audit.unused[given_llm.LM_HEAD]
-    assert len(audit.used) == len(given_llm.state_dict("tiny")) - 1
+    audit = audit_keys(tiny(), set(support_llm.state_dict("tiny")), "llm.pt")
+    assert list(audit.unused) == [support_llm.LM_HEAD]
+    assert "text logits" in audit.unused[support_llm.LM_HEAD]
+    assert len(audit.used) == len(support_llm.state_dict("tiny")) - 1
 
 
 def test_missing_key_is_named() -> None:
-    keys = set(given_llm.state_dict("tiny")) - {"llm.model.model.layers.1.mlp.up_proj.weight"}
+    keys = set(support_llm.state_dict("tiny")) - {"llm.model.model.layers.1.mlp.up_proj.weight"}
     with pytest.raises(OfficialKeyError, match=r"missing: llm\.model\.model\.layers\.1\.mlp\.up_proj\.weight"):
         audit_keys(tiny(), keys, "llm.pt")
 
@@ -129,15 +129,18 @@ def test_half_precision_is_finite_and_near(dtype: mx.Dtype) -> None:
 @pytest.mark.parametrize("speech", [0, 4, 17])
 def test_bistream_tokens(speech: int) -> None:
     tokens = tiny().generate_bistream(
-        iter(given_llm.text("tiny")), given_llm.prompt_text("tiny"), given_llm.prompt_speech()[:speech], given_llm.pick
+        iter(support_llm.text("tiny")),
+        support_llm.prompt_text("tiny"),
+        support_llm.prompt_speech()[:speech],
+        support_llm.pick,
     )
     assert list(tokens) == golden("llm.bistream")[f"bistream/prompt_speech={speech}"].tolist()
 
 
 @cache
 def reference() -> reference_llm.Qwen2LM:
-    model = reference_llm.build(dataclasses.asdict(given_llm.config("tiny")))
-    model.load_state_dict(as_torch(given_llm.state_dict("tiny")), strict=True)
+    model = reference_llm.build(dataclasses.asdict(support_llm.config("tiny")))
+    model.load_state_dict(as_torch(support_llm.state_dict("tiny")), strict=True)
     return model
 
 
@@ -155,10 +158,10 @@ def test_bistream_equals_the_reference_for_any_lengths(
 
     def sampler(log_probs: object, decoded: list[int], ignore_eos: bool) -> int:
         if ignore_eos and len(decoded) in fills:
-            return given_llm.FILL
+            return support_llm.FILL
         if not ignore_eos and len(decoded) % 10 == 9:
-            return given_llm.EOS
-        return given_llm.walk(np.asarray(log_probs), len(decoded))
+            return support_llm.EOS
+        return support_llm.walk(np.asarray(log_probs), len(decoded))
 
     def row(ids: list[int]) -> torch.Tensor:
         return torch.tensor([ids], dtype=torch.int64)
@@ -174,18 +177,18 @@ def test_bistream_speaks_before_the_text_is_complete() -> None:
 
     def text() -> Iterator[int]:
         nonlocal arrived
-        for token in given_llm.text("tiny"):
+        for token in support_llm.text("tiny"):
             arrived += 1
             yield token
 
-    next(tiny().generate_bistream(text(), given_llm.prompt_text("tiny"), [], given_llm.pick))
+    next(tiny().generate_bistream(text(), support_llm.prompt_text("tiny"), [], support_llm.pick))
     assert arrived == 1
 
 
 @pytest.mark.parametrize(("token", "ignore_eos"), [(6562, True), (6561, True), (6562, False), (6563, False)])
 def test_bistream_refuses_a_special_token_out_of_place(token: int, ignore_eos: bool) -> None:
     def sampler(log_probs: mx.array, decoded: list[int], ignored: bool) -> int:
-        return token if ignored == ignore_eos else given_llm.walk(np.array(log_probs), len(decoded))
+        return token if ignored == ignore_eos else support_llm.walk(np.array(log_probs), len(decoded))
 
     with pytest.raises(ValueError, match=f"special token {token}"):
         list(tiny().generate_bistream([1] * 6, [], [], sampler))
@@ -240,10 +243,10 @@ def test_a_copied_cache_is_independent_and_a_trimmed_one_goes_back() -> None:
 
 def test_generate_walks_like_the_golden_run() -> None:
     tokens = tiny().generate(
-        given_llm.text("tiny"),
-        given_llm.prompt_text("tiny"),
-        given_llm.prompt_speech(),
-        given_llm.pick,
+        support_llm.text("tiny"),
+        support_llm.prompt_text("tiny"),
+        support_llm.prompt_speech(),
+        support_llm.pick,
         max_token_text_ratio=24 / 11 + 1e-9,
     )
     assert list(tokens) == golden("llm.tiny")["tokens"].tolist()
@@ -251,7 +254,7 @@ def test_generate_walks_like_the_golden_run() -> None:
 
 @pytest.mark.parametrize("prompt_speech", [[], [5, 6, 7]])
 def test_a_prefix_gives_the_same_log_probabilities_and_is_not_changed(prompt_speech: list[int]) -> None:
-    model, prompt_text = tiny(), given_llm.prompt_text("tiny")
+    model, prompt_text = tiny(), support_llm.prompt_text("tiny")
     prefix = model.prefill_prefix(prompt_text)
     assert prefix.offset == 1 + len(prompt_text)
     assert prefix.nbytes > 0
@@ -261,10 +264,10 @@ def test_a_prefix_gives_the_same_log_probabilities_and_is_not_changed(prompt_spe
 
         def sampler(log_probs: mx.array, decoded: list[int], ignore_eos: bool) -> int:
             rows.append(np.array(log_probs))
-            return given_llm.walk(rows[-1], len(decoded))
+            return support_llm.walk(rows[-1], len(decoded))
 
         tokens = model.generate(
-            given_llm.text("tiny"), prompt_text, prompt_speech, sampler, max_token_text_ratio=2, prefix=prefix
+            support_llm.text("tiny"), prompt_text, prompt_speech, sampler, max_token_text_ratio=2, prefix=prefix
         )
         return list(tokens), np.stack(rows)
 
@@ -283,7 +286,7 @@ def test_a_prefix_of_no_prompt_text_and_of_another_one() -> None:
     model = tiny()
     assert model.prefill_prefix([]).offset == 1
     with pytest.raises(ValueError, match="prefix holds 3 positions, prompt_text needs 4"):
-        model.generate([1], [1, 2, 3], [], given_llm.pick, prefix=model.prefill_prefix([1, 2]))
+        model.generate([1], [1, 2, 3], [], support_llm.pick, prefix=model.prefill_prefix([1, 2]))
     with pytest.raises(ValueError, match=r"prompt_text\[1\] is 1000"):
         model.prefill_prefix([1, 1000])
 
@@ -332,19 +335,19 @@ def test_bad_ids_are_refused_at_once(
     text: list[int], prompt_text: list[int], prompt_speech: list[int], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        tiny().generate(text, prompt_text, prompt_speech, given_llm.pick)
+        tiny().generate(text, prompt_text, prompt_speech, support_llm.pick)
 
 
 def test_bad_ids_are_refused_in_bistream() -> None:
     with pytest.raises(ValueError, match=r"prompt_text\[0\] is 1000"):
-        tiny().generate_bistream([1], [1000], [], given_llm.pick)
+        tiny().generate_bistream([1], [1000], [], support_llm.pick)
     with pytest.raises(ValueError, match=r"text\[0\] is -3"):
-        next(tiny().generate_bistream([-3], [], [], given_llm.pick))
+        next(tiny().generate_bistream([-3], [], [], support_llm.pick))
     with pytest.raises(ValueError, match="text is empty"):
-        next(tiny().generate_bistream([], [1], [], given_llm.pick))
+        next(tiny().generate_bistream([], [1], [], support_llm.pick))
 
 
 def test_contradicting_sizes_are_refused() -> None:
-    config = dataclasses.replace(given_llm.config("tiny"), llm_input_size=32)
+    config = dataclasses.replace(support_llm.config("tiny"), llm_input_size=32)
     with pytest.raises(ValueError, match="llm_input_size 32"):
         Qwen2LM(config)

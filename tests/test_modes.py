@@ -36,23 +36,23 @@ def official_model_input(official: Reference, mode: str) -> dict[str, torch.Tens
     """As `CosyVoiceFrontEnd.frontend_*` and the defaults of `CosyVoice2Model.tts`, out of the reference's parts."""
     encode = official.component("text_tokenizer", torch.float32).encode
     nothing = torch.zeros(1, 0, dtype=torch.int64)
-    given = {"text": torch.tensor([encode(TEXT)]), "prompt_text": nothing, "llm_prompt_speech_token": nothing}
+    inputs = {"text": torch.tensor([encode(TEXT)]), "prompt_text": nothing, "llm_prompt_speech_token": nothing}
     if mode == "sft":
-        return {**given, "flow_prompt_speech_token": nothing, "prompt_speech_feat": torch.zeros(1, 0, 80)}
+        return {**inputs, "flow_prompt_speech_token": nothing, "prompt_speech_feat": torch.zeros(1, 0, 80)}
     wave16 = torch.from_numpy(load_audio(SAMPLE, 16000))
     token = official.component("speech_tokenizer", torch.float32)(log_mel_spectrogram(wave16)[None])
     feat = mel_spectrogram(torch.from_numpy(load_audio(SAMPLE, 24000))).T[None]
     length = min(feat.shape[1] // 2, token.shape[1])
     token, feat = token[:, :length], feat[:, : 2 * length]
     if mode == "zero_shot":
-        given |= {"prompt_text": torch.tensor([encode(TRANSCRIPT)]), "llm_prompt_speech_token": token}
+        inputs |= {"prompt_text": torch.tensor([encode(TRANSCRIPT)]), "llm_prompt_speech_token": token}
     elif mode == "instruct2":
-        given |= {"prompt_text": torch.tensor([encode(INSTRUCTION)])}
-    return {**given, "flow_prompt_speech_token": token, "prompt_speech_feat": feat}
+        inputs |= {"prompt_text": torch.tensor([encode(INSTRUCTION)])}
+    return {**inputs, "flow_prompt_speech_token": token, "prompt_speech_feat": feat}
 
 
 def run_and_record(tts: CosyVoice2, monkeypatch: pytest.MonkeyPatch, voice: Voice, **options: Any) -> dict[str, Any]:
-    """What the networks are given while `tts` speaks."""
+    """What the networks get while `tts` speaks."""
     seen: dict[str, Any] = {}
     assert tts.llm is not None
     generate, flow = tts.llm.generate, CausalMaskedDiffWithXvec.__call__

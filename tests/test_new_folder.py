@@ -262,7 +262,7 @@ class TestOthers:
         if theirs in ("file", "full"):
             assert (out if theirs == "file" else out / "thesis").read_text() == "theirs"
         if (theirs and not out.is_dir()) or "record" not in names(out):
-            # it came before the end, and is told; or our folder had been complete, and they moved it away
+            # it came before the end, and is reported; or our folder had been complete, and they moved it away
             assert failed is not None or moved == "new"
             assert failed is None or str(out) in failed
         else:

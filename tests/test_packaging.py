@@ -189,7 +189,7 @@ def test_the_public_names_exist(name: str) -> None:
     assert getattr(mlx_cosyvoice, name) is getattr(mlx_cosyvoice, name)
 
 
-def test_the_licence_is_apache_2() -> None:
+def test_the_license_is_apache_2() -> None:
     text = Path(ROOT / "LICENSE").read_text()
     assert "Apache License" in text
     assert "Version 2.0, January 2004" in text

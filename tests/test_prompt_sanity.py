@@ -38,11 +38,11 @@ def test_a_quiet_voice_with_an_offset_is_heard() -> None:
     assert read_recording(0.2 + 0.01 * buzz(1.0), sample_rate=RATE).seconds == 1.0
 
 
-def told_of(recording: Recording) -> tuple[Recording, list[str]]:
-    with warnings.catch_warnings(record=True) as told:
+def warnings_of(recording: Recording) -> tuple[Recording, list[str]]:
+    with warnings.catch_warnings(record=True) as messages:
         warnings.simplefilter("always")
         result = trimmed(recording)
-    return result, [str(warning.message) for warning in told]
+    return result, [str(warning.message) for warning in messages]
 
 
 def padded(before: float, after: float, level: float = 0.0) -> Recording:
@@ -53,26 +53,26 @@ def padded(before: float, after: float, level: float = 0.0) -> Recording:
 
 def test_short_silence_stays_as_the_official_frontend_has_it() -> None:
     for recording in (padded(0.9, 0.8), read_recording(SAMPLE)):
-        assert told_of(recording) == (recording, [])
+        assert warnings_of(recording) == (recording, [])
 
 
 @pytest.mark.parametrize(("before", "after"), [(5.0, 0.0), (0.0, 8.0), (3.0, 2.0)])
 def test_long_silence_is_cut_off_and_said(before: float, after: float) -> None:
     recording = padded(before, after)
-    result, told = told_of(recording)
+    result, messages = warnings_of(recording)
     assert result.seconds == pytest.approx(2.0 + 0.2 * (before > 0) + 0.2 * (after > 0), abs=0.15)
-    assert len(told) == 1
-    assert told[0].startswith("a.wav: of silence, ")
-    assert "were left out" in told[0]
+    assert len(messages) == 1
+    assert messages[0].startswith("a.wav: of silence, ")
+    assert "were left out" in messages[0]
 
 
 def test_noise_without_a_voice_is_said() -> None:
     recording = padded(3.0, 0.0, level=4e-4)
-    result, told = told_of(recording)
+    result, messages = warnings_of(recording)
     assert result is recording
-    assert len(told) == 1
-    assert "nobody seems to speak in 3.0 s at its start and 0.1 s at its end" in told[0]
-    assert "--start" in told[0]
+    assert len(messages) == 1
+    assert "nobody seems to speak in 3.0 s at its start and 0.1 s at its end" in messages[0]
+    assert "--start" in messages[0]
 
 
 def test_too_little_is_left() -> None:

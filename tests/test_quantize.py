@@ -46,9 +46,9 @@ def mixed(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     ).out
 
 
-def load(folder: Path, name: str = "llm", **given: Any) -> Any:
+def load(folder: Path, name: str = "llm", **options: Any) -> Any:
     config, _ = read_config(folder)
-    return load_component(COSYVOICE2[name].build(config), folder, name, **given)
+    return load_component(COSYVOICE2[name].build(config), folder, name, **options)
 
 
 def log_probs(model: Any) -> np.ndarray:
@@ -239,8 +239,8 @@ class TestKeptLayers:
         assert outer_dtype(flow.encoder.after_norm) == mx.bfloat16
         seen: dict[str, mx.Dtype] = {}
         draw = np.random.default_rng(0)
-        given = [draw.integers(0, 6561, (1, n)) for n in (10, 4)]
-        arrays = [*given, draw.standard_normal((1, 8, 80)), draw.standard_normal((1, 192))]
+        tokens = [draw.integers(0, 6561, (1, n)) for n in (10, 4)]
+        arrays = [*tokens, draw.standard_normal((1, 8, 80)), draw.standard_normal((1, 192))]
         with watched(flow, seen):
             mel = flow(*map(mx.array, arrays), streaming=False, finalize=True, n_timesteps=1)
         assert mel.dtype == mx.float32

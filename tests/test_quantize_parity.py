@@ -32,12 +32,12 @@ SETTINGS = Settings(llm_steps=6, n_timesteps=2)
 @pytest.fixture(scope="module")
 def inputs() -> dict[str, Any]:
     """A second of the recording."""
-    given = load_inputs()
-    return given | {name: given[name][:rate] for name, rate in (("wave16", 16000), ("wave24", 24000))}
+    arrays = load_inputs()
+    return arrays | {name: arrays[name][:rate] for name, rate in (("wave16", 16000), ("wave24", 24000))}
 
 
-def converted(checkpoint: Path, out: Path, **given: Any) -> Pair:
-    convert(checkpoint, out, **given)
+def converted(checkpoint: Path, out: Path, **options: Any) -> Pair:
+    convert(checkpoint, out, **options)
     return load_pair(checkpoint, out)
 
 
@@ -197,10 +197,10 @@ class TestCommands:
         arguments = ["--checkpoint", str(tiny_checkpoint), "--model", str(tiny_model), "--stages", "llm"]
         precision = ["--dtypes", dtype, "--group-size", "32", "--llm-steps", "6"]
         assert main(["drift", *arguments, *precision, "--recipe", str(recipe)]) == 0
-        told = json.loads(recipe.read_text())
+        written = json.loads(recipe.read_text())
         expected = {"dtype": "bfloat16"} if dtype == "bfloat16" else {"quantize": 4, "group_size": 32}
-        assert {key: value for key, value in told.items() if key != "keep"} == expected
-        assert told["keep"]
+        assert {key: value for key, value in written.items() if key != "keep"} == expected
+        assert written["keep"]
         assert converters.main([str(tiny_checkpoint), "--out", str(out), "--recipe", str(recipe)]) == 0
         pair = load_pair(tiny_checkpoint, out)
         assert run(pair, inputs, stages=["llm"], settings=SETTINGS).verdict is Verdict.PASS

@@ -136,7 +136,7 @@ def _sides(mine: np.ndarray, exact: np.ndarray, noise: float, token: int, right:
 
 
 def _row(*likely: float) -> np.ndarray:
-    """Log-probabilities of 100 ids, the first of which are given; the end of speech is likely too."""
+    """Log-probabilities of 100 ids, of which `likely` are the first; the end of speech is likely too."""
     row = np.full(100, -20.0)
     row[: len(likely)] = likely
     row[97] = -0.5
@@ -151,9 +151,9 @@ def _excused(mine: np.ndarray, exact: np.ndarray, *, noise: float, u: float = 0.
     drawn = _drawn(mine, u, []) if token is None else token
     right = _drawn(exact, u, [])
     assert drawn != right
-    given = {"walk": np.array([[right]]), "walk_draws": np.array([[[u, 0.5]]])}
+    inputs = {"walk": np.array([[right]]), "walk_draws": np.array([[[u, 0.5]]])}
     sides = _sides(mine, exact, noise, drawn, right)
-    return bool(LanguageModel().near_ties("speech_token", sides, given, "float32", 8.0)[0, 0])
+    return bool(LanguageModel().near_ties("speech_token", sides, inputs, "float32", 8.0)[0, 0])
 
 
 def test_ids_that_change_places_by_rounding_are_excused() -> None:

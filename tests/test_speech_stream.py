@@ -19,7 +19,7 @@ from mlx_cosyvoice import CosyVoice2, Voice
 from mlx_cosyvoice.decoding import IncrementalDecoder
 from mlx_cosyvoice.model import DECODINGS
 from mlx_cosyvoice.text import TextTokenizer
-from tests.support import llm as given_llm
+from tests.support import llm as support_llm
 from tests.support.golden import golden
 from tests.support.voices import make_voice
 
@@ -121,7 +121,7 @@ def test_a_text_that_arrives_is_spoken_before_it_ends(tts: CosyVoice2, voice: Vo
 def test_bistream_tokens_are_the_golden_ones(speech: int, tts: CosyVoice2, tiny_model: Path) -> None:
     """Through the public interface, with a tokenizer that spells the golden ids.
 
-    Upstream speaks with 0 and 4 before the prompt's text has been given, and the rest of it too; here the text is
+    Upstream speaks with 0 and 4 before the prompt's text was run, and the rest of it too; here the text is
     spoken in the plain order then.
     """
     words = {f"w{index}": index for index in range(1000)}
@@ -129,19 +129,19 @@ def test_bistream_tokens_are_the_golden_ones(speech: int, tts: CosyVoice2, tiny_
     spelled.pre_tokenizer = Whitespace()
     golden_tts = CosyVoice2.load(tiny_model)
     golden_tts.text_tokenizer = TextTokenizer(spelled)
-    prompt = given_llm.prompt_speech()[:speech]
+    prompt = support_llm.prompt_speech()[:speech]
     voice = Voice(
         np.array([prompt or [0]], np.int32),
         np.zeros((1, 2 * len(prompt or [0]), 80), np.float32),
         np.ones((1, 192), np.float32),
-        prompt_text=tuple(given_llm.prompt_text("tiny")),
+        prompt_text=tuple(support_llm.prompt_text("tiny")),
     )
-    ids = given_llm.text("tiny")
+    ids = support_llm.text("tiny")
     pieces = ("".join(f"w{index} " for index in ids[start : start + 2]) for start in range(0, len(ids), 2))
-    options = {"sampler": given_llm.pick, "normalize": False}
+    options = {"sampler": support_llm.pick, "normalize": False}
     if not speech:  # an instruction is a prompt text without prompt speech
         golden_tts.text_tokenizer.encode = lambda text: (  # type: ignore[method-assign]
-            given_llm.prompt_text("tiny") if "<|endofprompt|>" in text else spelled.encode(text).ids
+            support_llm.prompt_text("tiny") if "<|endofprompt|>" in text else spelled.encode(text).ids
         )
         options["instruction"] = "spell the ids"
     tokens = list(golden_tts.speech_tokens(pieces, voice, **options))  # type: ignore[arg-type]

@@ -44,8 +44,8 @@ def models(size: str = "tiny") -> tuple[CausalMaskedDiffWithXvec, HiFTGenerator]
 
 
 def prompt(tokens: int = flow_support.PROMPT) -> Prompt:
-    given = flow_support.inputs()
-    arrays = given.prompt_token[:, :tokens], given.prompt_feat[:, : 2 * tokens], given.embedding
+    inputs = flow_support.inputs()
+    arrays = inputs.prompt_token[:, :tokens], inputs.prompt_feat[:, : 2 * tokens], inputs.embedding
     return Prompt(*map(mx.array, arrays))
 
 
@@ -91,21 +91,21 @@ def test_pieces_are_those_of_the_hops():
 def test_the_loop_is_the_references(prompt_tokens, tokens, seed):
     """With networks that cost nothing and round nothing, both loops say the same to the last bits."""
     token = np.random.default_rng(seed).integers(0, 6561, tokens).tolist()
-    given = support.fake_prompt(prompt_tokens)
+    theirs = support.fake_prompt(prompt_tokens)
     fake: Any = support.TorchFake()
-    made = reference_stream(fake, fake, torch.tensor([token]), given, support.torch_draws())
+    made = reference_stream(fake, fake, torch.tensor([token]), theirs, support.torch_draws())
     expected = [piece.wav[0].numpy() for piece in made]
     fake = support.MlxFake()
-    ours = Prompt(*(mx.array(tensor.numpy()) for tensor in (given.token, given.feat, given.embedding)))
+    ours = Prompt(*(mx.array(tensor.numpy()) for tensor in (theirs.token, theirs.feat, theirs.embedding)))
     pieces = [np.array(wav) for wav in decode(OfficialDecoder(fake, fake), ours, golden_noise(), token)]
     assert [piece.shape for piece in pieces] == [piece.shape for piece in expected]
     for number, (piece, wanted) in enumerate(zip(pieces, expected, strict=True)):
         assert_close(piece, wanted, 1e-5, f"piece {number}")
 
 
-def feed(decoder, token, given=None):
+def feed(decoder, token, voice=None):
     """Pieces of an utterance whose tokens come one at a time, and the last state."""
-    state = decoder.start(given or prompt(), noise)
+    state = decoder.start(voice or prompt(), noise)
     pieces, waiting = [], []
     for value in token:
         waiting.append(value)
@@ -129,13 +129,13 @@ def feed(decoder, token, given=None):
     ],
 )
 def test_short_utterances(prompt_tokens, tokens, lengths):
-    decoder, token, given = quick(), support.tokens()[:tokens], prompt(prompt_tokens)
-    pieces, state = feed(decoder, token, given)
+    decoder, token, voice = quick(), support.tokens()[:tokens], prompt(prompt_tokens)
+    pieces, state = feed(decoder, token, voice)
     assert [len(piece) for piece in pieces] == lengths
     assert state.ended
     assert state.tail is None
     assert all(np.isfinite(piece).all() and np.abs(piece).max() <= 1 for piece in pieces)
-    for piece, same in zip(pieces, decode(decoder, given, noise, iter(token)), strict=True):
+    for piece, same in zip(pieces, decode(decoder, voice, noise, iter(token)), strict=True):
         assert np.array_equal(piece, np.array(same))
 
 

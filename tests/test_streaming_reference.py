@@ -29,8 +29,8 @@ def test_the_golden_run_is_worth_checking():
 def test_float64():
     models = support.reference_models("tiny")
     flow, hift = copy.deepcopy(models[0]).double(), copy.deepcopy(models[1]).double()
-    token, given = torch.tensor([support.tokens()[:45]]), support.torch_prompt(torch.float64)
-    pieces = list(stream(flow, hift, token, given, support.torch_draws(torch.float64), n_timesteps=1))
+    token, prompt = torch.tensor([support.tokens()[:45]]), support.torch_prompt(torch.float64)
+    pieces = list(stream(flow, hift, token, prompt, support.torch_draws(torch.float64), n_timesteps=1))
     assert [piece.wav.shape[1] for piece in pieces] == [32640, 7 * 960 + 3840]
     assert {piece.wav.dtype for piece in pieces} == {torch.float64}
 

@@ -94,7 +94,7 @@ def test_the_source_goes_on_in_phase() -> None:
 
 
 def test_what_lies_out_of_reach_does_not_count() -> None:
-    """The last frame that is given out depends on frames up to `delay` after it, and on no other."""
+    """The last frame that comes out depends on frames up to `delay` after it, and on no other."""
     stepwise = IncrementalVocoder(vocoder())
     changed = mx.concatenate([mel()[:, :61], mel()[:, 61:] + 1], axis=1)
     how: dict[str, Any] = {"rand_ini": mx.zeros((1, 9)), "sine_noise": sine_noise()}

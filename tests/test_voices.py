@@ -53,8 +53,8 @@ def test_arrays_are_copied_converted_and_read_only() -> None:
 def test_mlx_takes_its_arrays_and_gives_them() -> None:
     voice = make_voice()
     assert mx.array_equal(mx.array(voice.prompt_token), mx.array(np.array(voice.prompt_token)))
-    given: dict[str, Any] = {name: mx.array(getattr(voice, name)) for name in TENSORS}
-    assert_same_voice(dataclasses.replace(voice, **given), voice)
+    arrays: dict[str, Any] = {name: mx.array(getattr(voice, name)) for name in TENSORS}
+    assert_same_voice(dataclasses.replace(voice, **arrays), voice)
 
 
 def test_no_tokens_are_a_speaker_without_recording() -> None:

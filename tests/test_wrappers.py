@@ -1,4 +1,4 @@
-"""State dicts as trainers save them: read where that can mean one thing only, else told what they are."""
+"""State dicts as trainers save them: read where that can mean one thing only, else the error says what they are."""
 
 from __future__ import annotations
 

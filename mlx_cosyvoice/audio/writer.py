@@ -109,7 +109,7 @@ def check_audio_target(
 
 
 def _create(path: Path, sample_rate: int, format: AudioFormat, coding: str, force: bool) -> AudioWriter:
-    """A file beside `path` under a name that tells what it is and that nothing has."""
+    """A file beside `path` under a name that says what it is and that nothing has."""
     for number in itertools.count(1):
         middle = ".partial" if number == 1 else f".partial-{number}"
         partial = path.with_name(path.stem + middle + path.suffix)

@@ -1,4 +1,4 @@
-"""Takes the chunks of a stream to the outputs and tells how it went."""
+"""Brings the chunks of a stream to the outputs and reports how it went."""
 
 from __future__ import annotations
 

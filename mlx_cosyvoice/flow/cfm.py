@@ -37,9 +37,9 @@ def euler_schedule(n_timesteps: int) -> list[tuple[float, float]]:
     return schedule
 
 
-def with_unconditioned(given: mx.array) -> mx.array:
-    """[1, ...] -> [2, ...]: entry 0 is as given; entry 1, the unconditioned one of the guidance, holds zeros."""
-    return mx.concatenate([given, mx.zeros_like(given)])
+def with_unconditioned(array: mx.array) -> mx.array:
+    """[1, ...] -> [2, ...]: entry 0 is the array; entry 1, the unconditioned one of the guidance, holds zeros."""
+    return mx.concatenate([array, mx.zeros_like(array)])
 
 
 class CausalConditionalCFM(Module):
@@ -106,7 +106,7 @@ class CausalConditionalCFM(Module):
         frames, dtype, chunk = mu.shape[1], self.estimator.dtype, self.estimator.static_chunk_size
         x = self.starting_noise(frames, noise)
         mask = chunk_mask(frames, chunk if streaming and cache is None else 0)
-        mu, spks, cond = (with_unconditioned(given.astype(dtype)) for given in (mu, spks, cond))
+        mu, spks, cond = (with_unconditioned(array.astype(dtype)) for array in (mu, spks, cond))
         rate = self.inference_cfg_rate
         for index, (t, dt) in enumerate(euler_schedule(n_timesteps)):
             past = part_of(cache, str(index), chunk)

@@ -2,7 +2,7 @@
 
 Text and speech alternate in blocks of mix_ratio: 5 text tokens, then 15 speech tokens, then the "fill" token says that
 more text is due. The prompt's text and speech are cut into the same blocks. When no more text comes, what is left of it
-and the task id are given, and speech tokens follow until the end of speech.
+and the task id are run, and speech tokens follow until the end of speech.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def new_text_before_speech(mix_ratio: Sequence[int], prompt_text: int, prompt_sp
     """How many ids of new text must arrive before the first speech token is drawn: those that the blocks of the
     prompt's speech take beyond the prompt's text.
 
-    Below 1, speech is drawn before the prompt's text has been given, and the rest of it would be spoken too: the model
+    Below 1, speech is drawn before the prompt's text has been run, and the rest of it would be spoken too: the model
     was trained on this order only where text runs ahead of its speech.
 
     Args:
@@ -58,7 +58,7 @@ class Bistream:
 
     @property
     def begun(self) -> bool:
-        """Whether a token was drawn; all of the prompt's speech has been given then."""
+        """Whether a token was drawn; all of the prompt's speech has been run then."""
         return bool(self.decoded)
 
     def push(self, token: int) -> Iterator[int]:

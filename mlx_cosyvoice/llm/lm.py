@@ -190,7 +190,7 @@ class Qwen2LM(Module):
     def begin_bistream(
         self, prompt_text: Sequence[int], prompt_speech_token: Sequence[int], sampler: Sampler
     ) -> Bistream:
-        """One utterance that is given its text as it arrives.
+        """One utterance whose text arrives piece by piece.
 
         Raises:
             ValueError: an id out of range.

@@ -26,7 +26,7 @@ OUR_AXES = {3: "btc", 4: "btfc"}
 class Rule:
     """How one of our parameters is made from official tensors.
 
-    `sources` are official names relative to the owning module; `make` takes those arrays (NumPy, official layout)
+    `sources` are official names relative to the owning module; `make` accepts those arrays (NumPy, official layout)
     in that order and returns ours.
     """
 
@@ -60,7 +60,7 @@ class Module(nn.Module):
 
     @staticmethod
     def valid_parameter_filter(module: nn.Module, key: str, value: Any) -> bool:
-        """Count a child module with a leading underscore too (`quantizer._codebook`); MLX takes those for private."""
+        """Count a child module with a leading underscore too (`quantizer._codebook`); MLX regards those as private."""
         return isinstance(value, nn.Module) or nn.Module.valid_parameter_filter(module, key, value)
 
     def apply(self, map_fn: Callable[[mx.array], mx.array], filter_fn: Any = None) -> nn.Module:

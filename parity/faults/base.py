@@ -115,7 +115,7 @@ def modules_at(pair: Pair, *patterns: str) -> list[Any]:
 
 @contextmanager
 def setting(modules: list[Any], **values: Any) -> Iterator[None]:
-    """Give modules other attributes, weights included. A callable value is given the old one."""
+    """Give modules other attributes, weights included. A callable value gets the old one."""
     before = [{name: getattr(module, name) for name in values} for module in modules]
     try:
         for module, old in zip(modules, before, strict=True):

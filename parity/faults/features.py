@@ -95,7 +95,7 @@ def prompt_mel_centred(pair: Pair) -> Context:
     return patched(mel, "reflect", lambda x, width: original(x, pair.model.family.mel.n_fft // 2))
 
 
-@fault("whisper-natural-log", "Whisper's log mel takes the natural logarithm in place of the decimal one.", LOG_MEL)
+@fault("whisper-natural-log", "Whisper's log mel uses the natural logarithm in place of the decimal one.", LOG_MEL)
 def whisper_natural_log(pair: Pair) -> Context:
     return calling(log_mel, "mx", log10=mx.log)
 

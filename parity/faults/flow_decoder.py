@@ -98,12 +98,12 @@ def cfg_sign(pair: Pair) -> Context:
 
 @fault("cfg-order", "The unconditioned half of the guidance batch comes first.", "flow.decoder")
 def cfg_order(pair: Pair) -> Context:
-    return patched(cfm, "with_unconditioned", lambda given: mx.concatenate([mx.zeros_like(given), given]))
+    return patched(cfm, "with_unconditioned", lambda array: mx.concatenate([mx.zeros_like(array), array]))
 
 
 @fault("cfg-not-zeroed", "The unconditioned half keeps its conditions in place of zeros.", "flow.decoder")
 def cfg_not_zeroed(pair: Pair) -> Context:
-    return patched(cfm, "with_unconditioned", lambda given: mx.concatenate([given, given]))
+    return patched(cfm, "with_unconditioned", lambda array: mx.concatenate([array, array]))
 
 
 @fault("fresh-noise", "New noise is drawn where the official code starts from a fixed one.", "flow.decoder")
@@ -192,7 +192,7 @@ def causal_padding(pair: Pair) -> Context:
     f"{ESTIMATOR}.up_blocks.0.2",
     kind="leaf",
 )
-def centred_padding(pair: Pair) -> Context:
+def centered_padding(pair: Pair) -> Context:
     return setting(modules_at(pair, f"{ESTIMATOR}.up_blocks.0.2"), pad=(1, 1))
 
 

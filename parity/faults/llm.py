@@ -72,7 +72,7 @@ def qkv_bias(pair: Pair) -> Context:
 
 
 def _attending(**changes: Any) -> Context:
-    """Another attention for the Qwen2 layers; `changes` are given the arrays and return what is passed on."""
+    """Another attention for the Qwen2 layers; `changes` get the arrays and return what is passed on."""
     original = functional.attention
 
     def attention(q: mx.array, blocks: Sequence[functional.Block], *, scale: float, mask: Any) -> mx.array:

@@ -90,7 +90,7 @@ def conv_gelu(pair: Pair) -> Context:
 
 @fault(
     "tokenizer-key-bias",
-    "The key projection is given a bias (the query's), which it does not have.",
+    "The key projection has a bias (the query's), which the official one lacks.",
     f"{BLOCK}.attn.key",
     kind="leaf",
 )

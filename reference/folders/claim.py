@@ -10,7 +10,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-#: The file in a claim that tells it from folders of others, and whose lock tells whether its owner still runs.
+#: The file in a claim that distinguishes it from folders of others; it is locked as long as its owner runs.
 MARKER = "claim"
 _TEXT = (
     "mlx-cosyvoice is writing a folder, or was stopped while it did; the next run with the same output cleans up.\n"
@@ -110,7 +110,7 @@ def _check_ours(path: Path) -> None:
             return
         content = (path / MARKER).read_bytes() if MARKER in names else None
     except FileNotFoundError:
-        return  # it has just been given back
+        return  # it has just been released
     except IsADirectoryError:
         content = None
     # The owner may have been killed before it wrote the whole marker.
@@ -142,7 +142,7 @@ def _lock(file: int, fresh: bool, path: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        if not fresh:  # nothing tells whether its owner still runs
+        if not fresh:  # nothing says whether its owner still runs
             raise FileExistsError(
                 f"{target} is being written by another process, or one that was killed: if none runs, look into {path} "
                 "and remove it yourself"

@@ -1,4 +1,4 @@
-"""How a command tells a failure: in one line, without a traceback."""
+"""How a command reports a failure: in one line, without a traceback."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Replaceable = Callable[[Path], bool]
 
 
 def identity(out: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Tells a folder from its successor at the same place; None where there is none."""
+    """Distinguishes a folder from its successor at the same place; None where there is none."""
     try:
         found = os.stat(out)
     except OSError:

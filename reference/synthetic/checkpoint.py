@@ -148,24 +148,26 @@ def _save(path: Path, content: dict[str, Any]) -> None:
         raise error.__context__ from None
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference.synthetic", description=__doc__.split("\n")[0])
     parser.add_argument("out", metavar="OUT", type=Path, help="the folder to write")
     parser.add_argument("--size", choices=sorted(SIZES), default="tiny", help="tiny (default) or full, 3.3 GB")
     parser.add_argument("--seed", type=int, default=recipe.SEED, help=f"default {recipe.SEED}")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is a synthetic checkpoint")
-    given = parser.parse_args(arguments)
-    before = identity(given.out)
+    arguments = parser.parse_args(argv)
+    before = identity(arguments.out)
     try:
-        out = write_checkpoint(given.out, size=given.size, seed=given.seed, force=given.force, progress=True)
+        out = write_checkpoint(
+            arguments.out, size=arguments.size, seed=arguments.seed, force=arguments.force, progress=True
+        )
     except (ValueError, OSError) as error:
-        print(f"error: {one_line(error, given.out)}", file=sys.stderr)
+        print(f"error: {one_line(error, arguments.out)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(
-            f"interrupted: {given.out} is {'as it was' if identity(given.out) == before else 'complete'}",
+            f"interrupted: {arguments.out} is {'as it was' if identity(arguments.out) == before else 'complete'}",
             file=sys.stderr,
         )
         return 130
-    print(f"{out}: a {given.size} synthetic checkpoint, seed {given.seed}")
+    print(f"{out}: a {arguments.size} synthetic checkpoint, seed {arguments.seed}")
     return 0

@@ -18,7 +18,7 @@ from reference.synthetic.onnx_speech_tokenizer import SpeechTokenizerWriter
 def write_campplus(path: str | Path, config: Mapping[str, Any], seed: int = recipe.SEED) -> None:
     """Write CAM++: `input` [B, T, feat_dim] -> `output` [B, embedding_size], float32.
 
-    `config` is what `reference.campplus.build` takes. The bytes depend on the arguments only.
+    `config` is the one of `reference.campplus.build`. The bytes depend on the arguments only.
     """
     CAMPPlusWriter(config, seed).write(path)
 
@@ -26,6 +26,6 @@ def write_campplus(path: str | Path, config: Mapping[str, Any], seed: int = reci
 def write_speech_tokenizer(path: str | Path, config: Mapping[str, Any], seed: int = recipe.SEED) -> None:
     """Write the tokenizer: `feats` [1, n_mels, T] float32 and `feats_length` [1] int32 -> `indices` [1, T'] int32.
 
-    `config` is what `reference.speech_tokenizer.build` takes. The bytes depend on the arguments only.
+    `config` is the one of `reference.speech_tokenizer.build`. The bytes depend on the arguments only.
     """
     SpeechTokenizerWriter(config, seed).write(path)

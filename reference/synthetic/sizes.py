@@ -1,7 +1,7 @@
 """The two sizes in which synthetic checkpoints and golden numbers come.
 
 Fields bear the official names of `cosyvoice2.yaml` and of `CosyVoice-BlankEN/config.json`; every `build` of this
-package takes one of these mappings.
+package accepts one of these mappings.
 """
 
 from __future__ import annotations

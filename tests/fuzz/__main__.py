@@ -29,15 +29,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=600, help="for all targets together (default 600)")
     parser.add_argument("--target", nargs="+", choices=NAMES, default=list(NAMES))
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     guided = importlib.util.find_spec("atheris") is not None
-    print(f"fuzzing {len(given.target)} readers{'' if guided else ' without atheris, by plain mutation'}", flush=True)
+    print(
+        f"fuzzing {len(arguments.target)} readers{'' if guided else ' without atheris, by plain mutation'}", flush=True
+    )
     failed = []
-    for name in given.target:
+    for name in arguments.target:
         start = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
             log = Path(scratch) / "log"
-            command = [sys.executable, "-m", "tests.fuzz.worker", name, str(given.seconds / len(given.target)), scratch]
+            seconds = str(arguments.seconds / len(arguments.target))
+            command = [sys.executable, "-m", "tests.fuzz.worker", name, seconds, scratch]
             with log.open("wb") as errors:
                 status = subprocess.run(command, stderr=errors, check=False).returncode
             if status:

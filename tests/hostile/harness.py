@@ -167,7 +167,7 @@ def command_refusal(arguments: Sequence[str], start: Finished, kept: Path, *word
 
     Args:
         arguments: a module and its arguments.
-        start: what the same command takes to begin, from a run that ends at once.
+        start: what the same command needs to begin, from a run that ends at once.
         kept: a folder in which no file may appear or vanish.
     """
     before = listing(kept)

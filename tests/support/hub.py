@@ -1,6 +1,6 @@
-"""A stand-in for the Hugging Face hub: as much of its HTTP API as uploading and downloading a model takes.
+"""A stand-in for the Hugging Face hub: as much of its HTTP API as uploading and downloading a model needs.
 
-Repositories are kept in memory. Every request is noted; a refusal can be told beforehand for paths with a given word.
+Repositories are kept in memory. Every request is noted; paths with a word in them can be refused.
 """
 
 from __future__ import annotations
@@ -89,11 +89,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(400 if errors else 200, {"errors": errors, "warnings": []})
 
     def _create(self, body: bytes) -> None:
-        given = json.loads(body)
-        name = f"{given['organization']}/{given['name']}"
+        request = json.loads(body)
+        name = f"{request['organization']}/{request['name']}"
         known = name in self.hub.repositories
         if not known:
-            self.hub.repositories[name] = Repository(given.get("visibility") == "private" or bool(given.get("private")))
+            self.hub.repositories[name] = Repository(
+                request.get("visibility") == "private" or bool(request.get("private"))
+            )
         self._answer(409 if known else 200, {"url": f"{self.hub.url}/{name}", "name": name})
 
     def _branch(self, body: bytes, name: str, branch: str) -> None:

@@ -43,8 +43,8 @@ def prompt(tokens: int = support.PROMPT) -> Prompt:
     return as_prompt(support.inputs()._replace(prompt_token=ids, prompt_feat=feat))
 
 
-def as_prompt(given: support.Inputs) -> Prompt:
-    return Prompt(mx.array(given.prompt_token), mx.array(given.prompt_feat), mx.array(given.embedding))
+def as_prompt(inputs: support.Inputs) -> Prompt:
+    return Prompt(mx.array(inputs.prompt_token), mx.array(inputs.prompt_feat), mx.array(inputs.embedding))
 
 
 def speech(tokens: int) -> list[int]:

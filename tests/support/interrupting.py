@@ -1,4 +1,4 @@
-"""Raises an exception at the n-th line that is executed in given files."""
+"""Raises an exception at the n-th line that is executed in certain files."""
 
 from __future__ import annotations
 

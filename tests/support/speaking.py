@@ -1,4 +1,4 @@
-"""For the commands: a model with the interface of `CosyVoice2` that speaks tones, as slowly as it is told."""
+"""For the commands: a model with the interface of `CosyVoice2` that speaks tones, as slowly as asked."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def voice(**changes: Any) -> Voice:
 
 
 class StandInStream(Iterator[np.ndarray]):
-    """Takes `wait` seconds a chunk; chunks given as exceptions are raised. `end` ends a wait for text."""
+    """Takes `wait` seconds a chunk; chunks that are exceptions are raised. `end` ends a wait for text."""
 
     sample_rate = RATE
 
@@ -166,7 +166,7 @@ def start(
     Args:
         arguments: of the command.
         wait: seconds that a chunk takes.
-        log: where it tells what it reaches: a line each "load", "clone", "chunk N" (is begun), "play".
+        log: where it writes what it reaches: a line each "load", "clone", "chunk N" (is begun), "play".
         hold: which of these it does not get beyond.
         options: of `subprocess.Popen`.
     """

@@ -57,11 +57,11 @@ def torch_draws(dtype: torch.dtype = torch.float32) -> Callable[[int], tuple[tor
 
 
 def torch_prompt(dtype: torch.dtype = torch.float32) -> Prompt:
-    given = flow_support.inputs()
+    inputs = flow_support.inputs()
     return Prompt(
-        torch.from_numpy(given.prompt_token),
-        torch.from_numpy(given.prompt_feat).to(dtype),
-        torch.from_numpy(given.embedding).to(dtype),
+        torch.from_numpy(inputs.prompt_token),
+        torch.from_numpy(inputs.prompt_feat).to(dtype),
+        torch.from_numpy(inputs.embedding).to(dtype),
     )
 
 
@@ -83,8 +83,8 @@ class Recorder:
         self.model = model
         self.mels: list[Tensor] = []
 
-    def inference(self, *given: Tensor, **how: Any) -> Tensor:
-        self.mels.append(self.model.inference(*given, **how))
+    def inference(self, *arguments: Tensor, **how: Any) -> Tensor:
+        self.mels.append(self.model.inference(*arguments, **how))
         return self.mels[-1]
 
 
@@ -101,15 +101,15 @@ class ExactSource:
         self.mels = iter(mels)
         self.mel = self.kept = torch.zeros(1, 80, 0, dtype=torch.float64)
 
-    def inference(self, given: Tensor, *rest: Tensor, cache_source: Tensor | None = None, **how: Any) -> Any:
+    def inference(self, first: Tensor, *rest: Tensor, cache_source: Tensor | None = None, **how: Any) -> Any:
         if rest:
             prompt_token, *floats = rest
-            self.mel = self.flow.inference(given, prompt_token, *(tensor.double() for tensor in floats), **how)
+            self.mel = self.flow.inference(first, prompt_token, *(tensor.double() for tensor in floats), **how)
             return next(self.mels)
-        source = self.source(given.shape[2], **how)
+        source = self.source(first.shape[2], **how)
         if cache_source is not None:
             source = torch.cat([cache_source, source[:, :, cache_source.shape[2] :]], dim=2)
-        return self.vocoder.decode(given, source), source
+        return self.vocoder.decode(first, source), source
 
     def source(self, frames: int, rand_ini: Tensor, sine_noise: Tensor) -> Tensor:
         """Of the last `frames` frames: those kept of the run before, and the new ones."""
@@ -123,10 +123,10 @@ class ExactSource:
 
 
 def _run(name: str, flow_model: Any, vocoder: Any) -> list[np.ndarray]:
-    given = flow_model, vocoder, torch.tensor([tokens()]), torch_prompt(), torch_draws()
+    arguments = flow_model, vocoder, torch.tensor([tokens()]), torch_prompt(), torch_draws()
     if name == "stream":
-        return [piece.wav.numpy() for piece in stream(*given)]
-    return [offline(*given, speed=RUNS[name]).numpy()]
+        return [piece.wav.numpy() for piece in stream(*arguments)]
+    return [offline(*arguments, speed=RUNS[name]).numpy()]
 
 
 @cache
@@ -146,7 +146,7 @@ def source_floor(name: str, size: str) -> float:
     """What float32 costs in the source, seen in the waveform of a golden run.
 
     As `support.hift.source_floor`: max abs difference between the float32 reference and the same decoder fed with a
-    source computed in float64. There the mel is given; here it is computed, and what float32 costs it counts as well.
+    source computed in float64. There the mel is an input, here computed, and what float32 costs it counts as well.
     Where that is left out the floor is too low to be one: the float32 reference itself is then 3.6 floors away from
     the official numbers of the full model.
     """
@@ -191,12 +191,12 @@ class TorchFake:
 
     pre_lookahead_len, token_mel_ratio = 3, 2
 
-    def inference(self, given: Tensor, *rest: Tensor, cache_source: Tensor | None = None, **how: Any) -> Any:
+    def inference(self, first: Tensor, *rest: Tensor, cache_source: Tensor | None = None, **how: Any) -> Any:
         if rest:
-            return torch.from_numpy(_fake_mel(given.numpy(), how["streaming"], how["finalize"])).mT
+            return torch.from_numpy(_fake_mel(first.numpy(), how["streaming"], how["finalize"])).mT
         draws = how["rand_ini"].numpy(), how["sine_noise"].numpy()
         cache = None if cache_source is None else cache_source.numpy()
-        wav, source = _fake_vocoder(given.mT.numpy(), *draws, cache)
+        wav, source = _fake_vocoder(first.mT.numpy(), *draws, cache)
         return torch.from_numpy(wav), torch.from_numpy(source)[:, None]
 
 
@@ -205,9 +205,9 @@ class MlxFake:
 
     pre_lookahead_len, token_mel_ratio, vocab_size, samples_per_frame = 3, 2, 6561, 480
 
-    def __call__(self, given: mx.array, *rest: mx.array, cache_source: mx.array | None = None, **how: Any) -> Any:
+    def __call__(self, first: mx.array, *rest: mx.array, cache_source: mx.array | None = None, **how: Any) -> Any:
         if rest:
-            return mx.array(_fake_mel(np.array(given), how["streaming"], how["finalize"]))
+            return mx.array(_fake_mel(np.array(first), how["streaming"], how["finalize"]))
         draws = np.array(how["rand_ini"]), np.array(how["sine_noise"])
-        wav, source = _fake_vocoder(np.array(given), *draws, None if cache_source is None else np.array(cache_source))
+        wav, source = _fake_vocoder(np.array(first), *draws, None if cache_source is None else np.array(cache_source))
         return mx.array(wav), mx.array(source)[:, :, None]

@@ -10,7 +10,7 @@ import torch
 from mlx_cosyvoice.voices import Voice
 
 
-def make_voice(seed: int = 0, tokens: int = 7, **given: Any) -> Voice:
+def make_voice(seed: int = 0, tokens: int = 7, **fields: Any) -> Voice:
     """A voice of random numbers."""
     draw = np.random.default_rng(seed)
     values: dict[str, Any] = {
@@ -20,7 +20,7 @@ def make_voice(seed: int = 0, tokens: int = 7, **given: Any) -> Voice:
         "transcript": "Hello, 你好.",
         "provenance": {"source": "a b.wav"},
     }
-    return Voice(**(values | given))
+    return Voice(**(values | fields))
 
 
 def sft_entry(seed: int = 0) -> dict[str, Any]:

@@ -20,7 +20,7 @@ What is read otherwise than upstream reads it (`normalize="upstream"`), and why:
 | emoji, smileys, arrows, citations [1] | kept | left out | they have no sound |
 | Chinese numbers beside a noun | wetext, whole text | wetext, the number and its noun | it rewrote words far away |
 
-`markdown` makes lines of a text, `sentences` cuts them, `language` tells each one's language, `reading` has the order
+`markdown` makes lines of a text, `sentences` cuts them, `language` finds each one's language, `reading` has the order
 of the rules, and a `speaker` says numbers and signs in one language.
 """
 
