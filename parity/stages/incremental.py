@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
 from parity.intercept import ModuleCall, intercepted
 from parity.pieces import STEPS
@@ -88,7 +87,7 @@ class Incremental(Loop):
         whole: Whole = expected.details
         if side.name == "mlx":
             return _streamed(side, inputs, tape, whole)
-        exact = copy.deepcopy(side.module.hift).to(torch.float64)
+        exact = copy.deepcopy(side.module.hift).double()
         mel, f0, source = map(side.array, (whole.mel, whole.f0, whole.source))
         made = exact.source(f0, *map(side.array, _draws(tape, 0, FRAMES)))
         precise = Whole(whole.mel, side.official(exact.f0_predictor(mel)), side.official(made))
