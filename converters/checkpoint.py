@@ -145,13 +145,3 @@ def config_of(files: Files, sources: dict[str, Source]) -> Any:
     for name, source in sources.items():
         check_claims(official, name, config, source.tensors, path, source.file)
     return config
-
-
-def read_model_config(checkpoint: str | Path) -> Any:
-    """The network's sizes of a whole checkpoint folder, those in the ONNX graphs too.
-
-    Raises:
-        CheckpointError, ConfigError, OnnxLayoutError: a file is missing, damaged or not supported.
-    """
-    files = require_files(Path(checkpoint))
-    return config_of(files, {name: open_source(files, name) for name in files.official.family.names})

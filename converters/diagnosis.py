@@ -9,7 +9,7 @@ from typing import Any
 
 from converters.families import OFFICIALS
 from converters.qwen import BLANK_EN
-from converters.yaml_reader import Node
+from converters.yaml_references import Node
 from mlx_cosyvoice.foreign import describe_model
 
 ONLY = "; ".join(f"only {one.family.title} can be converted: {one.hub}" for one in OFFICIALS.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from converters.yaml_reader import Node
+from converters.yaml_references import Node
 
 CHUNK_TOKENS, TOKEN_RATE, MEL_RATIO = 25, 25, 2
 

@@ -13,8 +13,6 @@ from converters.yaml_references import Node, Reference, resolve
 from mlx_cosyvoice.quoting import plain, quoted
 from mlx_cosyvoice.strict import BadFileError, read_bytes
 
-__all__ = ["Node", "Reference", "read_yaml"]
-
 # The published file has 7 kB, 290 nodes, 6 levels and words of 60 characters.
 MAX_BYTES = 100_000
 MAX_NODES = 5_000

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.errors import ConfigError
-from converters.yaml_reader import Node
+from converters.yaml_references import Node
 from mlx_cosyvoice.quoting import plain, quoted
 
 

@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
-from converters.convert import convert
 from parity.faults import choose
 from parity.inputs import load_inputs
 from parity.localization import LocaliseReport, localise
+from parity.models import ensure_model
 from parity.pair import Pair, load_pair
 from parity.run import RunReport, run
 from parity.stages import STAGES, Settings
 from parity.stages.base import Streaming
-from reference.synthetic.checkpoint import write_checkpoint
 
 #: The stages that a kind of streaming changes.
 STREAMED = {
@@ -44,10 +43,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     name = request.config.getoption("--fault")
     faults = choose([name]) if name else []
     if not checkpoint:
-        folder = tmp_path_factory.mktemp("parity")
-        checkpoint, model = folder / "checkpoint", folder / "model"
-        write_checkpoint(checkpoint, size="tiny")
-        convert(checkpoint, model)
+        checkpoint, model = ensure_model("tiny", tmp_path_factory.mktemp("parity"))
     loaded = load_pair(checkpoint, model)
     with faults[0].switch(loaded) if faults else nullcontext():
         yield loaded

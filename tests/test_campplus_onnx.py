@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 
-from converters.onnx_weights import campplus_config, read_campplus
+from converters.onnx_campplus import campplus_config, read_campplus
 from mlx_cosyvoice.config import SpeakerEncoderConfig, from_dict
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.speaker_encoder import CAMPPlus

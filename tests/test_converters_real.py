@@ -14,7 +14,6 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from converters.checkpoint import read_model_config
 from converters.convert import convert
 from mlx_cosyvoice.config import CosyVoice2Config
 from mlx_cosyvoice.families import COSYVOICE2
@@ -23,6 +22,7 @@ from reference.synthetic.checkpoint import write_checkpoint
 from tests.support.checkpoints import damaged_copy
 from tests.support.embeddings import cosine
 from tests.support.golden import official_shapes
+from tests.support.official_config import read_model_config
 from tests.support.process import ROOT
 from tests.support.weights import real_weights
 

@@ -17,7 +17,6 @@ from safetensors.numpy import load_file
 
 from converters import __main__ as cli
 from converters import checkpoint
-from converters.checkpoint import read_model_config
 from converters.convert import convert
 from mlx_cosyvoice.config import CosyVoice2Config, from_dict
 from mlx_cosyvoice.families import COSYVOICE2
@@ -29,6 +28,7 @@ from reference.synthetic import recipe
 from reference.synthetic.sizes import TINY
 from tests.support.checkpoints import change_state, damaged_copy, snapshot
 from tests.support.golden import golden, official_shapes, recipe_state_dict
+from tests.support.official_config import read_model_config
 from tests.support.voices import zero_shot_entry
 
 KEEP_FLOAT32 = ("hift", "campplus", "speech_tokenizer")

@@ -9,8 +9,9 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from converters.onnx_graph import module_of
-from converters.onnx_weights import OnnxLayoutError, campplus_config, read_campplus, read_speech_tokenizer
+from converters.onnx_campplus import campplus_config, read_campplus
+from converters.onnx_graph import OnnxLayoutError, module_of
+from converters.onnx_speech_tokenizer import read_speech_tokenizer
 from mlx_cosyvoice.config import SpeakerEncoderConfig, SpeechTokenizerConfig
 from reference import campplus, speech_tokenizer
 from reference.synthetic import recipe

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from converters.onnx_weights import read_speech_tokenizer
+from converters.onnx_speech_tokenizer import read_speech_tokenizer
 from mlx_cosyvoice.config import SpeechTokenizerConfig, from_dict
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2

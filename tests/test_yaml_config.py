@@ -17,7 +17,8 @@ from converters.errors import ConfigError
 from converters.families.cosyvoice2 import COSYVOICE2_OFFICIAL
 from converters.qwen import read_qwen_config
 from converters.yaml_config import model_config
-from converters.yaml_reader import Node, read_yaml
+from converters.yaml_reader import read_yaml
+from converters.yaml_references import Node
 from mlx_cosyvoice.config import CosyVoice2Config, from_dict
 from reference.synthetic.sizes import FULL, TINY
 from reference.synthetic.text import write_blank_en

@@ -9,7 +9,8 @@ from typing import Any
 from converters.early_yaml import completed
 from converters.families.cosyvoice2_yaml import ROOT
 from converters.families.declaration import Added, Official, Origin, Shape
-from converters.onnx_weights import campplus_config, read_campplus, read_speech_tokenizer
+from converters.onnx_campplus import campplus_config, read_campplus
+from converters.onnx_speech_tokenizer import read_speech_tokenizer
 from converters.qwen import QWEN_CONFIG, TEXT_FILES, read_qwen_config
 from mlx_cosyvoice.config import CosyVoice2Config
 from mlx_cosyvoice.families import COSYVOICE2

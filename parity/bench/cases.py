@@ -195,7 +195,7 @@ def speaker_encoder(config: Config) -> Case:
     return Case("speaker_encoder", title, "speaker_encoder", "campplus", {"fbank": fbank}, {}, SECONDS)
 
 
-def hops(config: Config, name: str, seconds: float, prompt_seconds: float = PROMPT_SECONDS) -> Case:
+def hops(config: Config, name: str, seconds: float) -> Case:
     """Every hop of one of `HOPS` by itself: flow and vocoder, the tokens being there already.
 
     The first utterance of a voice each time. Warming up is the job's own affair, as a short utterance does for it.
@@ -206,7 +206,7 @@ def hops(config: Config, name: str, seconds: float, prompt_seconds: float = PROM
         f"Flow and vocoder hop by hop, {label}, {seconds:g} s",
         "hops",
         "flow+hift",
-        speech_inputs(config, prompt_seconds, seconds),
+        speech_inputs(config, PROMPT_SECONDS, seconds),
         settings,
         audio_seconds=seconds,
         sides=("mlx",),
@@ -221,18 +221,18 @@ def voice_prefill(config: Config) -> Case:
     return Case("voice_prefill", title, "voice_prefill", "flow+hift", inputs, sides=("mlx",))
 
 
-def pipeline(config: Config, decoding: str, seconds: float = SECONDS) -> Case:
+def pipeline(config: Config, decoding: str) -> Case:
     """Text to audio with all components, as a user calls it."""
-    inputs = speech_inputs(config, PROMPT_SECONDS, seconds)
+    inputs = speech_inputs(config, PROMPT_SECONDS, SECONDS)
     tokens = inputs.pop("speech_token").shape[1]
     return Case(
         f"pipeline_{decoding}",
-        f"Text to {seconds:g} s of audio, {decoding} decoding",
+        f"Text to {SECONDS:g} s of audio, {decoding} decoding",
         "pipeline",
         "all",
         inputs,
         {"decoding": decoding, "tokens": tokens},
-        audio_seconds=seconds,
+        audio_seconds=SECONDS,
         tokens=tokens,
         sides=("mlx",),
     )

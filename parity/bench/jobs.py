@@ -49,11 +49,11 @@ def timed(job: Job) -> tuple[dict[str, float], Outcome]:
     return seconds, job.outcome(result)
 
 
-def rate(run: Callable[[], Any], work: float, repeats: int = 5) -> float:
-    """Work a second, of the fastest of several runs: a limit is what the machine can do, not what it usually does."""
+def rate(run: Callable[[], Any], work: float) -> float:
+    """Work a second, of the fastest of five runs: a limit is what the machine can do, not what it usually does."""
     run()
     best = float("inf")
-    for _ in range(repeats):
+    for _ in range(5):
         started = time.perf_counter()
         run()
         best = min(best, time.perf_counter() - started)

@@ -67,8 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from parity.bench import charts, table
-    from parity.bench.models import ensure_model
     from parity.bench.suite import DEFAULT, NAMES, Options, run_suite
+    from parity.models import ensure_model
     from parity.report.data import write_json, write_text
     from parity.report.terminal import make_console
 
@@ -83,9 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
         steps=arguments.steps,
     )
     console, size = make_console(), "" if arguments.checkpoint else arguments.size
-    checkpoint, model = (
-        (arguments.checkpoint, arguments.model) if arguments.checkpoint else ensure_model(size, console.print)
-    )
+    checkpoint, model = arguments.checkpoint, arguments.model
+    if size:
+        checkpoint, model = ensure_model(size, Path("build"), console.print)
     with Console(stderr=True).status("") as status:
         data = run_suite(checkpoint, model, options, size=size, progress=lambda title: status.update(title))
     table.print_result(data, console)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -38,11 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.markup import escape
 
     from parity.faults import choose
+    from parity.models import ensure_model
     from parity.report.terminal import make_console
-
-    faults = choose(arguments.only.split(",") if arguments.only is not None else None)
     from parity.stages.base import mode_title
 
+    faults = choose(arguments.only.split(",") if arguments.only is not None else None)
     console = make_console()
     if arguments.list:
         for fault in faults:
@@ -52,17 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.checkpoint:
         return _try(arguments.checkpoint, arguments.model, faults, arguments.json, console)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint, model = Path(folder) / "checkpoint", Path(folder) / "model"
-        _build_tiny(checkpoint, model)
+        checkpoint, model = ensure_model("tiny", Path(folder))
         return _try(checkpoint, model, faults, arguments.json, console)
-
-
-def _build_tiny(checkpoint: Path, model: Path) -> None:
-    from converters.convert import convert
-    from reference.synthetic.checkpoint import write_checkpoint
-
-    write_checkpoint(checkpoint, size="tiny")
-    convert(checkpoint, model)
 
 
 def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | None, console: Console) -> int:
@@ -71,7 +61,7 @@ def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | Non
     from parity.faults.trial import Bench
     from parity.inputs import load_inputs
     from parity.pair import load_pair
-    from parity.report.data import write_text
+    from parity.report.data import write_json
 
     started = time.perf_counter()
     trials = []
@@ -90,7 +80,7 @@ def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | Non
             "healthy": [culprit.module for report in healthy for culprit in report.culprits],
             "faults": [trial.to_dict() for trial in trials],
         }
-        write_text(json_file, json.dumps(result, indent=1) + "\n")
+        write_json(result, json_file)
     return 0 if passed else 1
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from parity.commands.run import add_pair_arguments, write_outputs
+from parity.commands.run import add_pair_arguments, load_both, write_outputs
 
 
 def add_parser(commands: Any) -> None:
@@ -24,9 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from parity.faults import choose
-    from parity.inputs import DEFAULT_TEXT, load_inputs
     from parity.localization import localise
-    from parity.pair import load_pair
     from parity.report import culprits
     from parity.report.data import write_json
     from parity.report.terminal import make_console
@@ -34,8 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from parity.stages import Settings
 
     faults = choose([arguments.fault]) if arguments.fault else []
-    inputs = load_inputs(arguments.audio, arguments.transcript, arguments.text or DEFAULT_TEXT)
-    pair = load_pair(arguments.checkpoint, arguments.model, arguments.llm)
+    pair, inputs = load_both(arguments)
     switch = faults[0].switch(pair) if faults else nullcontext()
     chosen: dict[str, Any] = {"stages": arguments.stages, "seed": arguments.seed}
     with Console(stderr=True).status("") as status, switch:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parity.localization import LocaliseReport
+    from parity.pair import Pair
     from parity.run import RunReport
 
 
@@ -24,13 +25,13 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def add_pair_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of every command that looks at a pair of models."""
     parser.add_argument(
-        "--checkpoint", type=Path, required=required, metavar="DIR", help="official checkpoint: folder or hub id"
+        "--checkpoint", type=Path, required=True, metavar="DIR", help="official checkpoint: folder or hub id"
     )
     parser.add_argument(
-        "--model", type=Path, required=required, metavar="DIR", help="MLX model converted from it: folder or hub id"
+        "--model", type=Path, required=True, metavar="DIR", help="MLX model converted from it: folder or hub id"
     )
     parser.add_argument("--llm", metavar="FILE", help="the --llm that the model was converted with")
     parser.add_argument("--stages", nargs="+", metavar="STAGE", help="only these (default: all)")
@@ -48,20 +49,26 @@ def add_pair_arguments(parser: argparse.ArgumentParser, *, required: bool = True
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default: 0)")
 
 
+def load_both(arguments: argparse.Namespace) -> tuple[Pair, dict[str, Any]]:
+    """The pair and the inputs that these options name."""
+    from parity.inputs import DEFAULT_TEXT, load_inputs
+    from parity.pair import load_pair
+
+    inputs = load_inputs(arguments.audio, arguments.transcript, arguments.text or DEFAULT_TEXT)
+    return load_pair(arguments.checkpoint, arguments.model, arguments.llm), inputs
+
+
 def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from parity.compare import Verdict
-    from parity.inputs import DEFAULT_TEXT, load_inputs
     from parity.localization import localise
-    from parity.pair import load_pair
     from parity.report import culprits, terminal
     from parity.run import run as compare
     from parity.stages import Settings
 
     console = terminal.make_console()
-    inputs = load_inputs(arguments.audio, arguments.transcript, arguments.text or DEFAULT_TEXT)
-    pair = load_pair(arguments.checkpoint, arguments.model, arguments.llm)
+    pair, inputs = load_both(arguments)
     settings, localisation = Settings(streaming=arguments.streaming), None
     with Console(stderr=True).status("") as status:
         report = compare(

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from parity.commands.run import add_pair_arguments
+from parity.commands.run import add_pair_arguments, load_both
 
 
 def add_parser(commands: Any) -> None:
@@ -24,15 +24,12 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from parity.inputs import DEFAULT_TEXT, load_inputs
-    from parity.pair import load_pair
     from parity.report import data, terminal
     from parity.report import transplant as report_transplant
     from parity.stages import Settings
     from parity.transplant import transplant
 
-    inputs = load_inputs(arguments.audio, arguments.transcript, arguments.text or DEFAULT_TEXT)
-    pair = load_pair(arguments.checkpoint, arguments.model, arguments.llm)
+    pair, inputs = load_both(arguments)
     with Console(stderr=True).status("") as status:
         report = transplant(
             pair,

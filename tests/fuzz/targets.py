@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from converters.families.cosyvoice2 import COSYVOICE2_OFFICIAL
-from converters.onnx_weights import read_campplus, read_speech_tokenizer
+from converters.onnx_campplus import read_campplus
+from converters.onnx_speech_tokenizer import read_speech_tokenizer
 from converters.pt_archive import load
 from converters.qwen import read_qwen_config
 from converters.recipe import read_recipe

@@ -6,11 +6,6 @@ import re
 
 from mlx_cosyvoice.text.spoken.speaker import Speaker, replaced
 
-_TOP = (
-    "com|org|net|edu|gov|mil|int|info|biz|io|ai|app|dev|me|tv|cc|co|cn|hk|tw|jp|kr|de|fr|es|it|pt|br|uk|us|ca|au|"
-    "eu|ch|at|nl|be|"
-    "ru|pl|se|no|dk|fi|in|xyz|tech|online|site|shop|blog|wiki|gg|ly"
-)
 _TOP_SURE = "com|org|net|edu|gov|io|ai|cn|de|fr|jp|kr|uk|eu|app|dev|info|co\\.uk|com\\.cn"
 _EXTENSIONS = (
     "py|js|ts|tsx|jsx|json|jsonl|yaml|yml|toml|ini|cfg|conf|xml|html|htm|css|csv|tsv|txt|md|rst|pdf|docx?|xlsx?|"

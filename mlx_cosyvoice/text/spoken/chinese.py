@@ -21,7 +21,6 @@ _YEARS = re.compile(
 _YUAN = re.compile(rf"(?a)[¥￥]\s?({NUMBER})(?=\s?(?:元|块|万|亿))")
 _DOLLARS = re.compile(rf"(?a)\$\s?({NUMBER})(?=\s?(?:美元|美金))")
 _HOURS = re.compile(r"(?a)(?<!\d)7[×xX*]24(?=小时|不)|(?<![\d/])24/7小时")
-_MONTHS = re.compile(r"(?a)(?<!\d)(\d{1,2})[月号日]?\s?[-\u2013~\uff5e]\s?(\d{1,2})(?=月|号|日)")
 _UNTIL = re.compile("(?a)(?<=[年月日号点分元周])\\s?[-\u2013~\uff5e]\\s?(?=\\d)")
 _UNITS = "|".join(re.escape(unit) for unit in sorted(table.UNITS, key=len, reverse=True) if unit not in "%‰")
 _BIG_UNIT = re.compile(f"(?<=[万亿])({_UNITS})(?![A-Za-z])")

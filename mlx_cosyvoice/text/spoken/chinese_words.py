@@ -50,7 +50,6 @@ NOT_LIANG = frozenset(("摄氏度", "华氏度", "度", "%", "‰", "点", "月"
 _BRACKET = re.compile("(?<=[\\w”》])[（【]|[）】](?=[\\w“《])")
 _TOO_MANY = re.compile("，(?=[，。！？；：、])|(?<=[。！？；：、，])，")
 _AND = re.compile(r"\s?&\s?")
-_POWER = re.compile("(?<=的)([零一二三四五六七八九十百负]+)(?![方平立])(?=$|[^\u4e00-\u9fff]|等于|加|减|乘)")
 _TAG = re.compile(r"#(?=[\w\u4e00-\u9fff])|(?<=[\w\u4e00-\u9fff])#(?=\s|$|[，。！？])")
 
 

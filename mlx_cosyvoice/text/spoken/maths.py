@@ -12,7 +12,6 @@ _PART = re.compile(r"(?a)(?<![A-Za-z0-9_.,/])(\d{1,3})/(\d{1,3})(?![0-9_/%]|[.,]
 _SCORE = re.compile(r"(?a)(?<![\d:.,])(\d{1,4}):(\d{1,7}(?:\.\d{1,4})?)(?![\d:]|[.,]\d)")
 _DASH = "[-\u2010\u2011\u2012\u2013\u2014\u2212~\uff5e\u301c]"
 _RANGE = re.compile(rf"(?a)(?<![A-Za-z0-9_.,\u2212-])({NUMBER})\s?{_DASH}\s?({NUMBER})(?!\s?{_DASH}?\d)(?![.,]\d)")
-_SUM = re.compile(r"(?a)\d[^\n=]{0,60}=|=")
 _MINUS = re.compile(rf"(?a)(?<![\w)\]%.\u2212-])[-\u2212\u2013]({NUMBER})")
 _SUBTRACTED = re.compile(r"(?a)(?<=[\w)]) [-\u2212\u2013] (?=[\d(])|(?<=\d)-(?=\d)")
 _POWER = re.compile(r"(?a)(?<=[\w)])\^\(?([-\u2212]?)(\d{1,6})\)?")

@@ -1,19 +1,17 @@
-"""Checkpoints to measure on where the user names none."""
+"""Models to look at where the user names none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-#: Where they are made and kept.
-BUILD = Path("build")
 
-
-def ensure_model(size: str, say: Callable[[str], None], build: Path = BUILD) -> tuple[Path, Path]:
+def ensure_model(size: str, build: Path, say: Callable[[str], None] = lambda message: None) -> tuple[Path, Path]:
     """A synthetic checkpoint of the size and its conversion, made if they are not there yet.
 
     Args:
         size: "tiny" or "full". Random weights cost the same time as trained ones.
+        build: the folder where they are made and kept.
         say: called with what will last.
 
     Returns:
