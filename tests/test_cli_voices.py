@@ -353,7 +353,7 @@ def test_import_refuses_bad_files(fails: Callable[..., str], tmp_path: Path) -> 
     assert "posix.mkdir'; only tensors" in fails("import", evil)
     assert not (tmp_path / "marker").exists()
     torch.save({"anna": sft_entry()}, old, _use_new_zipfile_serialization=False)
-    assert "Save it again where torch is installed" in fails("import", old)
+    assert "torch.save(torch.load(" in fails("import", old)
     assert "no such file" in fails("import", tmp_path / "nowhere.pt")
     make_voice().save(tmp_path / "whole")
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "whole").read_bytes()[:-5])

@@ -37,6 +37,7 @@ def test_errors_are_in_their_order() -> None:
     assert near.max_abs[0] > 1e-3  # it attends to one of the prompt's two other chunks
 
 
+@pytest.mark.slow
 def test_state_sizes_are_those_of_the_options() -> None:
     """Of 27 chunks; a left context of one holds up to two rooms of four."""
     options = [parse_option(text) for text in ("float16", "1", "float16:1")]
