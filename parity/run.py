@@ -181,10 +181,13 @@ def compare_stage(
         recorded = (layers.pop(path, None) for layers in (actual_layers, expected_layers, exact_layers))
         report.layers.append(judge(path, types.get(module_path, ""), *recorded, dtype=dtype, factor=factor))
     sides = Sides(actual, expected, exact)
-    report.outputs = _judge_outputs(stage, sides, inputs, dtype, factor)
+    report.outputs = _judge_outputs(stage, sides, inputs, dtype, factor, expected, "output")
     witness = stage.witnesses(pair.reference.file(stage.component), inputs)
     if witness:
-        report.outputs += _judge_witness(stage, witness, sides, inputs, factor)
+        # ONNX Runtime on the official file against the reference: says that the file was read rightly
+        third = replace(sides, actual=witness)
+        layers = _judge_outputs(stage, third, inputs, "float32", factor, witness, "witness")
+        report.outputs += [replace(layer, path=f"onnxruntime.{layer.path}") for layer in layers]
     if is_quantized(pair, stage.component):
         report.outputs.append(judge_weights(pair, stage.component))
     report.arrays = {name: (actual.tensors[name], expected.tensors[name]) for name in actual.tensors}
@@ -220,20 +223,21 @@ def exempt_modules(pair: Pair, stage: Stage) -> dict[str, str]:
     return exempt
 
 
-def _judge_outputs(stage: Stage, sides: Sides, inputs: Mapping[str, Any], dtype: str, factor: float) -> list[Layer]:
+def _judge_outputs(
+    stage: Stage, sides: Sides, inputs: Mapping[str, Any], dtype: str, factor: float, named: Outputs, kind: str
+) -> list[Layer]:
+    """The outputs that `named` has, as layers of this kind."""
     layers = [
         judge(
             name,
-            "output",
-            sides.actual.tensors.get(name),
-            sides.expected.tensors[name],
-            sides.exact.tensors[name],
+            kind,
+            *(one.tensors.get(name) for one in (sides.actual, sides.expected, sides.exact)),
             dtype=dtype,
             factor=factor,
         )
-        for name in sides.expected.tensors
+        for name in named.tensors
     ]
-    return layers + [judge_tokens(stage, name, sides, inputs, dtype, factor) for name in sides.expected.tokens]
+    return layers + [judge_tokens(stage, name, sides, inputs, dtype, factor) for name in named.tokens]
 
 
 def judge_tokens(stage: Stage, name: str, sides: Sides, inputs: Mapping[str, Any], dtype: str, factor: float) -> Layer:
@@ -251,24 +255,3 @@ def judge_tokens(stage: Stage, name: str, sides: Sides, inputs: Mapping[str, Any
     reason = f"{flips.size} tokens equal" if not count else f"{count} of {flips.size} differ{where}, {ties} near ties"
     verdict = Verdict.PASS if count == ties else Verdict.DIVERGED
     return Layer(name, "tokens", verdict, actual.shape, error=count / max(flips.size, 1), floor=1.0, reason=reason)
-
-
-def _judge_witness(
-    stage: Stage, witness: Outputs, sides: Sides, inputs: Mapping[str, Any], factor: float
-) -> list[Layer]:
-    """ONNX Runtime on the official file against the reference: says that the file was read rightly."""
-    third = Sides(witness, sides.expected, sides.exact)
-    layers = [
-        judge(
-            name,
-            "witness",
-            value,
-            sides.expected.tensors[name],
-            sides.exact.tensors[name],
-            dtype="float32",
-            factor=factor,
-        )
-        for name, value in witness.tensors.items()
-    ]
-    layers += [judge_tokens(stage, name, third, inputs, "float32", factor) for name in witness.tokens]
-    return [replace(layer, path=f"onnxruntime.{layer.path}") for layer in layers]
