@@ -113,7 +113,10 @@ def _chunks(
 ) -> Iterator[np.ndarray]:
     for tokens, noise in zip(ahead.utterances(), noises, strict=False):
         for chunk in decode(decoder, prompt, noise, _counted(tokens, metrics)):
-            yield np.array(chunk)
+            # To read an array is a call of MLX too: a thread within one when Python ends aborts the process.
+            with turn():
+                samples = np.array(chunk)
+            yield samples
         metrics.segments += 1
     if not metrics.segments:
         raise ValueError("nothing to say: the text is empty")
