@@ -296,24 +296,21 @@ def inc_first_hop(pair: Pair) -> Context:
 
 @loop_fault("inc-vocoder-window", "The vocoder sees four frames less to both sides.", "incremental.held_back")
 def inc_vocoder_window(pair: Pair) -> Context:
-    original = IncrementalVocoder.__init__
-
-    def init(self: Any, hift: Any) -> None:
-        original(self, hift)
-        self.reach -= 4
-        self.delay -= 4
-
-    return patched(IncrementalVocoder, "__init__", init)
+    return _waiting_less("reach", 4)
 
 
 @loop_fault("inc-source-early", "The excitation does not wait for all that f0 sees.", "incremental.source_window")
 def inc_source_early(pair: Pair) -> Context:
+    return _waiting_less("source_delay", 3)
+
+
+def _waiting_less(what: str, frames: int) -> Context:
     original = IncrementalVocoder.__init__
 
     def init(self: Any, hift: Any) -> None:
         original(self, hift)
-        self.source_delay -= 3
-        self.delay -= 3
+        setattr(self, what, getattr(self, what) - frames)
+        self.delay -= frames
 
     return patched(IncrementalVocoder, "__init__", init)
 
