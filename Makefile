@@ -88,7 +88,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(RUN) -c 'import pip' 2>/dev/null || { \
 		echo "==> making $(VENV) with $$("$(PYTHON)" --version)"; "$(PYTHON)" -m venv --clear $(VENV); }
 	@echo "==> installing packages into $(VENV) (some minutes the first time)"
-	@$(call install,hatchling)
+	@$(call install,hatchling setuptools)
 	@$(call install,--no-build-isolation -e '.[convert$(comma)parity$(comma)dev]')
 	@touch $@
 

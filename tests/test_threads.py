@@ -217,9 +217,9 @@ def test_no_thread_stays_behind(tts: CosyVoice2, voice: Voice) -> None:
         return len(os.listdir("/proc/self/task"))
 
     in_thread(lambda: tts.synthesize(TEXT, voice, **QUICK))
-    before = threads()
+    before, python_threads = threads(), threading.active_count()
     for _ in range(4):
         in_thread(lambda: tts.synthesize(TEXT, voice, **QUICK))
         in_thread(lambda: tts.clone(SAMPLE))
     assert threads() <= before + 2
-    assert threading.active_count() < 20
+    assert threading.active_count() <= python_threads
