@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from parity.capture import tap
-from parity.compare import FACTOR, Layer, Verdict, judge, worst
+from parity.compare import FACTOR, Layer, Verdict, judge, typical_floor, worst
 from parity.measures.of_stages import Observed, measure
 from parity.pair import DTYPES, Pair
 from parity.pieces import Piece, in_pieces
@@ -21,6 +23,9 @@ from parity.quantization.weights import is_quantized, judge_weights
 from parity.sides import Side
 from parity.stages import STAGES, Outputs, Settings, Sides, Stage, choose_stages, stages_of
 from parity.tape import Tape
+
+#: What an output's name says of the hop that it is of.
+_HOP = re.compile(r"^hop\d+\.")
 
 
 @dataclass
@@ -173,13 +178,16 @@ def compare_stage(
     report.measures = measure(
         Observed(pair, stage, settings, inputs, factor, actual, expected, exact, actual_layers, expected_layers)
     )
+    floors = _floors_of_calls(expected_layers, exact_layers)
     for path in _union(exact_layers, expected_layers, actual_layers):
         module_path = path.split("#")[0]
         if module_path in exempt and path not in actual_layers:
             report.exempt[module_path] = exempt[module_path]
             continue
         recorded = (layers.pop(path, None) for layers in (actual_layers, expected_layers, exact_layers))
-        report.layers.append(judge(path, types.get(module_path, ""), *recorded, dtype=dtype, factor=factor))
+        kind = types.get(module_path, "")
+        typical = partial(floors.__getitem__, module_path)
+        report.layers.append(judge(path, kind, *recorded, dtype=dtype, factor=factor, typical=typical))
     sides = Sides(actual, expected, exact)
     report.outputs = _judge_outputs(stage, sides, inputs, dtype, factor, expected, "output")
     witness = stage.witnesses(pair.reference.file(stage.component), inputs)
@@ -193,6 +201,14 @@ def compare_stage(
     report.arrays = {name: (actual.tensors[name], expected.tensors[name]) for name in actual.tensors}
     report.verdict = worst([layer.verdict for layer in report.layers + report.outputs])
     return report
+
+
+def _floors_of_calls(expected: Recording, exact: Recording) -> dict[str, float]:
+    """The `typical_floor` of every module that was called more than once; else 0."""
+    calls: dict[str, list[str]] = {}
+    for path in expected:
+        calls.setdefault(path.split("#")[0], []).append(path)
+    return {module: _floor_of(expected, exact, paths) for module, paths in calls.items()}
 
 
 def _in_pieces(recording: Recording, pieces: Sequence[Piece]) -> Recording:
@@ -234,10 +250,21 @@ def _judge_outputs(
             *(one.tensors.get(name) for one in (sides.actual, sides.expected, sides.exact)),
             dtype=dtype,
             factor=factor,
+            typical=partial(typical_output_floor, name, sides.expected, sides.exact),
         )
         for name in named.tensors
     ]
     return layers + [judge_tokens(stage, name, sides, inputs, dtype, factor) for name in named.tokens]
+
+
+def _floor_of(expected: Mapping[str, np.ndarray], exact: Mapping[str, np.ndarray], names: Sequence[str]) -> float:
+    return typical_floor((expected[name], exact.get(name)) for name in names) if len(names) > 1 else 0.0
+
+
+def typical_output_floor(name: str, expected: Outputs, exact: Outputs) -> float:
+    """The `typical_floor` of an output over all hops."""
+    alike = [other for other in expected.tensors if _HOP.sub("", other) == _HOP.sub("", name)]
+    return _floor_of(expected.tensors, exact.tensors, alike)
 
 
 def judge_tokens(stage: Stage, name: str, sides: Sides, inputs: Mapping[str, Any], dtype: str, factor: float) -> Layer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -11,11 +12,11 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from mlx_cosyvoice.nn.official import Converted, from_official
-from parity.compare import Layer, Verdict, judge
+from parity.compare import Layer, Verdict, judge, typical_floor
 from parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
 from parity.pair import Pair
 from parity.quantization.unpacked import unpacked_layers
-from parity.run import exempt_modules, judge_tokens
+from parity.run import exempt_modules, judge_tokens, typical_output_floor
 from parity.sides import Side
 from parity.stages import Outputs, Settings, Sides, Stage
 from parity.tape import Tape
@@ -236,13 +237,21 @@ class StageJudge:
         kind = "glue" if call.children else "leaf"
         for place, arrays in enumerate(zip(*_outputs(call.output, expected.output, exact.output), strict=True)):
             path = call.path + (f"#{call.index}" if call.index else "") + (f"[{place}]" if place else "")
-            layer = judge(path, kind, *arrays, dtype=self.dtype, factor=self.factor)
+            typical = partial(self._typical_floor, call.path, place)
+            layer = judge(path, kind, *arrays, dtype=self.dtype, factor=self.factor, typical=typical)
             if not call.isolated:  # its own error or that of a call inside it, which was not fed
                 self._doubtful.append((call, kind, layer))
                 continue
             self.layers.append(layer)
             if layer.verdict is Verdict.DIVERGED and call.path not in wrong_weights:
                 self._blame(call.path, kind, call.path, f"on the reference's own input: {_evidence(layer)}", layer)
+
+    def _typical_floor(self, path: str, place: int) -> float:
+        """Of an output of a module, over all of its calls."""
+        made, exact = self.captured.calls, self.captured.exact
+        calls = [key for key in made if key[0] == path and key in exact]
+        arrays = [_outputs(made[key].output, made[key].output, exact[key].output)[1:] for key in calls]
+        return typical_floor((expected[place], double[place]) for expected, double in arrays if place < len(expected))
 
     def _judge_doubtful(self) -> None:
         """Blame a module that ran others once too often, unless a fault inside it explains what it returns."""
@@ -268,6 +277,7 @@ class StageJudge:
                 exact.tensors[name],
                 dtype=self.dtype,
                 factor=self.factor,
+                typical=partial(typical_output_floor, name, expected, exact),
             )
             if not blame:
                 continue
