@@ -9,17 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parity.localization import LocaliseReport, localise
+    from parity.findings import RunReport
+    from parity.localization.search import localise
     from parity.pair import Pair, load_pair
 
-__all__ = ["LocaliseReport", "Pair", "load_pair", "localise"]
+__all__ = ["Pair", "RunReport", "load_pair", "localise"]
 
 #: Public name -> its module, imported when the name is first used: a process of the benchmark holds one framework only.
 _LAZY = {
-    "LocaliseReport": "parity.localization",
+    "RunReport": "parity.findings",
     "Pair": "parity.pair",
     "load_pair": "parity.pair",
-    "localise": "parity.localization",
+    "localise": "parity.localization.search",
 }
 
 

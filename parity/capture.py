@@ -25,6 +25,13 @@ def keep_all(path: str, call: int) -> bool:
     return True
 
 
+def first_float(output: Any) -> np.ndarray | None:
+    """The same of an output whose tensors were noted."""
+    if isinstance(output, tuple):
+        output = output[0] if output else None
+    return output if isinstance(output, np.ndarray) and np.issubdtype(output.dtype, np.floating) else None
+
+
 def first_tensor(output: Any) -> Any:
     """A module's output, or the first of several, if it is a tensor of floats; else None."""
     if isinstance(output, (tuple, list)):

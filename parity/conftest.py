@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from parity.faults import choose
+from parity.findings import RunReport
 from parity.inputs import load_inputs
-from parity.localization import LocaliseReport, localise
 from parity.models import ensure_model
 from parity.pair import Pair, load_pair
-from parity.run import RunReport, run
+from parity.run import run
 from parity.stages import STAGES, Settings
 from parity.stages.base import Streaming
 
@@ -60,23 +60,8 @@ def compared_in(streaming: Streaming | None) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def report(pair: Pair, inputs: dict[str, Any]) -> Callable[[Streaming | None], RunReport | Exception]:
-    """All stages compared, once offline and, where that makes a difference, once for each kind of streaming.
-
-    A faulty model may raise: then that is what is known.
-    """
-
-    @cache
-    def compare(streaming: Streaming | None) -> RunReport | Exception:
-        try:
-            return run(pair, inputs, stages=compared_in(streaming), settings=Settings(streaming=streaming))
-        except Exception as error:
-            return error
-
-    return compare
-
-
-@pytest.fixture(scope="session")
-def findings(pair: Pair, inputs: dict[str, Any]) -> Callable[[Streaming | None], LocaliseReport]:
-    """The same stages' modules, each fed with the reference's own inputs."""
-    return cache(lambda streaming: localise(pair, inputs, stages=compared_in(streaming), streaming=streaming))
+def report(pair: Pair, inputs: dict[str, Any]) -> Callable[[Streaming | None], RunReport]:
+    """All stages compared, once offline and, where that makes a difference, once for each kind of streaming."""
+    return cache(
+        lambda streaming: run(pair, inputs, stages=compared_in(streaming), settings=Settings(streaming=streaming))
+    )

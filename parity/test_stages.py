@@ -8,9 +8,8 @@ import pytest
 
 from parity.compare import Layer, Verdict
 from parity.conftest import compared_in
-from parity.localization import LocaliseReport
+from parity.findings import RunReport, StageReport
 from parity.report.culprits import headline
-from parity.run import RunReport
 from parity.stages import STAGES
 from parity.stages.base import Streaming
 
@@ -21,8 +20,7 @@ CASES = [
     for stage in STAGES
     if stage.name in compared_in(streaming)
 ]
-Report = Callable[[Streaming | None], RunReport | Exception]
-Findings = Callable[[Streaming | None], LocaliseReport]
+Report = Callable[[Streaming | None], RunReport]
 
 
 def _describe(layer: Layer) -> str:
@@ -36,37 +34,35 @@ def _describe(layer: Layer) -> str:
     )
 
 
-def _blame(findings: LocaliseReport, name: str) -> str:
+def _blame(stage: StageReport) -> str:
     """The culprits of a stage, a line each."""
-    culprits = [culprit for culprit in findings.culprits if culprit.stage == name]
-    lines = [f"culprit: {headline(culprit)}\n    {culprit.evidence[0]}" for culprit in culprits]
-    return "\n  ".join(lines) or "no module of this stage is at fault by itself"
+    return "\n  ".join(f"culprit: {headline(culprit)}\n    {culprit.evidence[0]}" for culprit in stage.culprits)
+
+
+def _stage(report: Report, streaming: Streaming | None, name: str) -> StageReport:
+    return next(stage for stage in report(streaming).stages if stage.name == name)
 
 
 @pytest.mark.parametrize(("streaming", "name"), CASES)
-def test_stage(report: Report, findings: Findings, streaming: Streaming | None, name: str) -> None:
+def test_stage(report: Report, streaming: Streaming | None, name: str) -> None:
     """The stage's outputs and layers are right, errors adding up as they do in use."""
-    compared = report(streaming)
-    if isinstance(compared, Exception):
-        pytest.fail(f"raised {type(compared).__name__}: {compared}\n  {_blame(findings(streaming), name)}")
-    stage = next(stage for stage in compared.stages if stage.name == name)
+    stage = _stage(report, streaming, name)
     wrong = [layer for layer in stage.layers + stage.outputs if layer.verdict is not Verdict.PASS]
-    if stage.verdict is not Verdict.PASS:
+    if wrong:
         shown = "\n  ".join(_describe(layer) for layer in wrong[:10])
-        blame = _blame(findings(streaming), name)
-        pytest.fail(f"{blame}\n  {len(wrong)} layers are wrong, the first ones in data-flow order:\n  {shown}")
+        pytest.fail(f"{_blame(stage)}\n  {len(wrong)} layers are wrong, the first ones in data-flow order:\n  {shown}")
 
 
 @pytest.mark.parametrize(("streaming", "name"), CASES)
-def test_modules(findings: Findings, streaming: Streaming | None, name: str) -> None:
+def test_modules(report: Report, streaming: Streaming | None, name: str) -> None:
     """Every module of the stage is right by itself, on the reference's own inputs."""
-    found = findings(streaming)
-    assert not [culprit for culprit in found.culprits if culprit.stage == name], _blame(found, name)
-    wrong = [layer for layer in found.layers[name] if layer.verdict is not Verdict.PASS]
+    stage = _stage(report, streaming, name)
+    assert not stage.culprits, _blame(stage)
+    wrong = [layer for layer in stage.isolated if layer.verdict is not Verdict.PASS]
     assert not wrong, "\n  ".join(_describe(layer) for layer in wrong[:10])
 
 
 @pytest.mark.parametrize("streaming", MODES, ids=MODES.values())
-def test_everything_is_observed(findings: Findings, streaming: Streaming | None) -> None:
-    unobserved = findings(streaming).unobserved
+def test_everything_is_observed(report: Report, streaming: Streaming | None) -> None:
+    unobserved = report(streaming).unobserved
     assert not unobserved, "\n  ".join(unobserved[:10])

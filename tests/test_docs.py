@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from mlx_cosyvoice.voices.voice import TENSORS, Voice, to_metadata
+from parity.findings import RunReport
 from parity.report.data import to_dict
-from parity.run import RunReport, Settings
+from parity.stages import Settings
 
 ROOT = Path(__file__).parents[1]
 FORMATS = (ROOT / "docs/formats.md").read_text(encoding="utf-8")

@@ -18,12 +18,13 @@ from converters.upload import model_sha256
 from mlx_cosyvoice.quantize import quantized_modules
 from parity.__main__ import main
 from parity.compare import Verdict
+from parity.findings import RunReport
 from parity.inputs import load_inputs
-from parity.localization import localise
+from parity.localization.search import localise
 from parity.pair import Pair, load_pair
 from parity.quantization import packing
 from parity.quantization.unpacked import unpacked_layers
-from parity.run import RunReport, run
+from parity.run import run
 from parity.stages import Outputs, Settings
 
 SETTINGS = Settings(llm_steps=6, n_timesteps=2)

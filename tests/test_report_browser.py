@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.compare import Layer, Verdict, judge, worst
+from parity.compare import Layer, judge
+from parity.findings import RunReport, StageReport
 from parity.report import data, html, markdown
-from parity.run import RunReport, StageReport
 from parity.stages import Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -58,13 +58,13 @@ def _layers(count: int, wrong: int) -> list[Layer]:
 def run_report() -> RunReport:
     mel = np.random.default_rng(1).normal(-5, 2, size=(1, 80, 60))
     layers = _layers(12, wrong=7)
-    stage = StageReport("flow_decoder", "Flow decoder", "float32", worst([x.verdict for x in layers]), layers=layers)
+    stage = StageReport("flow_decoder", "Flow decoder", "float32", layers=layers)
     stage.arrays = {"mel": (mel * 0.6, mel)}
     stage.measures = {
         "euler_step_error": [1e-3, 2e-3],
         "streaming": {"boundaries_frames": [20, 40], "seam_error": [0.1, 0.2], "elsewhere_error": 0.01},
     }
-    quiet = StageReport("vocoder", "Vocoder", "float32", Verdict.PASS, layers=_layers(3, wrong=-1))
+    quiet = StageReport("vocoder", "Vocoder", "float32", layers=_layers(3, wrong=-1))
     return RunReport([stage, quiet], Settings(streaming="official"))
 
 
@@ -135,7 +135,7 @@ def test_text_from_outside_is_escaped(page: Path) -> None:
 
 
 def test_three_thousand_layers_stay_below_five_megabytes(run_report: RunReport, tmp_path: Path) -> None:
-    stage = StageReport("llm", "Language model", "float32", Verdict.PASS, layers=_layers(3000, wrong=-1))
+    stage = StageReport("llm", "Language model", "float32", layers=_layers(3000, wrong=-1))
     big = RunReport([*run_report.stages, stage], run_report.settings)
     html.write_html(big, data.to_dict(big), tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size < 5_000_000

@@ -18,7 +18,7 @@ from mlx_cosyvoice.llm import RASSampler, sampling
 from mlx_cosyvoice.llm.uniforms import UniformTape
 from parity.compare import Verdict
 from parity.inputs import load_inputs
-from parity.localization import ReferenceCapture
+from parity.localization.search import ReferenceCapture
 from parity.pair import Pair, load_pair
 from parity.run import run
 from parity.stages import Outputs, Settings, Sides
@@ -103,7 +103,7 @@ def test_a_mistake_in_one_draw_of_a_hundred_is_found(
     pair: Pair, capture: ReferenceCapture, change: Callable[..., int]
 ) -> None:
     with _now_and_then(change):
-        report = capture.localise(pair, free_run=False)
+        report = capture.localise(pair)
         compared = run(pair, load_inputs(), stages=["llm"], settings=SHORT)
     assert report.verdict is compared.verdict is Verdict.DIVERGED
     (culprit,) = report.culprits
@@ -120,7 +120,7 @@ def test_other_settings_of_the_sampler_are_found(
     llm: Any = pair.model.llm
     other = dataclasses.replace(llm.config, sampling=dataclasses.replace(llm.config.sampling, **{field: value}))
     with mock.patch.object(llm, "config", other):
-        assert capture.localise(pair, free_run=False).verdict is Verdict.DIVERGED
+        assert capture.localise(pair).verdict is Verdict.DIVERGED
 
 
 # What is excused of the tokens that each side draws from its own log-probabilities.

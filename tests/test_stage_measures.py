@@ -12,10 +12,11 @@ import pytest
 from mlx_cosyvoice.flow import cfm
 from mlx_cosyvoice.vocoder import HiFTGenerator
 from parity.compare import Verdict
+from parity.findings import StageReport
 from parity.measures.of_stages import MEASURES, as_json
 from parity.pair import Pair, load_pair
 from parity.report.measures import measures_line
-from parity.run import StageReport, run
+from parity.run import run
 from parity.stages import STAGES, Settings
 from tests.support.recordings import short_inputs
 

@@ -10,7 +10,7 @@ import pytest
 from mlx_cosyvoice.decoding import OfficialDecoder
 from parity.compare import Verdict
 from parity.faults import choose
-from parity.localization import ReferenceCapture
+from parity.localization.search import ReferenceCapture
 from parity.pair import Pair, load_pair
 from parity.report.measures import measures_line
 from parity.run import run
@@ -61,7 +61,7 @@ def test_the_free_run_parts_at_the_first_seam(pair: Pair) -> None:
 
 def test_a_loop_that_raises_is_blamed(pair: Pair, capture: ReferenceCapture) -> None:
     with mock.patch.object(OfficialDecoder, "due", side_effect=RuntimeError("no idea")):
-        report = capture.localise(pair, free_run=False)
+        report = capture.localise(pair)
     (culprit,) = report.culprits
     assert (culprit.module, culprit.kind) == ("streaming", "glue")
     assert "RuntimeError: no idea" in culprit.evidence[0]
@@ -70,6 +70,7 @@ def test_a_loop_that_raises_is_blamed(pair: Pair, capture: ReferenceCapture) -> 
 def test_a_faulty_network_is_not_blamed_on_the_loop(pair: Pair, capture: ReferenceCapture) -> None:
     (fault,) = choose(["leaky-slope-after"])
     with fault.switch(pair):
-        report = capture.localise(pair, free_run=False)
-    assert not report.culprits
-    assert report.verdict is Verdict.PASS
+        report = capture.localise(pair)
+    (culprit,) = report.culprits
+    assert (culprit.module, culprit.inferred) == ("hift", True)
+    assert report.verdict is Verdict.DIVERGED

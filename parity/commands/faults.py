@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from parity.faults.trial import Trial
-    from parity.localization import LocaliseReport
+    from parity.findings import RunReport
 
 #: How many of the faults must be named exactly.
 EXACT_SHARE = 0.95
@@ -84,7 +84,7 @@ def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | Non
     return 0 if passed else 1
 
 
-def _print_healthy(reports: list[LocaliseReport], console: Console) -> None:
+def _print_healthy(reports: list[RunReport], console: Console) -> None:
     from parity.stages.base import mode_title
 
     for report in reports:
@@ -106,7 +106,7 @@ def _print_trial(trial: Trial, number: str, console: Console) -> None:
         console.print(f"        {trial.reason}", highlight=False)
 
 
-def _print_summary(trials: list[Trial], healthy: list[LocaliseReport], seconds: float, console: Console) -> bool:
+def _print_summary(trials: list[Trial], healthy: list[RunReport], seconds: float, console: Console) -> bool:
     found, exact = sum(trial.found for trial in trials), sum(trial.exact for trial in trials)
     console.print(f"\nfound {found} / {len(trials)}, named exactly {exact} / {len(trials)}, {seconds:.0f} s")
     for trial in trials:

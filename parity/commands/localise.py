@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from parity.commands.run import add_pair_arguments, load_both, write_outputs
+from parity.commands.run import add_pair_arguments, compare, write_outputs
 
 
 def add_parser(commands: Any) -> None:
@@ -19,34 +19,18 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from contextlib import nullcontext
-
-    from rich.console import Console
-
     from parity.faults import choose
-    from parity.localization import localise
     from parity.report import culprits
     from parity.report.data import write_json
     from parity.report.terminal import make_console
-    from parity.run import run as compare
-    from parity.stages import Settings
 
-    faults = choose([arguments.fault]) if arguments.fault else []
-    pair, inputs = load_both(arguments)
-    switch = faults[0].switch(pair) if faults else nullcontext()
-    chosen: dict[str, Any] = {"stages": arguments.stages, "seed": arguments.seed}
-    with Console(stderr=True).status("") as status, switch:
-        report = localise(pair, inputs, streaming=arguments.streaming, progress=status.update, **chosen)
-        compared = None
-        if arguments.report:
-            settings = Settings(streaming=arguments.streaming)
-            compared = compare(pair, inputs, settings=settings, progress=status.update, **chosen)
-    console = make_console()
+    (fault,) = choose([arguments.fault]) if arguments.fault else [None]
+    report, console = compare(arguments, fault), make_console()
     culprits.print_culprits(report, console)
     if arguments.json:
         write_json(culprits.to_dict(report), arguments.json)
-    if compared is not None:
+    if arguments.report:
         written = argparse.Namespace(**{**vars(arguments), "json": None, "markdown": None})
-        for path in write_outputs(compared, report, written):
+        for path in write_outputs(report, written):
             console.print(f"written: {path}")
     return report.verdict.exit_code

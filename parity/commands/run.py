@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parity.localization import LocaliseReport
+    from parity.faults import Fault
+    from parity.findings import RunReport
     from parity.pair import Pair
-    from parity.run import RunReport
 
 
 def add_parser(commands: Any) -> None:
@@ -21,7 +22,6 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write report.html and parity.json there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a summary in Markdown")
-    parser.add_argument("--no-localise", action="store_true", help="do not look for the culprits of what diverged")
     parser.set_defaults(run=run)
 
 
@@ -59,53 +59,40 @@ def load_both(arguments: argparse.Namespace) -> tuple[Pair, dict[str, Any]]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from parity.compare import Verdict
-    from parity.localization import localise
     from parity.report import culprits, terminal
-    from parity.run import run as compare
-    from parity.stages import Settings
 
-    console = terminal.make_console()
-    pair, inputs = load_both(arguments)
-    settings, localisation = Settings(streaming=arguments.streaming), None
-    with Console(stderr=True).status("") as status:
-        report = compare(
-            pair, inputs, stages=arguments.stages, settings=settings, seed=arguments.seed, progress=status.update
-        )
-        diverged = [stage.name for stage in report.stages if stage.verdict is Verdict.DIVERGED]
-        if diverged and not arguments.no_localise:
-            localisation = localise(
-                pair,
-                inputs,
-                stages=diverged,
-                streaming=settings.streaming,
-                seed=arguments.seed,
-                progress=status.update,
-            )
+    report, console = compare(arguments), terminal.make_console()
     terminal.print_report(report, console, arguments.layers)
-    if localisation is not None:
-        culprits.print_culprits(localisation, console)
-    for path in write_outputs(report, localisation, arguments):
+    if report.culprits:
+        culprits.print_culprits(report, console)
+    for path in write_outputs(report, arguments):
         console.print(f"written: {path}")
     return report.verdict.exit_code
 
 
-def write_outputs(
-    report: RunReport, localisation: LocaliseReport | None, arguments: argparse.Namespace
-) -> Iterator[Path]:
+def compare(arguments: argparse.Namespace, fault: Fault | None = None) -> RunReport:
+    """Run what these options name, with a mistake switched on if there is one."""
+    from rich.console import Console
+
+    from parity.run import run
+    from parity.stages import Settings
+
+    pair, inputs = load_both(arguments)
+    settings, chosen = Settings(streaming=arguments.streaming), {"stages": arguments.stages, "seed": arguments.seed}
+    with Console(stderr=True).status("") as status, fault.switch(pair) if fault else nullcontext():
+        return run(pair, inputs, settings=settings, progress=status.update, **chosen)
+
+
+def write_outputs(report: RunReport, arguments: argparse.Namespace) -> Iterator[Path]:
     """Write what `--report`, `--json` and `--markdown` ask for, and the job summary of a CI that wants one."""
-    from parity.report import culprits, data, html, markdown
+    from parity.report import data, html, markdown
 
     result = data.to_dict(report, checkpoint=str(arguments.checkpoint), model=str(arguments.model))
     if getattr(arguments, "fault", None):  # `localise` can put one in on purpose
         result["fault"] = arguments.fault
-    if localisation is not None:
-        result["culprits"] = culprits.to_dict(localisation)["culprits"]
     if arguments.report:
         data.write_json(result, arguments.report / "parity.json")
-        html.write_html(report, result, arguments.report / "report.html", localisation)
+        html.write_html(report, result, arguments.report / "report.html")
         yield arguments.report / "report.html"
     if arguments.json:
         data.write_json(result, arguments.json)

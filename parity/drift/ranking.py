@@ -28,9 +28,9 @@ import torch
 from parity.drift.measure import VERIFIED, Measure, StageDrift
 from parity.drift.networks import DRIFT_STAGES, DriftStage
 from parity.drift.rounding import Precision
+from parity.localization.captured import advance, needed_by
 from parity.pair import Pair
 from parity.quantization.weights import is_quantized
-from parity.run import advance, needed_by
 from parity.stages import STAGES, Settings, stages_of
 from parity.tape import Tape
 

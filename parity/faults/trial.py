@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parity.faults.base import Fault
-from parity.localization import LocaliseReport, ReferenceCapture
-from parity.localization.blame import Culprit
+from parity.findings import Culprit, RunReport
+from parity.localization.search import ReferenceCapture
 from parity.pair import Pair
 from parity.stages import STAGES, Settings
 from parity.stages.base import Streaming
@@ -108,7 +108,7 @@ class Bench:
                 progress=lambda message, mode=mode: progress(f"{mode}: {message}"),  # type: ignore[misc]
             )
 
-    def healthy(self) -> list[LocaliseReport]:
+    def healthy(self) -> list[RunReport]:
         """What the harness says of the model as it is."""
         return [capture.localise(self.pair, progress=self.progress) for capture in self.captures.values()]
 
@@ -117,7 +117,7 @@ class Bench:
         expected = frozenset(fault.expected_modules(self.pair))
         started = time.perf_counter()
         with fault.switch(self.pair):
-            report = self.captures[fault.streaming].localise(self.pair, stages=[fault.stage], free_run=False)
+            report = self.captures[fault.streaming].localise(self.pair, stages=[fault.stage])
         return Trial(fault, expected, tuple(report.culprits), time.perf_counter() - started)
 
     def try_all(self, faults: Sequence[Fault]) -> Iterator[Trial]:

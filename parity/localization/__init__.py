@@ -1,5 +1,1 @@
 """Which module is at fault: each runs on the reference's own inputs (`isolate`) and is judged by itself (`blame`)."""
-
-from parity.localization.search import LocaliseReport, ReferenceCapture, localise
-
-__all__ = ["LocaliseReport", "ReferenceCapture", "localise"]

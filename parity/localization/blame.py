@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,72 +12,22 @@ from mlx.utils import tree_flatten
 
 from mlx_cosyvoice.nn.official import Converted, from_official
 from parity.compare import Layer, Verdict, judge, typical_floor
+from parity.findings import Culprit
+from parity.free_run import exempt_modules, judge_tokens, typical_output_floor
+from parity.localization.captured import Captured, constants_of
 from parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
 from parity.pair import Pair
 from parity.quantization.unpacked import unpacked_layers
-from parity.run import exempt_modules, judge_tokens, typical_output_floor
 from parity.sides import Side
-from parity.stages import Outputs, Settings, Sides, Stage
-from parity.tape import Tape
-
-#: What is wrong with a culprit.
-KINDS = ("weights", "leaf", "glue")
-
-
-@dataclass
-class Culprit:
-    """A module that computes something else than its official twin.
-
-    `kind`: "weights" (a parameter differs from the official one), "leaf" (a module without parts is wrong on right
-    input), or "glue" (its parts are right, what it does between them is not: a mask, an order, a scale, a missing
-    activation). `place` is the call at which it shows: its own path, or that of the child that was called with a wrong
-    argument; `argument` is then the name of that.
-    """
-
-    module: str
-    kind: str
-    stage: str
-    place: str
-    evidence: list[str] = field(default_factory=list)
-    layer: Layer | None = None
-    argument: str = ""
-
-
-@dataclass
-class Captured:
-    """What the reference did in one stage, in the working dtype and, fed by it, in float64.
-
-    `constants` are numbers that its modules hold beside their weights, such as the epsilon of a norm.
-    """
-
-    inputs: dict[str, Any]
-    calls: dict[tuple[str, int], Call]
-    exact: dict[tuple[str, int], Call]
-    outputs: Outputs
-    exact_outputs: Outputs
-    constants: dict[str, dict[str, float]] = field(default_factory=dict)
-
-
-#: Constants that modules of both sides hold under the same name.
-CONSTANTS = ("eps",)
-
-
-def constants_of(side: Side, component: str) -> dict[str, dict[str, float]]:
-    """Official path -> the `CONSTANTS` that the module there has."""
-    found = {}
-    for path, child in side.modules().items():
-        own = {name: float(getattr(child, name)) for name in CONSTANTS if isinstance(getattr(child, name, None), float)}
-        if own:
-            found[f"{component}.{path}"] = own
-    return found
+from parity.stages import Outputs, Sides
 
 
 class StageJudge:
     """One stage of one MLX model against the captured reference."""
 
-    def __init__(self, stage: Stage, pair: Pair, captured: Captured, factor: float) -> None:
-        self.stage, self.pair, self.captured, self.factor = stage, pair, captured, factor
-        self.dtype = pair.dtype(stage.component)
+    def __init__(self, pair: Pair, captured: Captured, factor: float) -> None:
+        self.stage, self.pair, self.captured, self.factor = captured.stage, pair, captured, factor
+        self.dtype = pair.dtype(captured.stage.component)
         self.culprits: list[Culprit] = []
         self.layers: list[Layer] = []
         self.unobserved: list[str] = []
@@ -87,10 +36,10 @@ class StageJudge:
         self._rank: dict[tuple[str, str], int] = {}
         self._doubtful: list[tuple[Call, str, Layer]] = []
 
-    def run(self, tape: Tape, settings: Settings) -> None:
+    def run(self) -> None:
         side = self.stage.model(self.pair)
         if not side.modules():
-            found = self._call(side, tape, settings, None)
+            found = self._call(side, None)
             if found is None:
                 self.unobserved.append(f"{self.stage.title}: what comes after the exception")
             else:
@@ -99,7 +48,7 @@ class StageJudge:
         wrong_weights = self._audit_weights(side.module)
         wrong_constants = self._audit_constants(side)
         with observe(side, self.stage.component, self.stage.keep, self.captured.calls) as calls:
-            outputs = self._call(side, tape, settings, calls)
+            outputs = self._call(side, calls)
         for call in calls.entered:
             if call.caller not in wrong_weights:
                 self._judge_arguments(call)
@@ -115,9 +64,9 @@ class StageJudge:
             self._judge_outputs(outputs, blame=calls.isolated or not self.culprits)
         self.culprits.sort(key=lambda culprit: self._rank[culprit.module, culprit.kind])
 
-    def _call(self, side: Side, tape: Tape, settings: Settings, calls: Calls | None) -> Outputs | None:
+    def _call(self, side: Side, calls: Calls | None) -> Outputs | None:
         """The stage's outputs; None where the MLX model raises, for which the innermost module is blamed."""
-        inputs = self.captured.inputs
+        inputs, tape, settings = self.captured.inputs, self.captured.tape, self.captured.settings
         try:
             if calls is None:
                 return self.stage.call_isolated(side, inputs, tape, settings, self.captured.outputs)
@@ -227,7 +176,7 @@ class StageJudge:
             return "" if np.array_equal(actual, expected) else "holds other numbers"
         values = (np.squeeze(value) for value in (actual, expected, exact))  # sides may broadcast over other axes
         layer = judge(name, "argument", *values, dtype=self.dtype, factor=self.factor)
-        return "" if layer.verdict is Verdict.PASS else f"is wrong: {_evidence(layer)}"
+        return "" if layer.verdict is Verdict.PASS else f"is wrong: {evidence_of(layer)}"
 
     def _judge_output(self, call: Call, wrong_weights: set[str]) -> None:
         key = (call.path, call.index)
@@ -244,7 +193,7 @@ class StageJudge:
                 continue
             self.layers.append(layer)
             if layer.verdict is Verdict.DIVERGED and call.path not in wrong_weights:
-                self._blame(call.path, kind, call.path, f"on the reference's own input: {_evidence(layer)}", layer)
+                self._blame(call.path, kind, call.path, f"on the reference's own input: {evidence_of(layer)}", layer)
 
     def _typical_floor(self, path: str, place: int) -> float:
         """Of an output of a module, over all of its calls."""
@@ -258,14 +207,14 @@ class StageJudge:
         for call, kind, layer in self._doubtful:
             explained = any(culprit.module.startswith(f"{call.path}.") for culprit in self.culprits)
             if layer.verdict is Verdict.DIVERGED and not explained:
-                self._blame(call.path, kind, call.path, f"on the reference's own input: {_evidence(layer)}", layer)
+                self._blame(call.path, kind, call.path, f"on the reference's own input: {evidence_of(layer)}", layer)
 
     def _judge_outputs(self, outputs: Outputs, *, blame: bool = True) -> None:
         """What the stage's own code makes of its modules' outputs, all of which were replaced by right ones.
 
         Without `blame` there were calls that were not fed, and a culprit inside that explains what comes out.
         """
-        expected, exact = self.captured.outputs, self.captured.exact_outputs
+        expected, exact = self.captured.outputs, self.captured.isolated_outputs
         sides = Sides(outputs, expected, exact)
         root = self.stage.component or self.stage.name
         for name, value in expected.tensors.items():
@@ -284,7 +233,7 @@ class StageJudge:
             self.layers.append(layer)
             if layer.verdict is Verdict.DIVERGED:
                 module = self.stage.owners.get(name, root if self.stage.component else f"{root}.{name}")
-                self._blame(module, "glue", module, f"output `{name}`: {_evidence(layer)}", layer)
+                self._blame(module, "glue", module, f"output `{name}`: {evidence_of(layer)}", layer)
         for name in expected.tokens:
             layer = judge_tokens(self.stage, name, sides, self.captured.inputs, self.dtype, self.factor)
             if not blame:
@@ -319,7 +268,8 @@ def _describe(value: Value) -> str:
     return f"a tensor of shape {list(value.shape)}" if isinstance(value, np.ndarray) else repr(value)
 
 
-def _evidence(layer: Layer) -> str:
+def evidence_of(layer: Layer) -> str:
+    """How far off a layer is, in words."""
     if layer.difference is None or layer.reason:
         return layer.reason
     d = layer.difference

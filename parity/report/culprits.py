@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from parity.localization import LocaliseReport
-from parity.localization.blame import Culprit
+from parity.findings import Culprit, RunReport
 from parity.report.measures import measures_line
 from parity.report.terminal import STYLE, mel_line
 from parity.stages import STAGES
@@ -35,22 +35,37 @@ def headline(culprit: Culprit) -> str:
     return f"{culprit.module} ({culprit.kind}): {WORDS[culprit.kind]}"
 
 
-def print_culprits(report: LocaliseReport, console: Console) -> None:
+def alike(culprits: list[Culprit]) -> list[list[Culprit]]:
+    """Culprits whose names differ in numbers only, as those of a layer in every block do, in groups."""
+    groups: dict[tuple[str, ...], list[Culprit]] = {}
+    for culprit in culprits:
+        names = (culprit.stage, culprit.kind, culprit.module, culprit.place, culprit.argument)
+        groups.setdefault(tuple(re.sub(r"\d+", "*", name) for name in names), []).append(culprit)
+    return list(groups.values())
+
+
+def print_culprits(report: RunReport, console: Console) -> None:
     """The verdict first, then every culprit in data-flow order, then what their stages make of it."""
     mode = mode_title(report.settings.streaming)
     count = f"{len(report.culprits)} culprit{'' if len(report.culprits) == 1 else 's'}"
     console.print(f"verdict: [{STYLE[report.verdict]}]{report.verdict.value.upper()}[/], {count} ({mode})")
     titles = {stage.name: stage.title for stage in STAGES}
-    for number, culprit in enumerate(report.culprits, start=1):
+    groups = alike(report.culprits)
+    for number, group in enumerate(groups, start=1):
+        culprit = group[0]
         console.print(f"\n{number}. [bold]{escape(headline(culprit))}[/]", highlight=False)
         console.print(f"   {titles[culprit.stage]}, {culprit.kind}", highlight=False)
         for line in culprit.evidence[:MOST_EVIDENCE]:
             console.print(f"   - {escape(line)}", highlight=False)
         if len(culprit.evidence) > MOST_EVIDENCE:
             console.print(f"   - and {len(culprit.evidence) - MOST_EVIDENCE} more", highlight=False)
-        if [other.stage for other in report.culprits[number:]].count(culprit.stage) == 0:
-            stage = report.free.get(culprit.stage)
-            for line in filter(None, (mel_line(stage), measures_line(stage)) if stage else ()):
+        if len(group) > 1:
+            others = ", ".join(other.module for other in group[1 : 1 + MOST_EVIDENCE])
+            more = f" and {len(group) - 1 - MOST_EVIDENCE} more" if len(group) > 1 + MOST_EVIDENCE else ""
+            console.print(f"   the same in {escape(others)}{more}", highlight=False)
+        if all(other[0].stage != culprit.stage for other in groups[number:]):
+            stage = next(stage for stage in report.stages if stage.name == culprit.stage)
+            for line in filter(None, (mel_line(stage), measures_line(stage))):
                 console.print(f"   {line}", highlight=False)
     for line in report.unobserved[:MOST_UNOBSERVED]:
         console.print(f"[yellow]not observed[/]: {escape(line)}", highlight=False)
@@ -58,26 +73,27 @@ def print_culprits(report: LocaliseReport, console: Console) -> None:
         console.print(f"and {len(report.unobserved) - MOST_UNOBSERVED} more were not observed")
 
 
-def to_dict(report: LocaliseReport) -> dict[str, Any]:
+def culprit_to_dict(culprit: Culprit) -> dict[str, Any]:
+    return {
+        "module": culprit.module,
+        "kind": culprit.kind,
+        "stage": culprit.stage,
+        "place": culprit.place,
+        "argument": culprit.argument,
+        "headline": headline(culprit),
+        "evidence": culprit.evidence,
+        "layer": culprit.layer.to_dict() if culprit.layer else None,
+    }
+
+
+def to_dict(report: RunReport) -> dict[str, Any]:
     """The findings as plain data for JSON."""
     return {
         "schema_version": SCHEMA_VERSION,
         "verdict": report.verdict.value,
         "streaming": report.settings.streaming,
-        "culprits": [
-            {
-                "module": culprit.module,
-                "kind": culprit.kind,
-                "stage": culprit.stage,
-                "place": culprit.place,
-                "argument": culprit.argument,
-                "headline": headline(culprit),
-                "evidence": culprit.evidence,
-                "layer": culprit.layer.to_dict() if culprit.layer else None,
-            }
-            for culprit in report.culprits
-        ],
-        "measures": {name: stage.measures for name, stage in report.free.items()},
+        "culprits": [culprit_to_dict(culprit) for culprit in report.culprits],
+        "measures": {stage.name: stage.measures for stage in report.stages if stage.culprits},
         "unobserved": report.unobserved,
-        "layers": {stage: {layer.path: layer.to_dict() for layer in layers} for stage, layers in report.layers.items()},
+        "layers": {stage.name: {layer.path: layer.to_dict() for layer in stage.isolated} for stage in report.stages},
     }

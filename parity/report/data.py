@@ -13,8 +13,9 @@ import numpy as np
 from converters.upload import RECORD, model_sha256
 from mlx_cosyvoice.files import write_file
 from parity.compare import FACTOR, MINIMUM_STEPS
+from parity.findings import RunReport, StageReport
 from parity.measures import mel_statistics
-from parity.run import RunReport, StageReport
+from parity.report.culprits import culprit_to_dict
 
 #: Raised when a key of `parity.json` changes its meaning or goes away.
 SCHEMA_VERSION = 1
@@ -33,6 +34,7 @@ def to_dict(report: RunReport, *, checkpoint: str = "", model: str = "") -> dict
         "tolerance": {"factor": FACTOR, "minimum_rounding_steps": MINIMUM_STEPS},
         "versions": {**_versions(), "python": platform.python_version(), "platform": platform.platform()},
         "stages": {stage.name: _stage(stage) for stage in report.stages},
+        "culprits": [culprit_to_dict(culprit) for culprit in report.culprits],
         **_model_sha256(Path(model)),
         **_quantization(report),
     }

@@ -11,12 +11,11 @@ from string import Template
 from typing import Any
 
 from parity.compare import FACTOR, Layer, Verdict
-from parity.localization import LocaliseReport
+from parity.findings import RunReport, StageReport
 from parity.report.culprits import MOST_EVIDENCE, headline
 from parity.report.data import write_text
 from parity.report.figures import band_chart, depth_chart, mel_images, seam_chart, step_chart
 from parity.report.measures import boundaries_of
-from parity.run import RunReport, StageReport
 from parity.stages.base import mode_title
 
 SENTENCES = {
@@ -26,16 +25,13 @@ SENTENCES = {
 }
 
 
-def write_html(
-    report: RunReport, result: dict[str, Any], path: Path, localisation: LocaliseReport | None = None
-) -> None:
+def write_html(report: RunReport, result: dict[str, Any], path: Path) -> None:
     """Write the page.
 
     Args:
         report: the run, for its pictures.
         result: the same run as data (`parity.report.data.to_dict`), for its tables.
         path: of the HTML file; replaced as a whole.
-        localisation: who is to blame for what diverged, if that was looked for.
     """
     template = Template((resources.files("parity.report") / "template.html").read_text(encoding="utf-8"))
     page = template.substitute(
@@ -43,10 +39,10 @@ def write_html(
         sentence=escape(SENTENCES[report.verdict]),
         facts=_facts(result) + _quantization(report),
         pipeline="".join(_pipeline_step(stage) for stage in report.stages),
-        culprits=_culprits(report, result, localisation),
+        culprits=_culprits(report, result),
         mels="".join(_mel(stage, result) for stage in report.stages),
         streaming="".join(_steps_and_seams(stage) for stage in report.stages),
-        depths="".join(_depth(stage, localisation) for stage in report.stages),
+        depths="".join(_depth(stage) for stage in report.stages),
         factor=f"{FACTOR:g}",
         rows=_rows(result),
     )
@@ -109,11 +105,11 @@ def _command(name: str, stage: str, result: dict[str, Any]) -> str:
     )
 
 
-def _culprits(report: RunReport, result: dict[str, Any], localisation: LocaliseReport | None) -> str:
-    """A card for every culprit; where none was looked for or found, for the first wrong layer of every stage."""
+def _culprits(report: RunReport, result: dict[str, Any]) -> str:
+    """A card for every culprit, and for the first layer of a stage that is inconclusive."""
     cards = []
     blamed = set()
-    for culprit in localisation.culprits if localisation else []:
+    for culprit in report.culprits:
         blamed.add(culprit.stage)
         evidence = [f"kind: {culprit.kind}", *culprit.evidence[:MOST_EVIDENCE]]
         cards.append(_card(Verdict.DIVERGED, headline(culprit), evidence, _command("localise", culprit.stage, result)))
@@ -165,12 +161,11 @@ def _steps_and_seams(stage: StageReport) -> str:
     return f'<div class="depths">{"".join(figures)}</div>' if figures else ""
 
 
-def _depth(stage: StageReport, localisation: LocaliseReport | None) -> str:
+def _depth(stage: StageReport) -> str:
     layers = [layer for layer in stage.layers if layer.difference is not None]
     if len(layers) < 2:
         return ""
-    isolated = {layer.path: layer for layer in localisation.layers.get(stage.name, [])} if localisation else {}
-    chart = depth_chart(layers, isolated, FACTOR)
+    chart = depth_chart(layers, {layer.path: layer for layer in stage.isolated}, FACTOR)
     return f'<figure id="stage-{stage.name}"><figcaption>{escape(stage.title)}</figcaption>{chart}</figure>'
 
 

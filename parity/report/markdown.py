@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from parity.compare import Verdict
+from parity.findings import RunReport
 from parity.report.terminal import mel_line
-from parity.run import RunReport
 from parity.stages.base import mode_title
 
 MARKS = {Verdict.PASS: "pass", Verdict.DIVERGED: "**diverged**", Verdict.INCONCLUSIVE: "*inconclusive*"}

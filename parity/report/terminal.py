@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from parity.compare import Layer, Verdict
+from parity.findings import RunReport, StageReport
 from parity.measures import mel_statistics
 from parity.report.measures import measures_line
-from parity.run import RunReport, StageReport
 
 #: How many wrong layers of a stage are printed where only those are asked for; the report has them all.
 MOST_FAILED = 20

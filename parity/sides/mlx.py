@@ -14,7 +14,7 @@ from parity.sides.base import Side
 
 
 class MLXSide(Side):
-    """A module of `mlx_cosyvoice`, where time is axis 1. It chooses its dtype by itself.
+    """A module of `mlx_cosyvoice`, where time is axis 1. It chooses its dtype by itself, at least as fine as `dtype`.
 
     With `lazy` the results stay MLX arrays (in the official layout still) which nobody has computed yet and that can
     be differentiated; they are accepted as inputs as well.
@@ -22,9 +22,9 @@ class MLXSide(Side):
 
     name = "mlx"
 
-    def __init__(self, module: Any, *, lazy: bool = False) -> None:
+    def __init__(self, module: Any, dtype: mx.Dtype = mx.float32, *, lazy: bool = False) -> None:
         super().__init__(module)
-        self.lazy = lazy
+        self.dtype, self.lazy = dtype, lazy
 
     def array(self, value: Any, *, channels_first: bool = False) -> mx.array:
         return _swapped(value if isinstance(value, mx.array) else mx.array(value), channels_first)
@@ -51,7 +51,10 @@ class MLXSide(Side):
             return array
         if array.shape != own.shape and _without_ones(array.shape) == _without_ones(own.shape):
             array = array.reshape(own.shape)
-        return array.astype(own.dtype) if mx.issubdtype(array.dtype, mx.floating) else array
+        if not mx.issubdtype(array.dtype, mx.floating):
+            return array
+        # a caller that lost precision is to blame for it, and not the module that it calls
+        return array.astype(own.dtype if own.dtype == mx.float32 else self.dtype)
 
 
 def _swapped(array: mx.array, channels_first: bool) -> mx.array:

@@ -92,9 +92,11 @@ class Stage(ABC):
 
     def model(self, pair: Pair) -> MLXSide:
         """The side of the MLX model."""
+        from mlx_cosyvoice.weights import DTYPES
         from parity.sides.mlx import MLXSide
 
-        return MLXSide(getattr(pair.model, self.component) if self.component else None)
+        module = getattr(pair.model, self.component) if self.component else None
+        return MLXSide(module, DTYPES[pair.dtype(self.component)])
 
     def prepare(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, Any]:
         """Inputs of this stage that only the reference can make, in the working dtype."""
@@ -115,6 +117,10 @@ class Stage(ABC):
     def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
         """What later stages read: by default all outputs of the reference in the working dtype."""
         return {**outputs.tensors, **outputs.tokens}
+
+    def suspect(self, output: str) -> str:
+        """Whom to blame where an output is only wrong when errors add up: the module that makes it."""
+        return self.owners.get(output, self.component or self.name)
 
     def pieces(self, pair: Pair) -> tuple[Piece, ...]:
         """Those in which the model's side computes the utterance; none where it does so at once, as the reference."""

@@ -27,6 +27,10 @@ class Networks(NamedTuple):
 class Loop(Stage):
     """A stage whose side holds the two networks."""
 
+    def suspect(self, output: str) -> str:
+        """The network, as the loop was judged by itself."""
+        return "flow" if "mel" in output or output.startswith("voice") else "hift"
+
     def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
         from parity.pair import DTYPES
         from parity.sides.pytorch import TorchSide

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from parity.compare import FACTOR, Difference, Layer, Verdict, compare, judge, worst
+from parity.localization.captured import advance
 from parity.pair import DTYPES, Pair
-from parity.run import advance
 from parity.sides import Side
 from parity.stages import STAGES, Settings
 from parity.tape import Tape

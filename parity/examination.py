@@ -1,0 +1,57 @@
+"""Holds one stage of an MLX model against the captured reference, freely and module by module, for one verdict."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+
+from parity.compare import Verdict
+from parity.findings import Culprit, StageReport
+from parity.free_run import run_freely
+from parity.localization.blame import StageJudge, evidence_of
+from parity.localization.captured import Captured
+from parity.pair import Pair
+from parity.quantization.weights import is_quantized, judge_weights
+
+
+def examine(pair: Pair, captured: Captured, factor: float) -> StageReport:
+    """Everything that is known of the stage. Where it diverges there is a culprit.
+
+    Args:
+        pair: both models; `pair.model` as it is now.
+        captured: what the reference did in the stage.
+        factor: allowed error in noise floors.
+    """
+    stage = captured.stage
+    report = StageReport(stage.name, stage.title, pair.dtype(stage.component))
+    judge = StageJudge(pair, captured, factor)
+    judge.run()
+    report.culprits, report.isolated, report.unobserved = judge.culprits, judge.layers, judge.unobserved
+    run_freely(pair, captured, report, factor)
+    if is_quantized(pair, stage.component):
+        report.outputs.append(judge_weights(pair, stage.component))
+    if report.verdict is Verdict.DIVERGED and not report.culprits:
+        report.culprits.append(_where_they_part(captured, report))
+    return report
+
+
+def _where_they_part(captured: Captured, report: StageReport) -> Culprit:
+    """The smallest call to blame for what only shows when errors add up: it lies between right and wrong."""
+    stage, rows = captured.stage, [*report.layers, *report.outputs]
+    right = [*takewhile(lambda layer: layer.verdict is not Verdict.DIVERGED, rows)]
+    wrong, root = rows[len(right)], stage.component or stage.name
+    path = wrong.path.split("#")[0]
+    if wrong.type in ("witness", "weights"):
+        kind, module = ("weights" if wrong.type == "weights" else "glue"), root
+    elif path in captured.types:
+        kind, module = "glue", _common(path, right[-1].path.split("#")[0] if right else root) or root
+    else:
+        kind, module = "glue", stage.suspect(path)
+    before = f"{right[-1].path} agrees, " if right else ""
+    evidence = f"{before}{wrong.path} is the first that does not, though every module is right by itself"
+    return Culprit(module, kind, report.name, module, [evidence, evidence_of(wrong)], wrong, inferred=True)
+
+
+def _common(path: str, other: str) -> str:
+    """The innermost module that has both within it, neither being that module."""
+    parents = (path.split(".")[:-1], other.split(".")[:-1])
+    return ".".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(*parents, strict=False)))

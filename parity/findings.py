@@ -1,0 +1,105 @@
+"""What a run found: by stage, by layer, and who is to blame. Made by `parity.examination`, read by reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from parity.compare import Layer, Verdict, worst
+from parity.quantization.packing import QuantizationDrift
+from parity.stages import Settings
+
+#: What is wrong with a culprit.
+KINDS = ("weights", "leaf", "glue")
+
+
+@dataclass
+class Culprit:
+    """A module that computes something else than its official twin.
+
+    `kind`: "weights" (a parameter differs from the official one), "leaf" (a module without parts is wrong on right
+    input), or "glue" (its parts are right, what it does between them is not: a mask, an order, a scale, a missing
+    activation). `place` is the call at which it shows: its own path, or that of the child that was called with a wrong
+    argument; `argument` is then the name of that. It is `inferred` if every module is right by itself, and yet errors
+    add up to more than they may.
+    """
+
+    module: str
+    kind: str
+    stage: str
+    place: str
+    evidence: list[str] = field(default_factory=list)
+    layer: Layer | None = None
+    argument: str = ""
+    inferred: bool = False
+
+
+@dataclass
+class StageReport:
+    """One stage, looked at twice.
+
+    `outputs` and `layers` are of a free run, in which errors add up as they do in use; `isolated` are of a run in which
+    every module was fed with the reference's own inputs, so that each shows its own error only. `culprits` are in
+    data-flow order; `unobserved` lists what kept the stage from a pass.
+    """
+
+    name: str
+    title: str
+    dtype: str
+    outputs: list[Layer] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+    isolated: list[Layer] = field(default_factory=list)
+    culprits: list[Culprit] = field(default_factory=list)
+    unobserved: list[str] = field(default_factory=list)
+    exempt: dict[str, str] = field(default_factory=dict)
+    seconds_reference: float = 0.0
+    seconds_model: float = 0.0
+    arrays: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    measures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all that was seen; a culprit diverges, what was not observed is inconclusive."""
+        verdicts = [layer.verdict for layer in (*self.layers, *self.outputs, *self.isolated)]
+        verdicts += [Verdict.DIVERGED] if self.culprits else []
+        verdicts += [Verdict.INCONCLUSIVE] if self.unobserved else []
+        return worst(verdicts)
+
+    @property
+    def worst_layer(self) -> Layer | None:
+        """The layer that fails first in data-flow order, else the one with the largest error over floor."""
+        layers = self.layers + self.outputs
+        failed = [layer for layer in layers if layer.verdict is not Verdict.PASS]
+        return failed[0] if failed else max(layers, key=lambda layer: layer.ratio, default=None)
+
+
+@dataclass
+class RunReport:
+    """A whole run. `quantization` is what packing itself changed, of a quantized model."""
+
+    stages: list[StageReport]
+    settings: Settings
+    quantization: list[QuantizationDrift] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict:
+        return worst([stage.verdict for stage in self.stages])
+
+    @property
+    def culprits(self) -> list[Culprit]:
+        """In data-flow order, without those inferred ones that another stage's culprits explain."""
+        every = [culprit for stage in self.stages for culprit in stage.culprits]
+        # two stages may share a component, whose weights are audited in both
+        first = {(culprit.module, culprit.kind): culprit for culprit in reversed(every)}
+        sure = {culprit.module for culprit in every if not culprit.inferred}
+        return [
+            culprit
+            for culprit in reversed(first.values())
+            if not culprit.inferred or not any(f"{module}.".startswith(f"{culprit.module}.") for module in sure)
+        ]
+
+    @property
+    def unobserved(self) -> list[str]:
+        return [line for stage in self.stages for line in stage.unobserved]
