@@ -18,24 +18,8 @@ from parity.faults import (
 )
 from parity.faults.base import Fault
 
-_CATALOGUES = (
-    *(
-        file.CATALOGUE
-        for file in (
-            text,
-            features,
-            speech_tokenizer,
-            speaker_encoder,
-            llm,
-            flow_encoder,
-            flow_decoder,
-            vocoder,
-            streaming,
-        )
-    ),
-    incremental.PIECES,
-    incremental.LOOP,
-)
+_FILES = (text, features, speech_tokenizer, speaker_encoder, llm, flow_encoder, flow_decoder, vocoder, streaming)
+_CATALOGUES = (*(file.CATALOGUE for file in _FILES), incremental.PIECES, incremental.LOOP)
 
 #: All faults, in data-flow order of their stages.
 FAULTS: tuple[Fault, ...] = tuple(fault for catalogue in _CATALOGUES for fault in catalogue.faults)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
 
 from parity.intercept import intercepted
 from parity.pair import Pair
 from parity.stages.base import Streaming
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+Context = AbstractContextManager[Any]
+
 #: Switches a fault on in `pair.model` for as long as the context lasts.
-Switch = Callable[[Pair], AbstractContextManager[Any]]
+Switch = Callable[[Pair], Context]
 
 
 @dataclass(frozen=True)
@@ -45,43 +50,85 @@ class Fault:
         Raises:
             ValueError: a pattern that fits no module.
         """
-        paths: set[str] = set()
-        for pattern in self.expected:
-            if "*" not in pattern:
-                paths.add(pattern)
-                continue
-            fitting = re.compile(re.escape(pattern).replace(r"\*", r"[^.]+"))
-            component = pattern.partition(".")[0]
-            names = (f"{component}.{name}" for name, _ in getattr(pair.model, component).named_modules())
-            found = {name for name in names if fitting.fullmatch(name)}
-            if not found:
-                raise ValueError(f"fault {self.name}: no module of the model fits {pattern}")
-            paths |= found
-        return paths
+        patterns = [pattern for pattern in self.expected if "*" in pattern]
+        return {*self.expected}.difference(patterns).union(*(_fitting(pair, pattern) for pattern in patterns))
 
 
 class Catalogue:
-    """The faults of one stage; `@catalogue.add(...)` above a switch enters it."""
+    """The faults of one stage."""
 
-    def __init__(self, stage: str) -> None:
-        self.stage = stage
+    def __init__(self, stage: str, streaming: Streaming | None = None) -> None:
+        self.stage, self.streaming = stage, streaming
         self.faults: list[Fault] = []
 
-    def add(
-        self, name: str, mistake: str, *expected: str, kind: str = "glue", streaming: Streaming | None = None
-    ) -> Callable[[Switch], Switch]:
-        """Enter the decorated switch as a fault of this stage; arguments as the attributes of `Fault`."""
-
-        def enter(switch: Switch) -> Switch:
-            self.faults.append(Fault(name, self.stage, mistake, expected, kind, switch, streaming))
-            return switch
-
-        return enter
+    def at(self, *paths: str, kind: str = "glue", streaming: Streaming | None = None) -> Place:
+        """Where faults will be entered; arguments as the attributes `expected`, `kind` and `streaming` of `Fault`."""
+        return Place(self, paths, kind, streaming or self.streaming)
 
 
-def patched(owner: Any, name: str, value: Any) -> AbstractContextManager[Any]:
+@dataclass(frozen=True)
+class Place:
+    """The modules that faults are in, and so the ones to be named.
+
+    Where a method decorates a function, the fault is called as the function is and its docstring is the mistake.
+    """
+
+    catalogue: Catalogue
+    paths: tuple[str, ...]
+    kind: str
+    streaming: Streaming | None
+
+    def add(self, name: str, mistake: str, switch: Switch) -> None:
+        """Enter a fault; arguments as the attributes of `Fault`."""
+        stage = self.catalogue.stage
+        self.catalogue.faults.append(Fault(name, stage, mistake, self.paths, self.kind, switch, self.streaming))
+
+    def setting(self, name: str, mistake: str, **values: Any) -> None:
+        """Enter a fault in which the modules have other attributes: `setting`."""
+        self.add(name, mistake, lambda pair: setting(self.modules(pair), **values))
+
+    def patching(self, name: str, mistake: str, owner: Any, attribute: str, value: Any) -> None:
+        """Enter a fault in which a module, class or object has another attribute: `patched`."""
+        self.add(name, mistake, lambda pair: patched(owner, attribute, value))
+
+    def calling(self, name: str, mistake: str, file: Any, library: str, **functions: Any) -> None:
+        """Enter a fault in which the code of a file calls other functions of a library: `calling`."""
+        self.add(name, mistake, lambda pair: calling(file, library, **functions))
+
+    def switching(self, switch: F) -> F:
+        """Enter a fault that is switched on by the decorated function of the pair."""
+        return self._enter(switch, switch)
+
+    def behaving(self, call: F) -> F:
+        """Enter a fault in which the modules run the decorated `call(self, ...)`; `self(...)` is what they ran."""
+        return self._enter(call, lambda pair: behaving(self.modules(pair), call))
+
+    def wrapping(self, owner: Any, attribute: str) -> Callable[[F], F]:
+        """Enter a fault in which the decorated `call(original, ...)` is called for an attribute of `owner`."""
+        return lambda call: self._enter(call, lambda pair: wrapped(owner, attribute, call))
+
+    def modules(self, pair: Pair) -> list[Any]:
+        return modules_at(pair, *self.paths)
+
+    def _enter(self, function: F, switch: Switch) -> F:
+        self.add(function.__name__.replace("_", "-"), " ".join((function.__doc__ or "").split()), switch)
+        return function
+
+
+def patched(owner: Any, name: str, value: Any) -> Context:
     """Give a module, class or object another attribute."""
     return mock.patch.object(owner, name, value)
+
+
+def wrapped(owner: Any, name: str, call: Callable[..., Any]) -> Context:
+    """Let `call(original, ...)` be called in place of a function or method of a module, class or object."""
+    original = getattr(owner, name)
+
+    def calling(*args: Any, **kwargs: Any) -> Any:
+        return call(original, *args, **kwargs)
+
+    static = isinstance(inspect.getattr_static(owner, name), staticmethod)
+    return patched(owner, name, staticmethod(calling) if static else calling)
 
 
 class Borrowed:
@@ -95,21 +142,24 @@ class Borrowed:
         return getattr(self._original, name)
 
 
-def calling(file: Any, library: str, **functions: Any) -> AbstractContextManager[Any]:
+def calling(file: Any, library: str, **functions: Any) -> Context:
     """Give the code of one file another function of a library (`mx`, `nn`, ...); the rest of it stays."""
     return patched(file, library, Borrowed(getattr(file, library), **functions))
 
 
 def modules_at(pair: Pair, *patterns: str) -> list[Any]:
     """The MLX modules at official paths; "*" stands for one name."""
-    found = []
-    for pattern in patterns:
-        component, _, path = pattern.partition(".")
-        fitting = re.compile(re.escape(path).replace(r"\*", r"[^.]+"))
-        modules = getattr(pair.model, component).named_modules()
-        found += [module for name, module in modules if fitting.fullmatch(name)]
+    return [module for pattern in patterns for module in _fitting(pair, pattern).values()]
+
+
+def _fitting(pair: Pair, pattern: str) -> dict[str, Any]:
+    """Official path -> MLX module, of those that a pattern fits."""
+    component, _, path = pattern.partition(".")
+    fitting = re.compile(re.escape(path).replace(r"\*", r"[^.]+"))
+    modules = getattr(pair.model, component).named_modules()
+    found = {f"{component}.{name}": module for name, module in modules if fitting.fullmatch(name)}
     if not found:
-        raise ValueError(f"no module of the model fits {', '.join(patterns)}")
+        raise ValueError(f"no module of the model fits {pattern}")
     return found
 
 

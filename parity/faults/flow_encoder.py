@@ -2,105 +2,89 @@
 
 from __future__ import annotations
 
-import math
-from contextlib import AbstractContextManager
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from mlx_cosyvoice.flow import attention, embedding, encoder, flow
-from parity.faults.base import Catalogue, behaving, calling, modules_at, patched, setting
+from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec, attention, embedding, encoder, flow
+from parity.faults.base import Catalogue, Context
 from parity.pair import Pair
 
-Context = AbstractContextManager[Any]
-
 CATALOGUE = Catalogue("flow_encoder")
-fault = CATALOGUE.add
+at = CATALOGUE.at
 
 LAYERS = ("flow.encoder.encoders.*", "flow.encoder.up_encoders.*")
-ATTENTIONS = tuple(f"{layer}.self_attn" for layer in LAYERS)
+NORMS = tuple(f"{layer}.{norm}" for layer in LAYERS for norm in ("norm_ff", "norm_mha"))
+SELF_ATTENTIONS = tuple(f"{layer}.self_attn" for layer in LAYERS)
+FLOW, STREAMED_FLOW = at("flow"), at("flow", streaming="official")
+STREAMED_ENCODER = at("flow.encoder", streaming="official")
+ATTENTIONS = at(*SELF_ATTENTIONS)
+POSITIONS = at("flow.encoder.embed.pos_enc", "flow.encoder.up_embed.pos_enc", kind="leaf")
+UPSAMPLING, LOOKAHEAD = at("flow.encoder.up_layer"), at("flow.encoder.pre_lookahead_layer")
 
 
-@fault(
-    "encoder-mask",
-    "The chunk mask of streaming is dropped, so every token attends to all tokens.",
-    "flow.encoder",
-    streaming="official",
-)
-def encoder_mask(pair: Pair) -> Context:
-    return patched(encoder, "chunk_mask", lambda length, chunk_size: None)
+@STREAMED_ENCODER.wrapping(encoder, "chunk_mask")
+def encoder_mask(original: Any, length: int, chunk_size: int) -> None:
+    """The chunk mask of streaming is dropped, so every token attends to all tokens."""
 
 
-@fault(
+STREAMED_ENCODER.setting(
     "encoder-chunk-not-upsampled",
     "After the upsampling the mask still counts 25 to a chunk, where there are 50 frames now.",
-    "flow.encoder",
-    streaming="official",
+    upsampling=1,
 )
-def encoder_chunk_not_upsampled(pair: Pair) -> Context:
-    return setting(modules_at(pair, "flow.encoder"), upsampling=1)
 
 
-@fault("streaming-not-passed", "`streaming` is not passed on to the encoder.", "flow", streaming="official")
-def streaming_not_passed(pair: Pair) -> Context:
-    original = flow.CausalMaskedDiffWithXvec.encode
-
-    def encode(self: Any, *inputs: mx.array, streaming: bool, finalize: bool) -> tuple[mx.array, mx.array, mx.array]:
-        return original(self, *inputs, streaming=False, finalize=finalize)
-
-    return patched(flow.CausalMaskedDiffWithXvec, "encode", encode)
+@STREAMED_FLOW.wrapping(CausalMaskedDiffWithXvec, "encode")
+def streaming_not_passed(original: Any, self: Any, *inputs: mx.array, streaming: bool, finalize: bool) -> Any:
+    """`streaming` is not passed on to the encoder."""
+    return original(self, *inputs, streaming=False, finalize=finalize)
 
 
-@fault(
-    "lookahead-context-dropped",
-    "The tokens held back for lookahead are cut off but not shown to the encoder.",
-    "flow",
-    streaming="official",
-)
-def lookahead_context_dropped(pair: Pair) -> Context:
-    original = flow.CausalMaskedDiffWithXvec.encode
-
-    def encode(
-        self: Any, token: mx.array, *inputs: mx.array, streaming: bool, finalize: bool
-    ) -> tuple[mx.array, mx.array, mx.array]:
-        shown = token if finalize else token[:, : -self.pre_lookahead_len]
-        return original(self, shown, *inputs, streaming=streaming, finalize=True)
-
-    return patched(flow.CausalMaskedDiffWithXvec, "encode", encode)
+@STREAMED_FLOW.wrapping(CausalMaskedDiffWithXvec, "encode")
+def lookahead_context_dropped(
+    original: Any, self: Any, token: mx.array, *inputs: mx.array, streaming: bool, finalize: bool
+) -> Any:
+    """The tokens held back for lookahead are cut off but not shown to the encoder."""
+    shown = token if finalize else token[:, : -self.pre_lookahead_len]
+    return original(self, shown, *inputs, streaming=streaming, finalize=True)
 
 
-@fault(
+class _Zero:
+    min = 0.0
+
+
+at(*SELF_ATTENTIONS, streaming="official").calling(
     "encoder-mask-value",
     "Masked scores are set to zero before the softmax, which is no mask at all.",
-    *ATTENTIONS,
-    streaming="official",
+    attention,
+    "mx",
+    finfo=lambda dtype: _Zero,
 )
-def encoder_mask_value(pair: Pair) -> Context:
-    class Zero:
-        min = 0.0
-
-    return calling(attention, "mx", finfo=lambda dtype: Zero)
 
 
-@fault("rel-shift-off-by-one", "The relative shift is off by one position.", *ATTENTIONS)
-def rel_shift_off_by_one(pair: Pair) -> Context:
-    original = attention.rel_shift
-    return patched(attention, "rel_shift", lambda scores: original(mx.roll(scores, 1, -1)))
+@ATTENTIONS.wrapping(attention, "rel_shift")
+def rel_shift_off_by_one(original: Any, scores: mx.array) -> mx.array:
+    """The relative shift is off by one position."""
+    return original(mx.roll(scores, 1, -1))
 
 
-@fault("rel-shift-missing", "Scores by relative position are cut off in place of shifted.", *ATTENTIONS)
-def rel_shift_missing(pair: Pair) -> Context:
-    return patched(attention, "rel_shift", lambda scores: scores[..., : scores.shape[-2]])
+@ATTENTIONS.wrapping(attention, "rel_shift")
+def rel_shift_missing(original: Any, scores: mx.array) -> mx.array:
+    """Scores by relative position are cut off in place of shifted."""
+    return scores[..., : scores.shape[-2]]
 
 
-@fault("pos-bias-swapped", "pos_bias_u and pos_bias_v are exchanged.", *ATTENTIONS, kind="weights")
+@at(*SELF_ATTENTIONS, kind="weights").switching
 def pos_bias_swapped(pair: Pair) -> Context:
+    """pos_bias_u and pos_bias_v are exchanged."""
+
     class Swapped:
         """Exchanges two parameters of every attention while it is entered; twice is back again."""
 
         def __enter__(self) -> None:
-            for module in modules_at(pair, *ATTENTIONS):
+            for module in ATTENTIONS.modules(pair):
                 module.pos_bias_u, module.pos_bias_v = module.pos_bias_v, module.pos_bias_u
 
         def __exit__(self, *error: object) -> None:
@@ -109,118 +93,90 @@ def pos_bias_swapped(pair: Pair) -> Context:
     return Swapped()
 
 
-@fault(
+POSITIONS.calling(
     "embedding-scale",
     "The features are not multiplied by the root of the width before the positions.",
-    "flow.encoder.embed.pos_enc",
-    "flow.encoder.up_embed.pos_enc",
-    kind="leaf",
+    embedding,
+    "math",
+    sqrt=lambda width: 1.0,
 )
-def embedding_scale(pair: Pair) -> Context:
-    return calling(embedding, "math", sqrt=lambda width: 1.0)
 
 
-@fault(
-    "positions-reversed",
-    "The table of relative positions runs from past to future.",
-    "flow.encoder.embed.pos_enc",
-    "flow.encoder.up_embed.pos_enc",
-    kind="leaf",
+@POSITIONS.behaving
+def positions_reversed(self: Any, x: mx.array, keys: int | None = None) -> tuple[mx.array, mx.array]:
+    """The table of relative positions runs from past to future."""
+    x, table = self(x, keys)
+    return x, table[:, ::-1]
+
+
+def _interpolated(x: mx.array, count: int, axis: int) -> mx.array:
+    after = mx.concatenate([x[:, 1:], x[:, -1:]], axis=1)
+    parts = [x * (1 - part / count) + after * (part / count) for part in range(count)]
+    return mx.stack(parts, axis=2).reshape(x.shape[0], -1, x.shape[2])
+
+
+UPSAMPLING.calling(
+    "upsample-linear",
+    "Frames are interpolated linearly where the official code repeats them.",
+    encoder,
+    "mx",
+    repeat=_interpolated,
 )
-def positions_reversed(pair: Pair) -> Context:
-    def reversed_table(self: Any, x: mx.array, keys: int | None = None) -> tuple[mx.array, mx.array]:
-        x, table = embedding.EspnetRelPositionalEncoding.__call__(self, x, keys)
-        return x, table[:, ::-1]
-
-    return behaving(modules_at(pair, "flow.encoder.embed.pos_enc", "flow.encoder.up_embed.pos_enc"), reversed_table)
-
-
-@fault(
-    "upsample-linear", "Frames are interpolated linearly where the official code repeats them.", "flow.encoder.up_layer"
+UPSAMPLING.calling(
+    "upsample-tiled",
+    "The whole sequence is repeated in place of each of its frames.",
+    encoder,
+    "mx",
+    repeat=lambda x, count, axis: mx.concatenate([x] * count, axis=axis),
 )
-def upsample_linear(pair: Pair) -> Context:
-    def interpolated(x: mx.array, count: int, axis: int) -> mx.array:
-        after = mx.concatenate([x[:, 1:], x[:, -1:]], axis=1)
-        parts = [x * (1 - part / count) + after * (part / count) for part in range(count)]
-        return mx.stack(parts, axis=2).reshape(x.shape[0], -1, x.shape[2])
-
-    return calling(encoder, "mx", repeat=interpolated)
-
-
-@fault("upsample-tiled", "The whole sequence is repeated in place of each of its frames.", "flow.encoder.up_layer")
-def upsample_tiled(pair: Pair) -> Context:
-    return calling(encoder, "mx", repeat=lambda x, count, axis: mx.concatenate([x] * count, axis=axis))
-
-
-@fault(
+LOOKAHEAD.calling(
     "lookahead-slope",
     "The leaky ReLU of the lookahead layer has the vocoder's slope of 0.1.",
-    "flow.encoder.pre_lookahead_layer",
+    encoder,
+    "functional",
+    leaky_relu=lambda x, slope: nn.leaky_relu(x, 0.1),
 )
-def lookahead_slope(pair: Pair) -> Context:
-    return calling(encoder, "functional", leaky_relu=lambda x, slope: nn.leaky_relu(x, 0.1))
 
 
-@fault(
-    "lookahead-residual",
-    "The lookahead layer lacks its residual connection.",
-    "flow.encoder.pre_lookahead_layer",
-)
-def lookahead_residual(pair: Pair) -> Context:
-    def bare(self: Any, x: mx.array, context: mx.array | None, cache: Any = None) -> mx.array:
-        return encoder.PreLookaheadLayer.__call__(self, x, context, cache) - x
-
-    return behaving(modules_at(pair, "flow.encoder.pre_lookahead_layer"), bare)
+@LOOKAHEAD.behaving
+def lookahead_residual(self: Any, x: mx.array, context: mx.array | None, cache: Any = None) -> mx.array:
+    """The lookahead layer lacks its residual connection."""
+    return self(x, context, cache) - x
 
 
-@fault(
+at(*NORMS, kind="leaf").setting(
     "encoder-norm-epsilon",
     "The LayerNorms of the encoder's layers have the usual epsilon 1e-5 in place of 1e-12.",
-    *(f"{layer}.{norm}" for layer in LAYERS for norm in ("norm_ff", "norm_mha")),
-    kind="leaf",
+    eps=1e-5,
 )
-def encoder_norm_epsilon(pair: Pair) -> Context:
-    norms = (f"{layer}.{norm}" for layer in LAYERS for norm in ("norm_ff", "norm_mha"))
-    return setting(modules_at(pair, *norms), eps=1e-5)
 
 
-@fault("encoder-post-norm", "The layers normalize after attention in place of before it.", *LAYERS)
-def encoder_post_norm(pair: Pair) -> Context:
-    def post_norm(self: Any, x: mx.array, mask: mx.array | None, pos_emb: mx.array, cache: Any = None) -> mx.array:
-        x = self.norm_mha(x + self.dropout(self.self_attn(x, mask, pos_emb, cache)))
-        return self.norm_ff(x + self.dropout(self.feed_forward(x)))
-
-    return behaving(modules_at(pair, *LAYERS), post_norm)
+@at(*LAYERS).behaving
+def encoder_post_norm(self: Any, x: mx.array, mask: mx.array | None, pos_emb: mx.array, cache: Any = None) -> mx.array:
+    """The layers normalize after attention in place of before it."""
+    x = self.norm_mha(x + self.dropout(self.self_attn(x, mask, pos_emb, cache)))
+    return self.norm_ff(x + self.dropout(self.feed_forward(x)))
 
 
-@fault("speaker-not-normalized", "The speaker embedding is not scaled to unit length.", "flow")
-def speaker_not_normalized(pair: Pair) -> Context:
-    return patched(flow, "normalized", lambda x: x)
+FLOW.patching(
+    "speaker-not-normalized", "The speaker embedding is not scaled to unit length.", flow, "normalized", lambda x: x
+)
 
 
-@fault("prompt-mel-missing", "The prompt's mel is missing from the conditions.", "flow")
-def prompt_mel_missing(pair: Pair) -> Context:
-    original = flow.CausalMaskedDiffWithXvec.encode
-
-    def encode(self: Any, *inputs: mx.array, streaming: bool, finalize: bool) -> tuple[mx.array, mx.array, mx.array]:
-        mu, spks, cond = original(self, *inputs, streaming=streaming, finalize=finalize)
-        return mu, spks, mx.zeros_like(cond)
-
-    return patched(flow.CausalMaskedDiffWithXvec, "encode", encode)
+@FLOW.wrapping(CausalMaskedDiffWithXvec, "encode")
+def prompt_mel_missing(original: Any, self: Any, *inputs: mx.array, **mode: bool) -> tuple[mx.array, ...]:
+    """The prompt's mel is missing from the conditions."""
+    mu, spks, cond = original(self, *inputs, **mode)
+    return mu, spks, mx.zeros_like(cond)
 
 
-@fault("prompt-token-order", "The prompt's tokens follow the new ones in place of preceding them.", "flow")
-def prompt_token_order(pair: Pair) -> Context:
-    def concatenate(arrays: list[mx.array], axis: int = 0) -> mx.array:
-        return mx.concatenate(arrays[::-1], axis=axis)
-
-    return calling(flow, "mx", concatenate=concatenate)
-
-
-@fault("encoder-attention-unscaled", "The attention scores lack their scale.", *ATTENTIONS)
-def attention_unscaled(pair: Pair) -> Context:
-    class Unscaled:
-        sqrt = staticmethod(lambda head_dim: 1.0)
-        log = staticmethod(math.log)
-
-    return patched(attention, "math", Unscaled)
+FLOW.calling(
+    "prompt-token-order",
+    "The prompt's tokens follow the new ones in place of preceding them.",
+    flow,
+    "mx",
+    concatenate=lambda arrays, axis=0: mx.concatenate(arrays[::-1], axis=axis),
+)
+ATTENTIONS.calling(
+    "encoder-attention-unscaled", "The attention scores lack their scale.", attention, "math", sqrt=lambda head_dim: 1.0
+)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
 from typing import Any
 
 import mlx.core as mx
@@ -11,101 +10,91 @@ import mlx.nn as nn
 import numpy as np
 
 from mlx_cosyvoice.vocoder import f0_predictor, generator, source, stft
-from parity.faults.base import Catalogue, behaving, calling, modules_at, patched, setting
+from parity.faults.base import Catalogue, Context, calling
 from parity.pair import Pair
 
-Context = AbstractContextManager[Any]
-
 CATALOGUE = Catalogue("vocoder")
-fault = CATALOGUE.add
+at = CATALOGUE.at
 
+HIFT = at("hift")
+REFLECTION = at("hift.reflection_pad", kind="leaf")
 BLOCKS = ("hift.resblocks.*", "hift.source_resblocks.*")
 SNAKES = tuple(f"{block}.activations{place}.*" for block in BLOCKS for place in (1, 2))
-SINES = "hift.m_source.l_sin_gen"
+SNAKE = at(*SNAKES, kind="leaf")
+SINES = at("hift.m_source.l_sin_gen", kind="leaf")
 
 
-def _leaky(slope_inside: float | None, slope_after: float | None) -> Context:
-    """Other slopes of the generator's leaky ReLUs: inside the upsampling loop, and before `conv_post`."""
-
-    def leaky_relu(x: mx.array, slope: float) -> mx.array:
-        other = slope_after if slope == 0.01 else slope_inside
-        return nn.leaky_relu(x, slope if other is None else other)
-
-    return calling(generator, "functional", leaky_relu=leaky_relu)
+def _leaky(old: float, new: float) -> Any:
+    """The generator's leaky ReLU with another slope where it has this one: 0.1 in the upsampling loop, 0.01 behind."""
+    return lambda x, slope: nn.leaky_relu(x, new if slope == old else slope)
 
 
-@fault("leaky-slope-after", "The leaky ReLU before conv_post has the loop's slope 0.1 in place of 0.01.", "hift")
-def leaky_slope_after(pair: Pair) -> Context:
-    return _leaky(None, 0.1)
-
-
-@fault("leaky-slope-inside", "The leaky ReLUs of the loop have the default slope 0.01 in place of 0.1.", "hift")
-def leaky_slope_inside(pair: Pair) -> Context:
-    return _leaky(0.01, None)
-
-
-@fault("reflection-pad", "The reflected frame is missing.", "hift.reflection_pad", kind="leaf")
-def reflection_pad(pair: Pair) -> Context:
-    return behaving(modules_at(pair, "hift.reflection_pad"), lambda self, x: x)
-
-
-@fault(
-    "reflection-edge",
-    "The padded frame is a copy of the first in place of the second.",
-    "hift.reflection_pad",
-    kind="leaf",
+HIFT.calling(
+    "leaky-slope-after",
+    "The leaky ReLU before conv_post has the loop's slope 0.1 in place of 0.01.",
+    generator,
+    "functional",
+    leaky_relu=_leaky(0.01, 0.1),
 )
-def reflection_edge(pair: Pair) -> Context:
-    modules = modules_at(pair, "hift.reflection_pad")
-    return behaving(modules, lambda self, x: mx.concatenate([x[:, :1], x], axis=1))
+HIFT.calling(
+    "leaky-slope-inside",
+    "The leaky ReLUs of the loop have the default slope 0.01 in place of 0.1.",
+    generator,
+    "functional",
+    leaky_relu=_leaky(0.1, 0.01),
+)
 
 
-@fault("resblock-mean", "The residual blocks of a level are added up in place of averaged.", "hift")
-def resblock_mean(pair: Pair) -> Context:
-    def decode(self: Any, mel: mx.array, source: mx.array) -> mx.array:
-        x, spectrum = self.conv_pre(mel), self.stft.forward(source.squeeze(-1))
-        for level, up in enumerate(self.ups):
-            x = up(nn.leaky_relu(x, self.config.lrelu_slope))
-            x = self.reflection_pad(x) if level == len(self.ups) - 1 else x
-            x = x + self.source_resblocks[level](self.source_downs[level](spectrum))
-            x = sum((block(x) for block in self.resblocks[3 * level + 1 : 3 * level + 3]), self.resblocks[3 * level](x))
-        magnitude, phase = mx.split(self.conv_post(nn.leaky_relu(x, 0.01)), 2, axis=-1)
-        magnitude, phase = mx.minimum(mx.exp(magnitude), generator.MAX_MAGNITUDE), mx.sin(phase)
-        wav = self.stft.inverse(mx.concatenate([magnitude * mx.cos(phase), magnitude * mx.sin(phase)], axis=-1))
-        return mx.clip(wav, -self.config.audio_limit, self.config.audio_limit)
-
-    return patched(generator.HiFTGenerator, "decode", decode)
+@REFLECTION.behaving
+def reflection_pad(self: Any, x: mx.array) -> mx.array:
+    """The reflected frame is missing."""
+    return x
 
 
-@fault("istft-window", "The window is the symmetric Hann window in place of the periodic one.", "hift")
-def istft_window(pair: Pair) -> Context:
-    return patched(stft.STFT, "_window", lambda self: np.hanning(self.n_fft))
+@REFLECTION.behaving
+def reflection_edge(self: Any, x: mx.array) -> mx.array:
+    """The padded frame is a copy of the first in place of the second."""
+    return mx.concatenate([x[:, :1], x], axis=1)
 
 
-@fault("istft-normalization", "The overlapping windows are not divided out of the inverse transform.", "hift")
-def istft_normalization(pair: Pair) -> Context:
-    original = stft.STFT.inverse
-
-    def summed(self: Any, spectrum: mx.array) -> mx.array:
-        overlap = np.square(self._window()).reshape(-1, self.hop).sum(axis=0)
-        return original(self, spectrum) * float(overlap.mean())
-
-    return patched(stft.STFT, "inverse", summed)
-
-
-@fault("istft-imaginary-sign", "The imaginary part of the inverse transform has the wrong sign.", "hift")
-def istft_imaginary_sign(pair: Pair) -> Context:
-    original = stft.STFT.inverse
-
-    def conjugated(self: Any, spectrum: mx.array) -> mx.array:
-        real, imaginary = mx.split(spectrum, 2, axis=-1)
-        return original(self, mx.concatenate([real, -imaginary], axis=-1))
-
-    return patched(stft.STFT, "inverse", conjugated)
+@HIFT.wrapping(generator.HiFTGenerator, "decode")
+def resblock_mean(original: Any, self: Any, mel: mx.array, source: mx.array) -> mx.array:
+    """The residual blocks of a level are added up in place of averaged."""
+    x, spectrum = self.conv_pre(mel), self.stft.forward(source.squeeze(-1))
+    for level, up in enumerate(self.ups):
+        x = up(nn.leaky_relu(x, self.config.lrelu_slope))
+        x = self.reflection_pad(x) if level == len(self.ups) - 1 else x
+        x = x + self.source_resblocks[level](self.source_downs[level](spectrum))
+        x = sum((block(x) for block in self.resblocks[3 * level + 1 : 3 * level + 3]), self.resblocks[3 * level](x))
+    magnitude, phase = mx.split(self.conv_post(nn.leaky_relu(x, 0.01)), 2, axis=-1)
+    magnitude, phase = mx.minimum(mx.exp(magnitude), generator.MAX_MAGNITUDE), mx.sin(phase)
+    wav = self.stft.inverse(mx.concatenate([magnitude * mx.cos(phase), magnitude * mx.sin(phase)], axis=-1))
+    return mx.clip(wav, -self.config.audio_limit, self.config.audio_limit)
 
 
-@fault("phase-without-sine", "The network's phase is taken as it is, without its sine.", "hift")
+@HIFT.wrapping(stft.STFT, "_window")
+def istft_window(original: Any, self: Any) -> np.ndarray:
+    """The window is the symmetric Hann window in place of the periodic one."""
+    return np.hanning(self.n_fft)
+
+
+@HIFT.wrapping(stft.STFT, "inverse")
+def istft_normalization(original: Any, self: Any, spectrum: mx.array) -> mx.array:
+    """The overlapping windows are not divided out of the inverse transform."""
+    overlap = np.square(self._window()).reshape(-1, self.hop).sum(axis=0)
+    return original(self, spectrum) * float(overlap.mean())
+
+
+@HIFT.wrapping(stft.STFT, "inverse")
+def istft_imaginary_sign(original: Any, self: Any, spectrum: mx.array) -> mx.array:
+    """The imaginary part of the inverse transform has the wrong sign."""
+    real, imaginary = mx.split(spectrum, 2, axis=-1)
+    return original(self, mx.concatenate([real, -imaginary], axis=-1))
+
+
+@HIFT.switching
 def phase_without_sine(pair: Pair) -> Context:
+    """The network's phase is taken as it is, without its sine."""
     calls: list[int] = []
 
     def sine(x: mx.array) -> mx.array:
@@ -115,115 +104,87 @@ def phase_without_sine(pair: Pair) -> Context:
     return calling(generator, "functional", sin=sine)
 
 
-@fault("snake-square", "Snake adds sin(a x) / a in place of sin(a x)^2 / a.", *SNAKES, kind="leaf")
-def snake_square(pair: Pair) -> Context:
-    return behaving(modules_at(pair, *SNAKES), lambda self, x: x + mx.sin(x * self.alpha) / (self.alpha + 1e-9))
+@SNAKE.behaving
+def snake_square(self: Any, x: mx.array) -> mx.array:
+    """Snake adds sin(a x) / a in place of sin(a x)^2 / a."""
+    return x + mx.sin(x * self.alpha) / (self.alpha + 1e-9)
 
 
-@fault("snake-log-alpha", "Snake's alpha is taken for a logarithm, as BigVGAN stores it.", *SNAKES, kind="leaf")
-def snake_log_alpha(pair: Pair) -> Context:
-    def exponential(self: Any, x: mx.array) -> mx.array:
-        alpha = mx.exp(self.alpha)
-        return x + mx.square(mx.sin(x * alpha)) / (alpha + 1e-9)
-
-    return behaving(modules_at(pair, *SNAKES), exponential)
+@SNAKE.behaving
+def snake_log_alpha(self: Any, x: mx.array) -> mx.array:
+    """Snake's alpha is taken for a logarithm, as BigVGAN stores it."""
+    alpha = mx.exp(self.alpha)
+    return x + mx.square(mx.sin(x * alpha)) / (alpha + 1e-9)
 
 
-@fault("resblock-residual", "The residual blocks lack their residual connections.", *BLOCKS)
-def resblock_residual(pair: Pair) -> Context:
-    def chained(self: Any, x: mx.array) -> mx.array:
-        for parts in zip(self.activations1, self.convs1, self.activations2, self.convs2, strict=True):
-            for part in parts:
-                x = part(x)
-        return x
-
-    return behaving(modules_at(pair, *BLOCKS), chained)
+@at(*BLOCKS).behaving
+def resblock_residual(self: Any, x: mx.array) -> mx.array:
+    """The residual blocks lack their residual connections."""
+    for parts in zip(self.activations1, self.convs1, self.activations2, self.convs2, strict=True):
+        for part in parts:
+            x = part(x)
+    return x
 
 
-@fault(
-    "resblock-dilation",
-    "The dilated convolutions are not dilated.",
-    *(f"{block}.convs1.{place}" for block in BLOCKS for place in (1, 2)),
-    kind="leaf",
+at(*(f"{block}.convs1.{place}" for block in BLOCKS for place in (1, 2)), kind="leaf").setting(
+    "resblock-dilation", "The dilated convolutions are not dilated.", dilation=1
 )
-def resblock_dilation(pair: Pair) -> Context:
-    modules = modules_at(pair, *(f"{block}.convs1.{place}" for block in BLOCKS for place in (1, 2)))
-    return setting(modules, dilation=1)
-
-
-@fault("weight-norm-gain", "The weight norm's direction is used without its gain.", "hift.conv_pre", kind="weights")
-def weight_norm_gain(pair: Pair) -> Context:
-    def direction(weight: mx.array) -> mx.array:
-        return weight / mx.sqrt(mx.square(weight).sum(axis=(1, 2), keepdims=True))
-
-    return setting(modules_at(pair, "hift.conv_pre"), weight=direction)
-
-
-@fault("transposed-kernel", "The kernel of a transposed convolution is reversed in time.", "hift.ups.0", kind="weights")
-def transposed_kernel(pair: Pair) -> Context:
-    return setting(modules_at(pair, "hift.ups.0"), weight=lambda weight: weight[:, ::-1])
-
-
-@fault(
-    "transposed-padding",
-    "A transposed convolution is cut at its end alone, which shifts it.",
-    "hift.ups.1",
-    kind="leaf",
+at("hift.conv_pre", kind="weights").setting(
+    "weight-norm-gain",
+    "The weight norm's direction is used without its gain.",
+    weight=lambda weight: weight / mx.sqrt(mx.square(weight).sum(axis=(1, 2), keepdims=True)),
 )
-def transposed_padding(pair: Pair) -> Context:
-    original = type(modules_at(pair, "hift.ups.1")[0]).__call__
-
-    def shifted(self: Any, x: mx.array) -> mx.array:
-        return mx.roll(original(self, x), self.padding, 1)
-
-    return behaving(modules_at(pair, "hift.ups.1"), shifted)
-
-
-@fault("f0-without-abs", "The predicted f0 may be negative: its absolute value is not taken.", "hift.f0_predictor")
-def f0_without_abs(pair: Pair) -> Context:
-    return calling(f0_predictor, "mx", abs=lambda x: x)
-
-
-@fault(
-    "source-phase-interpolation",
-    "The phase is repeated in place of interpolated to the sample rate.",
-    SINES,
-    kind="leaf",
+at("hift.ups.0", kind="weights").setting(
+    "transposed-kernel",
+    "The kernel of a transposed convolution is reversed in time.",
+    weight=lambda weight: weight[:, ::-1],
 )
-def source_phase_interpolation(pair: Pair) -> Context:
-    def repeated(x: mx.array, scale: int, begin: int, end: int, first: int) -> mx.array:
-        return mx.repeat(x[:, begin - first : end - first], scale, axis=1)
-
-    return patched(source, "linear_upsample", repeated)
 
 
-@fault("source-phase-every-sample", "The phase is summed at the sample rate, as in CosyVoice 1.", SINES, kind="leaf")
-def source_phase_every_sample(pair: Pair) -> Context:
-    def sines(self: Any, harmonics: mx.array, *piece: Any) -> mx.array:
-        turns = mx.remainder(harmonics / self.sampling_rate, 1.0)
-        return mx.sin(source.exact_cumsum(turns).astype(mx.float32) * source.TURN_UNIT * 2 * math.pi)
-
-    return patched(source.SineGen2, "sines", sines)
+@at("hift.ups.1", kind="leaf").behaving
+def transposed_padding(self: Any, x: mx.array) -> mx.array:
+    """A transposed convolution is cut at its end alone, which shifts it."""
+    return mx.roll(self(x), self.padding, 1)
 
 
-@fault("source-noise", "The noise is as loud in voiced as in unvoiced frames.", SINES, kind="leaf")
-def source_noise(pair: Pair) -> Context:
-    return setting(modules_at(pair, SINES), noise_std=lambda std: 0.1 / 3)
+at("hift.f0_predictor").calling(
+    "f0-without-abs",
+    "The predicted f0 may be negative: its absolute value is not taken.",
+    f0_predictor,
+    "mx",
+    abs=lambda x: x,
+)
 
 
-@fault("source-harmonics", "The harmonics are counted from the second on.", SINES, kind="leaf")
-def source_harmonics(pair: Pair) -> Context:
-    def second_on(start: int, stop: int, dtype: mx.Dtype) -> mx.array:
-        return mx.arange(start + 1, stop + 1, dtype=dtype)
-
-    return calling(source, "mx", arange=second_on)
+@SINES.wrapping(source, "linear_upsample")
+def source_phase_interpolation(original: Any, x: mx.array, scale: int, begin: int, end: int, first: int) -> mx.array:
+    """The phase is repeated in place of interpolated to the sample rate."""
+    return mx.repeat(x[:, begin - first : end - first], scale, axis=1)
 
 
-@fault("source-tanh", "The merged source lacks its tanh.", "hift.m_source.l_tanh", kind="leaf")
-def source_tanh(pair: Pair) -> Context:
-    return behaving(modules_at(pair, "hift.m_source.l_tanh"), lambda self, x: x)
+@SINES.wrapping(source.SineGen2, "sines")
+def source_phase_every_sample(original: Any, self: Any, harmonics: mx.array, *piece: Any) -> mx.array:
+    """The phase is summed at the sample rate, as in CosyVoice 1."""
+    turns = mx.remainder(harmonics / self.sampling_rate, 1.0)
+    return mx.sin(source.exact_cumsum(turns).astype(mx.float32) * source.TURN_UNIT * 2 * math.pi)
 
 
-@fault("snake-alpha-missing", "Snake's alpha stays at its initial value 1.", *SNAKES, kind="weights")
-def snake_alpha_missing(pair: Pair) -> Context:
-    return setting(modules_at(pair, *SNAKES), alpha=mx.ones_like)
+SINES.setting("source-noise", "The noise is as loud in voiced as in unvoiced frames.", noise_std=lambda std: 0.1 / 3)
+SINES.calling(
+    "source-harmonics",
+    "The harmonics are counted from the second on.",
+    source,
+    "mx",
+    arange=lambda start, stop, dtype: mx.arange(start + 1, stop + 1, dtype=dtype),
+)
+
+
+@at("hift.m_source.l_tanh", kind="leaf").behaving
+def source_tanh(self: Any, x: mx.array) -> mx.array:
+    """The merged source lacks its tanh."""
+    return x
+
+
+at(*SNAKES, kind="weights").setting(
+    "snake-alpha-missing", "Snake's alpha stays at its initial value 1.", alpha=mx.ones_like
+)
