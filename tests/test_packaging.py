@@ -78,8 +78,10 @@ def test_the_wheel_holds_the_package_alone(wheel: zipfile.ZipFile) -> None:
     }
     assert "mlx_cosyvoice/py.typed" in names
     assert any(name.endswith("/LICENSE") for name in names)
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "mlx_cosyvoice").rglob("*.py")}
-    assert modules <= set(names)
+    files = {
+        str(path.relative_to(ROOT)) for end in ("py", "txt") for path in (ROOT / "mlx_cosyvoice").rglob(f"*.{end}")
+    }
+    assert files <= set(names)
     [entry_points] = [name for name in names if name.endswith("entry_points.txt")]
     assert "mlx-cosyvoice = mlx_cosyvoice.cli:main" in wheel.read(entry_points).decode()
 

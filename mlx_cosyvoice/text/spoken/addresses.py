@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mlx_cosyvoice.text.spoken.speaker import Speaker, replaced
+from mlx_cosyvoice.text.spoken.speaker import Speaker
 
 _TOP_SURE = "com|org|net|edu|gov|io|ai|cn|de|fr|jp|kr|uk|eu|app|dev|info|co\\.uk|com\\.cn"
 _EXTENSIONS = (
@@ -62,7 +62,7 @@ def _replaced(pattern, text, speaker, what, *, exact=True):  # type: ignore[no-u
         kept = address.rstrip(_TRAILING)
         return in_words(kept.removesuffix("/"), speaker, exact=exact) + address[len(kept) :]
 
-    return replaced(pattern, text, words, glued=speaker.glued)
+    return speaker.replaced(pattern, text, words)
 
 
 def in_words(address: str, speaker: Speaker, *, exact: bool) -> str:

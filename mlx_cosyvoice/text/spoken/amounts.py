@@ -6,7 +6,8 @@ import functools
 import re
 
 from mlx_cosyvoice.text.spoken.number import NUMBER, read
-from mlx_cosyvoice.text.spoken.speaker import Speaker, replaced
+from mlx_cosyvoice.text.spoken.speaker import Speaker
+from mlx_cosyvoice.text.spoken.tables import any_of
 
 #: Signs of money to codes of currencies.
 CODES = {
@@ -17,17 +18,14 @@ CODES = {
     "\u20bd": "RUB", "USD": "USD", "EUR": "EUR", "GBP": "GBP", "JPY": "JPY", "CNY": "CNY", "RMB": "CNY", "CHF": "CHF",
     "KRW": "KRW", "INR": "INR", "AUD": "AUD", "CAD": "CAD", "HKD": "HKD",
 }  # fmt: skip
-_SIGN = "|".join(re.escape(sign) for sign in sorted(CODES, key=len, reverse=True))
+_SIGN = any_of(CODES)
 _TO = r"\s?[-\u2013\u2014~\uff5e]\s?"
 _MINUS = r"(?:(?<![\w)\].%])[-\u2212+](?=[\d$\u20ac\u00a3\u00a5]))?"
 
 
 @functools.cache
 def _patterns(speaker: Speaker) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    def names(table: object) -> str:
-        return "|".join(re.escape(name) for name in sorted(table, key=len, reverse=True))  # type: ignore[call-overload]
-
-    scale = rf"(?:[ \u00a0-]?({names(speaker.scales)})(?![A-Za-z]))" if speaker.scales else r"(?:(\Z.))"
+    scale = rf"(?:[ \u00a0-]?({any_of(speaker.scales)})(?![A-Za-z]))" if speaker.scales else r"(?:(\Z.))"
     before = re.compile(
         rf"(?a)({_MINUS})(?<![A-Za-z$])({_SIGN})(?=[ \d])[ \u00a0]?({NUMBER})"
         rf"(?:{_TO}(?:\2)?({NUMBER})(?![\d%-]))?{scale}?"
@@ -37,8 +35,8 @@ def _patterns(speaker: Speaker) -> tuple[re.Pattern[str], re.Pattern[str], re.Pa
         rf"[ \u00a0\u202f]?({_SIGN})(?![A-Za-z0-9])"
     )
     unit = re.compile(
-        rf"(?a)(?<![A-Za-z0-9_.,])({_MINUS})({NUMBER})(?:[ \u00a0]?(?:{names(speaker.units)})?{_TO}({NUMBER}))?"
-        rf"[ \u00a0\u2009\u202f-]?({names(speaker.units)})"
+        rf"(?a)(?<![A-Za-z0-9_.,])({_MINUS})({NUMBER})(?:[ \u00a0]?(?:{any_of(speaker.units)})?{_TO}({NUMBER}))?"
+        rf"[ \u00a0\u2009\u202f-]?({any_of(speaker.units)})"
         r"(?![A-Za-z0-9_\u00c0-\u024f\u00b2\u00b3/]|-[A-Za-z]|'[a-z])(?:\.(?=\s+[a-z]))?"
     )
     return before, after, unit
@@ -47,14 +45,13 @@ def _patterns(speaker: Speaker) -> tuple[re.Pattern[str], re.Pattern[str], re.Pa
 def spell(text: str, speaker: Speaker) -> str:
     """`text` with amounts of money and of units in words."""
     before, after, unit = _patterns(speaker)
-    glued = speaker.glued
-    text = replaced(
-        before, text, lambda found: _money(speaker, found[1], found[3], found[4], found[5], found[2]), glued=glued
+    text = speaker.replaced(
+        before, text, lambda found: _money(speaker, found[1], found[3], found[4], found[5], found[2])
     )
-    text = replaced(
-        after, text, lambda found: _money(speaker, found[1], found[2], found[3], found[4], found[5]), glued=glued
+    text = speaker.replaced(
+        after, text, lambda found: _money(speaker, found[1], found[2], found[3], found[4], found[5])
     )
-    return replaced(unit, text, lambda found: _measure(speaker, *found.groups()), glued=glued)
+    return speaker.replaced(unit, text, lambda found: _measure(speaker, *found.groups()))
 
 
 def _money(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import ClassVar
 
 from mlx_cosyvoice.text.spell_out import spell_out_with_wetext
 from mlx_cosyvoice.text.spoken import chinese_words as table
 from mlx_cosyvoice.text.spoken.number import NUMBER, Number, read
-from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker, replaced
+from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker
+from mlx_cosyvoice.text.spoken.tables import any_of
 
 _DIGITS = "零一二三四五六七八九"
 _HAN = "\u4e00-\u9fff"
@@ -22,7 +22,7 @@ _YUAN = re.compile(rf"(?a)[¥￥]\s?({NUMBER})(?=\s?(?:元|块|万|亿))")
 _DOLLARS = re.compile(rf"(?a)\$\s?({NUMBER})(?=\s?(?:美元|美金))")
 _HOURS = re.compile(r"(?a)(?<!\d)7[×xX*]24(?=小时|不)|(?<![\d/])24/7小时")
 _UNTIL = re.compile("(?a)(?<=[年月日号点分元周])\\s?[-\u2013~\uff5e]\\s?(?=\\d)")
-_UNITS = "|".join(re.escape(unit) for unit in sorted(table.UNITS, key=len, reverse=True) if unit not in "%‰")
+_UNITS = any_of(unit for unit in table.UNITS if unit not in "%‰")
 _BIG_UNIT = re.compile(f"(?<=[万亿])({_UNITS})(?![A-Za-z])")
 _ROOM = re.compile(r"(?a)(?<=[A-Za-z\d])#(?=楼|[\u4e00-\u9fff])")
 
@@ -31,22 +31,18 @@ class Chinese(Speaker):
     code = "zh"
     decimal_comma = False
     glued = True
-    signs: ClassVar = table.SIGNS
-    units: ClassVar = table.UNITS
-    currencies: ClassVar = table.CURRENCIES
-    scales: ClassVar = table.SCALES
 
     def prepare(self, text: str) -> str:
         text = _HOURS.sub("二十四小时", text) if "24" in text else text
         text = _YUAN.sub(r"\1", text)
         text = _DOLLARS.sub(r"\1", text)
         text = table.before_numbers(_UNTIL.sub("到", text))
-        text = _BIG_UNIT.sub(lambda found: table.UNITS[found[1]][0], text)
+        text = _BIG_UNIT.sub(lambda found: table.UNITS[found[1]], text)
         text = _ROOM.sub("号", text)
         return _YEARS.sub(lambda found: f"{self.year(int(found[1]))}到{self.year(int(found[2]))}", text)
 
     def finish(self, text: str) -> str:
-        return replaced(_NUMBER, text, self._counted, glued=True)
+        return self.replaced(_NUMBER, text, self._counted)
 
     def tidy(self, text: str) -> str:
         return table.tidy(text)
@@ -97,7 +93,7 @@ class Chinese(Speaker):
 
     def money(self, number: Number, currency: str, scale: str) -> str:
         words = self.number(number if number.fraction.strip("0") else Number(number.whole), "元")
-        return words + (table.SCALES[scale] if scale else "") + self.currencies[currency][0]
+        return words + (self.scales[scale] if scale else "") + self.currencies[currency][0]
 
     def phone(self, groups: Sequence[str]) -> str:
         return "，".join(self.digits(group).replace("一", "幺") for group in groups)

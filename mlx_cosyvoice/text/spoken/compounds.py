@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mlx_cosyvoice.text.spoken.speaker import Speaker, replaced
+from mlx_cosyvoice.text.spoken.speaker import Speaker
 
 _VERSION = re.compile(
     r"(?a)(?<![A-Za-z0-9_.])(?:v\.?|V\.?(?=\d+\.\d))(\d{1,4}(?:\.\d{1,6}){1,4}|\d{1,3})(?![A-Za-z0-9_]|\.\d)"
@@ -31,17 +31,16 @@ _DIGIT_LETTER = re.compile(r"(?a)(?<=\d)(?=[A-Za-z])")
 def spell(text: str, speaker: Speaker) -> str:
     """`text` with versions in words, and digits apart from the letters beside them."""
     glued = speaker.glued
-    text = _BY.sub(lambda found: _by(speaker, "by" if found[2] in "xX" and not found[1] else "times"), text)
-    text = replaced(_VERSION, text, lambda found: _version(found[1], speaker), glued=glued)
-    text = replaced(_ADDRESS, text, lambda found: _address(found[0], speaker), glued=glued)
-    text = replaced(_DOTTED, text, lambda found: _dotted(found[0], speaker), glued=glued)
-    text = replaced(
+    text = _BY.sub(lambda found: speaker.between("by" if found[2] in "xX" and not found[1] else "times"), text)
+    text = speaker.replaced(_VERSION, text, lambda found: _version(found[1], speaker))
+    text = speaker.replaced(_ADDRESS, text, lambda found: _address(found[0], speaker))
+    text = speaker.replaced(_DOTTED, text, lambda found: _dotted(found[0], speaker))
+    text = speaker.replaced(
         _RELEASE,
         text,
         lambda found: (
             found[1] + (" " if not glued and found[1][-1].isalpha() else "") + speaker.version(found.group(2, 3))
         ),
-        glued=glued,
     )
     text = _IN_NAME.sub(r"\1-" if glued else r"\1 ", text)
     text = _UNDERSCORE.sub(speaker.signs["underscore"] if glued else " ", text)
@@ -50,10 +49,6 @@ def spell(text: str, speaker: Speaker) -> str:
     if not glued:
         text = _LETTER_DIGIT.sub(" ", _DIGIT_LETTER.sub(" ", _HYPHEN_AFTER.sub(" ", text)))
     return text
-
-
-def _by(speaker: Speaker, sign: str) -> str:
-    return speaker.signs[sign] if speaker.glued else f" {speaker.signs[sign]} "
 
 
 def _address(written: str, speaker: Speaker) -> str | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
 from mlx_cosyvoice.text.spoken import english_words
 from mlx_cosyvoice.text.spoken.english_abbreviations import after_times, expand
 from mlx_cosyvoice.text.spoken.english_years import span, spell_decades, spell_years
 from mlx_cosyvoice.text.spoken.number import NUMBER, Number
-from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker, replaced
+from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker
 
 _PARTS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
 _ORDINAL = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d{1,12})(?:st|nd|rd|th)\b", re.IGNORECASE)
@@ -23,10 +22,7 @@ _TWO_OF_A_LIST = re.compile(r"(?<=s )(\d{1,3}),(\d{1,2})(?= (?:and|or|&) \d)")
 class English(Speaker):
     code = "en"
     decimal_comma = False
-    signs: ClassVar = english_words.SIGNS
-    units: ClassVar = english_words.UNITS
-    currencies: ClassVar = english_words.CURRENCIES
-    scales: ClassVar = english_words.SCALES
+    plural = "s"
 
     def prepare(self, text: str) -> str:
         text = expand(text, self)
@@ -37,11 +33,11 @@ class English(Speaker):
 
     def after_times(self, text: str) -> str:
         text = spell_decades(after_times(text), self)
-        return replaced(_ORDINAL, text, lambda found: self.ordinal(int(found[1].replace(",", ""))), glued=False)
+        return self.replaced(_ORDINAL, text, lambda found: self.ordinal(int(found[1].replace(",", ""))))
 
     def finish(self, text: str) -> str:
         text = spell_years(text, self)
-        return replaced(_NUMBER, text, lambda found: self.plain(found[0]), glued=False)
+        return self.replaced(_NUMBER, text, lambda found: self.plain(found[0]))
 
     def cardinal(self, value: int) -> str:
         return super().cardinal(value).replace(",", "")
@@ -82,7 +78,7 @@ class English(Speaker):
         return " ".join([*words, moment.half.upper()]).strip()
 
     def date(self, year: int | None, month: int, day: int) -> str:
-        words = f"{english_words.MONTHS[month - 1]} {self.ordinal(day)}"
+        words = f"{self.months[month - 1]} {self.ordinal(day)}"
         return words if year is None else f"{words}, {self.year(year)}"
 
     def money(self, number: Number, currency: str, scale: str) -> str:

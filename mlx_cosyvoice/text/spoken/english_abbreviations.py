@@ -6,45 +6,22 @@ import re
 from typing import TYPE_CHECKING
 
 from mlx_cosyvoice.text.spoken import roman
-from mlx_cosyvoice.text.spoken.english_words import MONTHS, before_numbers
+from mlx_cosyvoice.text.spoken.english_words import before_numbers
 from mlx_cosyvoice.text.spoken.initials import without_dots
-from mlx_cosyvoice.text.spoken.tables import words
+from mlx_cosyvoice.text.spoken.tables import any_of, tables, words
 
 if TYPE_CHECKING:
     from mlx_cosyvoice.text.spoken.english import English
 
-_PLAIN = words(
-    """
-    Mr.=Mister; Mrs.=Missus; Ms.=Miz; Dr.=Doctor; Prof.=Professor; Rev.=Reverend; Gen.=General; Sen.=Senator
-    Gov.=Governor; Capt.=Captain; Lt.=Lieutenant; Sgt.=Sergeant; Col.=Colonel; Jr.=Junior; Sr.=Senior; Co.=Company
-    Inc.=Incorporated; Ltd.=Limited; Corp.=Corporation; Mt.=Mount; Ave.=Avenue; Blvd.=Boulevard; Rd.=Road
-    Dept.=Department; Ph.D.=PhD; PhD.=PhD.; vs.=versus; etc.=et cetera; e.g.=for example; i.e.=that is
-    approx.=approximately; cf.=compare; et al.=and others; a.k.a.=also known as; w/o=without; w/=with
-    est.=established; dept.=department; vs=versus; incl.=including; excl.=excluding; max.=maximum; min.=minimum
-    avg.=average; temp.=temperature; govt.=government; misc.=miscellaneous; eg.=for example; ie.=that is
-    """
-)
+_PLAIN, _BEFORE_NUMBER = (words(tables("en")[name]) for name in ("abbreviations", "before_numbers"))
+MONTHS = tables("en")["months"].split()
 #: Where a sentence may end with it, its full stop stays.
 _MAY_END = frozenset(
     ("Jr.", "Sr.", "Co.", "Inc.", "Ltd.", "Corp.", "Ave.", "Blvd.", "Rd.", "Ph.D.", "etc.", "et al.", "Dept.", "dept.")
 )
 #: After a number "min." are minutes.
-_ABBREVIATION = re.compile(
-    r"(?<![\w.])(?!(?<=\d )min\.)(?:"
-    + "|".join(re.escape(one) for one in sorted(_PLAIN, key=len, reverse=True))
-    + r")(?![\w.])(,?)"
-)
-_BEFORE_NUMBER = words(
-    """
-    No.=number; no.=number; Nos.=numbers; nos.=numbers; p.=page; pp.=pages; Fig.=figure; fig.=figure; Figs.=figures
-    figs.=figures; Vol.=volume; vol.=volume; Ch.=chapter; ch.=chapter; Sec.=section; sec.=section; Eq.=equation
-    eq.=equation; ca.=about; c.=about; Art.=article; art.=article; Tab.=table; Ver.=version; ver.=version; No=number
-    §=section; §§=sections; №=number; Nr.=number
-    """
-)
-_NUMBERED = re.compile(
-    r"(?<![\w.])(" + "|".join(re.escape(one) for one in sorted(_BEFORE_NUMBER, key=len, reverse=True)) + r")\s?(?=\d)"
-)
+_ABBREVIATION = re.compile(rf"(?<![\w.])(?!(?<=\d )min\.)(?:{any_of(_PLAIN)})(?![\w.])(,?)")
+_NUMBERED = re.compile(rf"(?<![\w.])({any_of(_BEFORE_NUMBER)})\s?(?=\d)")
 _SAINT = re.compile(r"(?<![\w.])St\.\s+(?=[A-Z])")
 _STREET = re.compile(r"(?<=[A-Za-z] )St\.(?=\s*(?:[,;]|$|\s[a-z]))")
 _HALF_DAY = re.compile(r"(?<=[\s\d])([ap])\.m\.(?=(\s+[A-Z])|(\s*$))?")

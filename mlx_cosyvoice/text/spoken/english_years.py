@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mlx_cosyvoice.text.spoken.speaker import replaced
-
 if TYPE_CHECKING:
     from mlx_cosyvoice.text.spoken.english import English
 
@@ -42,14 +40,14 @@ _COUNTED = re.compile(
 
 def spell_decades(text: str, speaker: English) -> str:
     """`text` with decades in words: before units, since 30s may also be seconds."""
-    return replaced(_DECADE, text, lambda found: _decade(found, speaker), glued=False)
+    return speaker.replaced(_DECADE, text, lambda found: _decade(found, speaker))
 
 
 def spell_years(text: str, speaker: English) -> str:
     """`text` with years in words; other numbers stay."""
-    text = replaced(_SHORT, text, lambda found: speaker.year(1900 + int(found[1]))[len("nineteen ") :], glued=False)
-    text = replaced(_SEASON, text, lambda found: span(found[1], found[2], speaker), glued=False)
-    return replaced(_YEAR, text, lambda found: _year(found, speaker), glued=False)
+    text = speaker.replaced(_SHORT, text, lambda found: speaker.year(1900 + int(found[1]))[len("nineteen ") :])
+    text = speaker.replaced(_SEASON, text, lambda found: span(found[1], found[2], speaker))
+    return speaker.replaced(_YEAR, text, lambda found: _year(found, speaker))
 
 
 def span(first: str, last: str, speaker: English) -> str | None:

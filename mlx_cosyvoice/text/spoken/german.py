@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
 from mlx_cosyvoice.text.spoken.number import NUMBER, Number
-from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker, replaced
-from mlx_cosyvoice.text.spoken.tables import names, words
+from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker
+from mlx_cosyvoice.text.spoken.tables import any_of, tables, words
 
-_MONTHS = "Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember"
-_ABBREVIATIONS = words(
-    """
-    z.B.=zum Beispiel; z. B.=zum Beispiel; d.h.=das heißt; d. h.=das heißt; u.a.=unter anderem; u. a.=unter anderem
-    bzw.=beziehungsweise; usw.=und so weiter; ca.=circa; Dr.=Doktor; Prof.=Professor; Hr.=Herr; Fr.=Frau; Nr.=Nummer
-    Str.=Straße; ggf.=gegebenenfalls; evtl.=eventuell; inkl.=inklusive; zzgl.=zuzüglich; Mio.=Millionen
-    Mrd.=Milliarden; St.=Sankt; v. Chr.=vor Christus; n. Chr.=nach Christus; bspw.=beispielsweise; vgl.=vergleiche
-    Abb.=Abbildung; Kap.=Kapitel
-    """
-)
-_ABBREVIATION = re.compile(
-    r"(?<![\w.])(?:" + "|".join(re.escape(one) for one in sorted(_ABBREVIATIONS, key=len, reverse=True)) + r")(?!\w)"
-)
+_ABBREVIATIONS = words(tables("de")["abbreviations"])
+_ABBREVIATION = re.compile(rf"(?<![\w.])(?:{any_of(_ABBREVIATIONS)})(?!\w)")
 _STREET = re.compile(r"(?<=[a-zäöüß])str\.(?=\s)")
 _PAGE = re.compile(r"(?<!\w)S\.\s?(?=\d)")
+_MONTHS = any_of(tables("de")["months"].split())
 _DAY_MONTH = re.compile(rf"(?a)(?<![\w.,])(\d{{1,2}})\.(?=\s?(?:{_MONTHS})(?!\w))")
 _ORDINAL = re.compile(
     r"(?a)\b((?i:der|die|das|dem|den|des|am|im|vom|zum|zur|beim|einen|einem|einer|eine|ein|ihr|sein|ihren|seinen|"
@@ -42,59 +31,11 @@ _YEAR = re.compile(
 _NUMBER = re.compile(rf"(?a)({NUMBER})(?=(?:\s([A-Za-zÄÖÜäöüß]+))?)")
 _FEMININE = re.compile(r"(?:e|ung|heit|keit|schaft|tät|ion|frau|nacht|stadt|art|zahl|uhr|woche)$", re.IGNORECASE)
 #: After these the ordinal ends in -n.
-_WEAK = frozenset(
-    [
-        "am",
-        "im",
-        "vom",
-        "zum",
-        "zur",
-        "beim",
-        "dem",
-        "den",
-        "des",
-        "einen",
-        "einem",
-        "einer",
-        "ihren",
-        "seinen",
-        "jeden",
-    ]
-)
+_WEAK = frozenset(tables("de")["weak"].split())
 
 
 class German(Speaker):
     code = "de"
-    signs: ClassVar = words(
-        """
-        point=Komma; dot=Punkt; minus=minus; plus=plus; to=bis; score=zu; over=durch; and=und; at=at
-        slash=Schrägstrich; backslash=Backslash; dash=Minus; underscore=Unterstrich; colon=Doppelpunkt
-        question=Fragezeichen; hash=Raute; tilde=Tilde; equals=gleich; times=mal; by=mal; divided=geteilt durch
-        less=kleiner als; greater=größer als; about=etwa; less_equal=höchstens; greater_equal=mindestens
-        approximately=ungefähr; plusminus=plus minus; root=Wurzel aus; squared=Quadrat; cubed=hoch drei; power=hoch
-        fold=mal; version=Version; always=rund um die Uhr; percent=Prozent
-        """
-    )
-    units: ClassVar = names(
-        """
-        km=Kilometer; m=Meter; cm=Zentimeter; mm=Millimeter; nm=Nanometer; km²=Quadratkilometer; m²=Quadratmeter
-        m³=Kubikmeter; qm=Quadratmeter; ha=Hektar; kg=Kilogramm; g=Gramm; mg=Milligramm; t=Tonne|Tonnen; l=Liter
-        L=Liter; ml=Milliliter; cl=Zentiliter; km/h=Kilometer pro Stunde; m/s=Meter pro Sekunde; °C=Grad Celsius
-        °F=Grad Fahrenheit; °=Grad; h=Stunde|Stunden; min=Minute|Minuten; Min.=Minute|Minuten; Std.=Stunde|Stunden
-        s=Sekunde|Sekunden; ms=Millisekunde|Millisekunden; Hz=Hertz; kHz=Kilohertz; MHz=Megahertz; GHz=Gigahertz
-        W=Watt; kW=Kilowatt; MW=Megawatt; kWh=Kilowattstunde|Kilowattstunden; V=Volt; PS=PS
-        mAh=Milliamperestunde|Milliamperestunden; dB=Dezibel; hPa=Hektopascal; kcal=Kilokalorie|Kilokalorien
-        kB=Kilobyte; KB=Kilobyte; MB=Megabyte; GB=Gigabyte; TB=Terabyte; Mbit/s=Megabit pro Sekunde; %=Prozent
-        ‰=Promille; px=Pixel
-        """
-    )
-    currencies: ClassVar = names(
-        "EUR=Euro; USD=Dollar; GBP=Pfund; CHF=Schweizer Franken; ¥=Yen; JPY=Yen; CNY=Yuan; CAD=kanadische Dollar"
-    )
-    scales: ClassVar = words(
-        "Mio.=Millionen; Mio=Millionen; Millionen=Millionen; Mrd.=Milliarden; Mrd=Milliarden; "
-        "Milliarden=Milliarden; Tsd.=tausend; Million=Million"
-    )
 
     def prepare(self, text: str) -> str:
         text = _ABBREVIATION.sub(lambda found: _ABBREVIATIONS[found[0]] + _stop(found), text)
@@ -107,11 +48,11 @@ class German(Speaker):
         return text
 
     def after_times(self, text: str) -> str:
-        return replaced(_DECADE, super().after_times(text), self._decade, glued=False)
+        return self.replaced(_DECADE, super().after_times(text), self._decade)
 
     def finish(self, text: str) -> str:
-        text = replaced(_YEAR, text, lambda found: self.year(int(found[1])), glued=False)
-        return replaced(_NUMBER, text, lambda found: self._plain(found[1], found[2] or ""), glued=False)
+        text = self.replaced(_YEAR, text, lambda found: self.year(int(found[1])))
+        return self.replaced(_NUMBER, text, lambda found: self._plain(found[1], found[2] or ""))
 
     def tidy(self, text: str) -> str:
         return re.sub(r"\s?&\s?", " und ", text)
@@ -137,7 +78,7 @@ class German(Speaker):
         return f"{words} {self.cardinal(moment.minute)}" if moment.minute else words
 
     def date(self, year: int | None, month: int, day: int) -> str:
-        words = f"{self._ordinal(day, 'am')} {_MONTHS.split('|')[month - 1]}"
+        words = f"{self._ordinal(day, 'am')} {self.months[month - 1]}"
         return words if year is None else f"{words} {self.year(year)}"
 
     def money(self, number: Number, currency: str, scale: str) -> str:

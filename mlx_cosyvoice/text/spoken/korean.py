@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import ClassVar
 
 from mlx_cosyvoice.text.spoken.number import NUMBER, Number, read
-from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker, replaced
-from mlx_cosyvoice.text.spoken.tables import names, words
+from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker
 
 _ONES = ("", "한", "두", "세", "네", "다섯", "여섯", "일곱", "여덟", "아홉")
 _TENS = ("", "열", "스물", "서른", "마흔", "쉰", "예순", "일흔", "여든", "아흔")
@@ -34,26 +32,6 @@ _SINO_UNITS = frozenset("년월일원분초도층호번회위세주점억만천�
 class Korean(Speaker):
     code = "ko"
     decimal_comma = False
-    signs: ClassVar = words(
-        """
-        point=점; dot=점; minus=마이너스; plus=더하기; to=에서; score=대; over=분의; and=과; at=골뱅이; slash=슬래시
-        backslash=역슬래시; dash=하이픈; underscore=언더바; colon=콜론; question=물음표; hash=샵; tilde=물결
-        equals=는; times=곱하기; by=곱하기; divided=나누기; less=작다; greater=크다; about=약; approximately=약
-        plusminus=플러스 마이너스; root=루트; squared=제곱; cubed=세제곱; power=의; fold=배; version=버전
-        always=이십사 시간 연중무휴; percent=퍼센트
-        """
-    )
-    units: ClassVar = names(
-        """
-        km=킬로미터; m=미터; cm=센티미터; mm=밀리미터; km²=제곱킬로미터; m²=제곱미터; m³=세제곱미터; kg=킬로그램
-        g=그램; mg=밀리그램; t=톤; L=리터; l=리터; ml=밀리리터; mL=밀리리터; km/h=킬로미터 퍼 아워; m/s=미터 퍼 세컨드
-        °C=도; °F=화씨 도; °=도; Hz=헤르츠; kHz=킬로헤르츠; MHz=메가헤르츠; GHz=기가헤르츠; W=와트; kW=킬로와트
-        kWh=킬로와트시; V=볼트; dB=데시벨; kcal=킬로칼로리; KB=킬로바이트; MB=메가바이트; GB=기가바이트; TB=테라바이트
-        %=퍼센트; px=픽셀; h=시간; s=초; ha=헥타르
-        """
-    )
-    currencies: ClassVar = names("USD=달러; EUR=유로; GBP=파운드; ¥=엔; JPY=엔; CNY=위안; KRW=원; CHF=스위스 프랑")
-    scales: ClassVar = words("만=만; 억=억; 천=천; 백만=백만; M=백만")
 
     def prepare(self, text: str) -> str:
         text = _MONTH.sub(lambda found: {"6": "유월", "10": "시월"}[found[1]], text)
@@ -63,7 +41,7 @@ class Korean(Speaker):
         return _COUNTED.sub(self._counted, text)
 
     def finish(self, text: str) -> str:
-        return replaced(_NUMBER, text, self._number, glued=False)
+        return self.replaced(_NUMBER, text, self._number)
 
     def cardinal(self, value: int) -> str:
         words = super().cardinal(value).replace(" ", "")

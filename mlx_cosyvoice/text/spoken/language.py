@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from mlx_cosyvoice.text.spoken.tables import tables
+
 #: What numbers are spelled out in. Text in any other language keeps its digits.
 SPELLED = ("zh", "en", "ja", "ko", "de", "fr", "es", "it", "pt")
 
@@ -25,50 +27,8 @@ _CHINESE_ONLY = re.compile(
     "\u6c92\u7ed9\u7d66\u4f60\u5979\u54ea\u554a\u55ba\u5497\u5605\u4f62\u54a9\u5514\u5728\u5f88\u548c\u8ba9\u4ece]"
 )
 
-_WORDS = {
-    "en": "per month week day the a an and of to is are was were be been it its in on at for with this that these "
-    "those he she they we you i my your his her our their not have has had do does did will would can could "
-    "from by as but or if so what when who how which there here than then about into up out just now see open "
-    "only more some all one two am met war world no yes please today tomorrow yesterday people call go went "
-    "get got take made make said says say new old first next last very good great well also its let's i'm "
-    "it's don't we're that's million billion percent years hours minutes days miles release released version "
-    "page pages chapter visit thanks hello part run runs number weeks many much any every each other another "
-    "over under off mail email between against during through where why my mine",
-    "de": "in der die das den dem des ein eine einen einem einer und ist sind war waren nicht mit von zu zum zur bei "
-    "beim auf für im ins am um aus nach wir ich du er sie es ihr uns euch sich auch noch nur wird werden "
-    "wurde hat haben hatte kann können muss als wie wenn aber oder dass uhr euro grad jahre jahren tage "
-    "kostet heute morgen gibt über unter vor durch bis etwa circa ca seit seite kapitel stunden minuten "
-    "prozent straße mal mehr",
-    "fr": "le la les un une des du de et est sont était dans pour pas que qui sur avec ce cette ces il elle ils "
-    "elles nous vous je tu on au aux mais ou où donc ne se sa son ses leur a ont avait été très plus ans "
-    "heures euros jours rendez-vous c'est l'on d'un d'une qu'il environ prix depuis chez à j'ai il a y coûte "
-    "vers entre après avant semaine mois personnes",
-    "es": "el la los las un una unos unas de del y en es son era fue que con por para no se lo al su sus más como "
-    "pero hay está están tiene tengo años este esta estos muy también qué cuesta euros horas días desde hasta "
-    "sobre entre cuando hoy mañana personas ha han mi tu nos le a las",
-    "it": "il lo la i gli le un uno una di del della dei delle dal alla al nel nella e è sono era che con per non "
-    "si come ma ha ho hanno anche più questo questa anni ore euro giorni costa alle dalle circa molto ci sul "
-    "sulla tra fra dopo oggi domani gatti persone",
-    "pt": "o os as um uma uns umas de do da dos das e é são era foi que com por para não se no na nos nas ao aos "
-    "mais como mas há tem tenho anos este esta isso muito também você vocês eu ele ela reais euros horas dias "
-    "até às custa hoje amanhã pessoas pelo pela à",
-    "nl": "de het een en van is zijn niet met op voor dat die te aan bij ook maar wij ik jij hij zij ze we naar uit "
-    "nog wel wordt heeft hebben kan dit deze graden uur jaar over onder",
-    "sv": "och att det är en ett som på för med inte jag du han hon vi de har till av om men kan ska år från den "
-    "var",
-    "da": "og at det er en et som på for med ikke jeg du han hun vi de har til af om men kan skal år fra den var",
-    "no": "og at det er en et som på for med ikke jeg du han hun vi de har til av om men kan skal år fra den var",
-    "fi": "ja on ei se että oli hän minä sinä mutta kun niin kuin ovat myös tai vuotta",
-    "pl": "i w na z do się nie to jest że jak ale po od za przez są był była ma mam lat co o dla czy już",
-    "cs": "a v na se je že to z do s ne jsem jsou byl byla ale jak pro po od let má mám už nebo",
-    "ro": "și în de la cu nu este sunt pe un o care că din mai ani dar sau pentru are",
-    "hu": "a az és egy hogy nem van is volt de meg csak ez már mint éves",
-    "tr": "ve bir bu da de için ile çok daha ne mi var yok ben sen o biz yaşında saat ama gibi",
-    "vi": "và là của có không được trong cho một này các tôi bạn anh em năm người với ở",
-    "id": "dan yang di ke dari ini itu dengan untuk tidak adalah saya kamu kami ada akan pada juga tahun",
-}  # fmt: skip
 _LANGUAGES_OF: dict[str, list[str]] = {}
-for _language, _words in _WORDS.items():
+for _language, _words in tables("languages").items():
     for _one in dict.fromkeys(_words.split()):
         _LANGUAGES_OF.setdefault(_one, []).append(_language)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from mlx_cosyvoice.text.spoken.number import NUMBER, read
-from mlx_cosyvoice.text.spoken.speaker import Speaker, replaced
+from mlx_cosyvoice.text.spoken.speaker import Speaker
 
 _MIXED = re.compile(r"(?a)(?<![\w.,/])(\d{1,4}) (\d{1,2})/(\d{1,3})(?![\w/]|[.,]\d)")
 _PART = re.compile(r"(?a)(?<![A-Za-z0-9_.,/])(\d{1,3})/(\d{1,3})(?![0-9_/%]|[.,]\d)")
@@ -39,14 +39,11 @@ _BETWEEN = (
 
 def spell(text: str, speaker: Speaker) -> str:
     """`text` with what stands between and before numbers in words; the numbers of a range or fraction too."""
-    glued = speaker.glued
-    text = replaced(_MIXED, text, lambda found: speaker.mixed(*map(int, found.groups())), glued=glued)
-    text = replaced(_PART, text, lambda found: _part(speaker, found[1], found[2]), glued=glued)
-    text = replaced(
-        _SCORE, text, lambda found: speaker.score(speaker.whole(found[1]), speaker.plain(found[2])), glued=glued
-    )
+    text = speaker.replaced(_MIXED, text, lambda found: speaker.mixed(*map(int, found.groups())))
+    text = speaker.replaced(_PART, text, lambda found: _part(speaker, found[1], found[2]))
+    text = speaker.replaced(_SCORE, text, lambda found: speaker.score(speaker.whole(found[1]), speaker.plain(found[2])))
     text = _operators(text, speaker)
-    text = replaced(_MINUS, text, lambda found: speaker.minus(_number(speaker, found[1])), glued=glued)
+    text = speaker.replaced(_MINUS, text, lambda found: speaker.minus(_number(speaker, found[1])))
     return text
 
 
@@ -58,22 +55,15 @@ def about(text: str, speaker: Speaker) -> str:
 
 def _operators(text: str, speaker: Speaker) -> str:
     def between(pattern: re.Pattern[str], sign: str, text: str) -> str:
-        word = speaker.signs.get(sign)
-        if word is None:
-            return text
-        return pattern.sub(word if speaker.glued else f" {word} ", text)
+        return pattern.sub(speaker.between(sign), text) if sign in speaker.signs else text
 
     text = between(_ROOT, "root", text)
-    text = replaced(
-        _RAISED, text, lambda found: _power(speaker, found[1].translate(_RAISED_DIGITS)), glued=speaker.glued
-    )
-    text = replaced(
-        _POWER, text, lambda found: _power(speaker, found[1].replace("\u2212", "-") + found[2]), glued=speaker.glued
-    )
-    text = replaced(_TIMES_MORE, text, lambda found: _times_more(speaker, found[1]), glued=speaker.glued)
+    text = speaker.replaced(_RAISED, text, lambda found: _power(speaker, found[1].translate(_RAISED_DIGITS)))
+    text = speaker.replaced(_POWER, text, lambda found: _power(speaker, found[1].replace("\u2212", "-") + found[2]))
+    text = speaker.replaced(_TIMES_MORE, text, lambda found: _times_more(speaker, found[1]))
     if "=" in text:
         text = between(_SUBTRACTED, "minus", text)
-    text = replaced(_RANGE, text, lambda found: speaker.range(found[1], found[2]), glued=speaker.glued)
+    text = speaker.replaced(_RANGE, text, lambda found: speaker.range(found[1], found[2]))
     for pattern, sign in _BETWEEN:
         text = between(pattern, sign, text)
     return text

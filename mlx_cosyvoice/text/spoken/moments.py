@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker, replaced
+from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker
 
 _CLOCK = r"(?<![\d:.,/])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:]|[.,]\d)"
 _HALF = r"(?:[ \u00a0\u202f]?([AaPp])\.?[Mm](?:\.(?!\s+[A-Z]|$)|(?![A-Za-z]))(?:(?<=[Mm])\.(?=[^\s]))?)"
@@ -23,15 +23,14 @@ _ALWAYS = re.compile(r"(?a)(?<![\d/])24/7(?![\d/])")
 
 def spell(text: str, speaker: Speaker) -> str:
     """`text` with times and dates in words."""
-    glued = speaker.glued
-    text = replaced(_ALWAYS, text, lambda _: speaker.signs["always"], glued=glued)
-    text = replaced(_YEAR_FIRST, text, lambda found: _date(found[1], found[3], found[4], speaker), glued=glued)
-    text = replaced(_YEAR_LAST, text, lambda found: _short_date(found, speaker), glued=glued)
-    to = speaker.signs["to"] if glued else f" {speaker.signs['to']} "
+    text = speaker.replaced(_ALWAYS, text, lambda _: speaker.signs["always"])
+    text = speaker.replaced(_YEAR_FIRST, text, lambda found: _date(found[1], found[3], found[4], speaker))
+    text = speaker.replaced(_YEAR_LAST, text, lambda found: _short_date(found, speaker))
+    to = speaker.between("to")
     text = _SPAN.sub(lambda found: f"{found[1]}{to}", text)
     text = _HOURS.sub(lambda found: f"{speaker.cardinal(int(found[1]))}{to}", text)
-    text = replaced(_TIMES, text, lambda found: speaker.clock(_moment(*found.groups())), glued=glued)
-    text = replaced(_HOUR, text, lambda found: speaker.clock(_moment(found[1], None, None, found[2])), glued=glued)
+    text = speaker.replaced(_TIMES, text, lambda found: speaker.clock(_moment(*found.groups())))
+    text = speaker.replaced(_HOUR, text, lambda found: speaker.clock(_moment(found[1], None, None, found[2])))
     return _TO_MOMENT.sub(to, text)
 
 

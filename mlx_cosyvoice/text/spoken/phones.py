@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mlx_cosyvoice.text.spoken.speaker import Speaker, replaced
+from mlx_cosyvoice.text.spoken.speaker import Speaker
 
 _PATTERNS = tuple(
     re.compile(pattern, re.ASCII)
@@ -33,11 +33,9 @@ _DIGITS = re.compile(r"(?a)\d+")
 def spell(text: str, speaker: Speaker) -> str:
     """`text` with telephone numbers in words."""
     for pattern in _PATTERNS:
-        text = replaced(pattern, text, lambda found: _words(found[0], speaker), glued=speaker.glued)
-    text = replaced(
-        _AFTER_FOREIGN_WORD, text, lambda found: found[1] + speaker.phone(found[2].split()), glued=speaker.glued
-    )
-    return replaced(_AFTER_WORD, text, lambda found: found[1] + speaker.phone([found[2]]), glued=speaker.glued)
+        text = speaker.replaced(pattern, text, lambda found: _words(found[0], speaker))
+    text = speaker.replaced(_AFTER_FOREIGN_WORD, text, lambda found: found[1] + speaker.phone(found[2].split()))
+    return speaker.replaced(_AFTER_WORD, text, lambda found: found[1] + speaker.phone([found[2]]))
 
 
 def _words(written: str, speaker: Speaker) -> str | None:

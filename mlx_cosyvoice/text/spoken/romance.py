@@ -6,10 +6,9 @@ import re
 from typing import ClassVar
 
 from mlx_cosyvoice.text.spoken import roman
-from mlx_cosyvoice.text.spoken import romance_words as table
 from mlx_cosyvoice.text.spoken.number import NUMBER, Number
-from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker, replaced
-from mlx_cosyvoice.text.spoken.tables import words
+from mlx_cosyvoice.text.spoken.speaker import Moment, Speaker
+from mlx_cosyvoice.text.spoken.tables import names, words
 
 _NUMBER = re.compile(rf"(?a)({NUMBER})(?=(?:\s([A-Za-z\u00c0-\u024f]+))?)")
 _H = re.compile(r"(?a)(?<![\d:.,A-Za-z])([01]?\d|2[0-4])\s?h\s?([0-5]\d)?(?![A-Za-z\d\u00c0-\u024f/])")
@@ -18,26 +17,32 @@ _H = re.compile(r"(?a)(?<![\d:.,A-Za-z])([01]?\d|2[0-4])\s?h\s?([0-5]\d)?(?![A-Z
 class Romance(Speaker):
     """What the four share: nouns have a gender, on which one and at times two depend."""
 
-    months: ClassVar[tuple[str, ...]]
     #: The masculine and feminine forms of numbers that end a cardinal.
     one: ClassVar[tuple[str, str]]
     two: ClassVar[tuple[str, str] | None] = None
     feminine: ClassVar[re.Pattern[str]]
     ordinals: ClassVar[re.Pattern[str]]
-    abbreviations: ClassVar[dict[str, str]]
     #: A Roman numeral that surely is one, in a group of its own, such as that of a century.
     century: ClassVar[re.Pattern[str]]
     of: ClassVar[str] = "de"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.abbreviations = words(self.tables["abbreviations"])
+        #: Denominator -> the name of the part, for one and for more.
+        self.parts = names(self.tables["parts"])
+        #: What stands between millions and their currency, a currency and its hundredths, hours and minutes.
+        self.joints = words(self.tables["joints"])
 
     def prepare(self, text: str) -> str:
         for short, full in self.abbreviations.items():
             if short in text:
                 text = re.sub(rf"(?<!\w){re.escape(short)}(?!\w)", full, text)
         text = self.century.sub(self._century, text)
-        return replaced(self.ordinals, text, lambda found: self.inflected(int(found[1]), found[2]), glued=False)
+        return self.replaced(self.ordinals, text, lambda found: self.inflected(int(found[1]), found[2]))
 
     def finish(self, text: str) -> str:
-        return replaced(_NUMBER, text, lambda found: self._counted_as_written(found[1], found[2] or ""), glued=False)
+        return self.replaced(_NUMBER, text, lambda found: self._counted_as_written(found[1], found[2] or ""))
 
     def tidy(self, text: str) -> str:
         return re.sub(r"\s?&\s?", f" {self.signs['and']} ", text)
@@ -66,8 +71,8 @@ class Romance(Speaker):
         return words
 
     def part(self, numerator: int, denominator: int) -> str:
-        if denominator in table.PARTS[self.code]:
-            one, many = table.PARTS[self.code][denominator]
+        if str(denominator) in self.parts:
+            one, many = self.parts[str(denominator)]
             return f"{self.counted(numerator, 'm')} {one if numerator == 1 else many}"
         if denominator <= 10:
             plural = "s" if numerator > 1 and self.code != "it" else ""
@@ -82,17 +87,17 @@ class Romance(Speaker):
         one, many = self.currencies[currency]
         if scale:
             words = self.joined((self.number(number.shortened()), self.scales[scale]))
-            return self.joined((words, table.OF_MILLIONS[self.code], many))
+            return self.joined((words, self.joints["of_millions"], many))
         if len(number.fraction) != 2 or not int(number.fraction):
             return super().money(number, currency, scale)
         whole = self.joined((self.whole(number.whole, one), one if number.value == 1 else many))
-        return self.joined((whole, table.CENTS_AFTER[self.code], self.cardinal(int(number.fraction))))
+        return self.joined((whole, self.joints["cents"], self.cardinal(int(number.fraction))))
 
     def clock(self, moment: Moment) -> str:
         words = self.counted(moment.hour, "ora")
         if moment.minute:
-            words = self.joined((words, table.MINUTES_AFTER[self.code], self.cardinal(moment.minute)))
-        return self.joined((words, table.HALVES[self.code].get(moment.half, "")))
+            words = self.joined((words, self.joints["minutes"], self.cardinal(moment.minute)))
+        return self.joined((words, self.joints.get(moment.half, "")))
 
     def _counted_as_written(self, written: str, noun: str) -> str:
         if written.isdecimal() and noun and noun.lower() not in ("y", "e", "et", "o", "ou", "a", "de", "di", "del"):
@@ -102,35 +107,11 @@ class Romance(Speaker):
 
 class French(Romance):
     code = "fr"
-    signs: ClassVar = table.FRENCH_SIGNS
-    units: ClassVar = table.FRENCH_UNITS
-    currencies: ClassVar = table.FRENCH_CURRENCIES
-    scales: ClassVar = table.FRENCH_SCALES
-    months = (
-        "janvier",
-        "février",
-        "mars",
-        "avril",
-        "mai",
-        "juin",
-        "juillet",
-        "août",
-        "septembre",
-        "octobre",
-        "novembre",
-        "décembre",
-    )
     one = ("un", "une")
     feminine = re.compile(
         r"(?:heures?|minutes?|secondes?|personnes?|semaines?|années?|pages?|femmes?|filles?|fois|tonnes?|pommes?|ora)$"
     )
     ordinals = re.compile(r"(?a)(?<![\w.,])(\d{1,4})(ère|ere|re|er|ème|eme|ième|nde|nd|e|è)s?(?!\w)")
-    abbreviations: ClassVar = words(
-        """
-        M.=Monsieur; Mme=Madame; Mlle=Mademoiselle; Dr=Docteur; p. ex.=par exemple; etc.=et cetera
-        c.-à-d.=c'est-à-dire; n°=numéro; N°=numéro; av. J.-C.=avant Jésus-Christ
-        """
-    )
     of = ""
     century = re.compile(rf"(?<!\w)(?!L)({roman.NUMERAL})(?:e|ème)(?!\w)")
 
@@ -150,33 +131,9 @@ class French(Romance):
 
 class Spanish(Romance):
     code = "es"
-    signs: ClassVar = table.SPANISH_SIGNS
-    units: ClassVar = table.SPANISH_UNITS
-    currencies: ClassVar = table.SPANISH_CURRENCIES
-    scales: ClassVar = table.SPANISH_SCALES
-    months = (
-        "enero",
-        "febrero",
-        "marzo",
-        "abril",
-        "mayo",
-        "junio",
-        "julio",
-        "agosto",
-        "septiembre",
-        "octubre",
-        "noviembre",
-        "diciembre",
-    )
     one = ("un", "una")
     feminine = re.compile(r"(?:as?|ción|ciones|dad|dades|veces)$")
     ordinals = re.compile(r"(?a)(?<![\w.,])(\d{1,3})\.?([ºª°])(?!\s?[CF\w])")
-    abbreviations: ClassVar = words(
-        """
-        Sr.=señor; Sra.=señora; Dr.=doctor; Dra.=doctora; EE. UU.=Estados Unidos; EE.UU.=Estados Unidos
-        p. ej.=por ejemplo; etc.=etcétera; n.º=número; núm.=número; pág.=página; a. C.=antes de Cristo
-        """
-    )
 
     century = re.compile(rf"(?i:siglos?) ({roman.NUMERAL})(?!\w)")
 
@@ -187,32 +144,9 @@ class Spanish(Romance):
 
 class Italian(Romance):
     code = "it"
-    signs: ClassVar = table.ITALIAN_SIGNS
-    units: ClassVar = table.ITALIAN_UNITS
-    currencies: ClassVar = table.ITALIAN_CURRENCIES
-    scales: ClassVar = table.ITALIAN_SCALES
-    months = (
-        "gennaio",
-        "febbraio",
-        "marzo",
-        "aprile",
-        "maggio",
-        "giugno",
-        "luglio",
-        "agosto",
-        "settembre",
-        "ottobre",
-        "novembre",
-        "dicembre",
-    )
     one = ("un", "una")
     feminine = re.compile(r"(?:a|zione|tà|ore)$")
     ordinals = re.compile(r"(?a)(?<![\w.,])(\d{1,3})([ºª°])(?!\s?[CF\w])")
-    abbreviations: ClassVar = words(
-        """
-        Sig.=signor; Sig.ra=signora; Dott.=dottor; ecc.=eccetera; p. es.=per esempio; pag.=pagina
-        """
-    )
     of = ""
 
     century = re.compile(rf"(?<!\w)({roman.NUMERAL})(?= secolo)")
@@ -226,34 +160,10 @@ class Italian(Romance):
 
 class Portuguese(Romance):
     code = "pt"
-    signs: ClassVar = table.PORTUGUESE_SIGNS
-    units: ClassVar = table.PORTUGUESE_UNITS
-    currencies: ClassVar = table.PORTUGUESE_CURRENCIES
-    scales: ClassVar = table.PORTUGUESE_SCALES
-    months = (
-        "janeiro",
-        "fevereiro",
-        "março",
-        "abril",
-        "maio",
-        "junho",
-        "julho",
-        "agosto",
-        "setembro",
-        "outubro",
-        "novembro",
-        "dezembro",
-    )
     one = ("um", "uma")
     two = ("dois", "duas")
     feminine = re.compile(r"(?:as?|ção|ções|dade|dades|vezes)$")
     ordinals = re.compile(r"(?a)(?<![\w.,])(\d{1,3})\.?([ºª°])(?!\s?[CF\w])")
-    abbreviations: ClassVar = words(
-        """
-        Sr.=senhor; Sra.=senhora; Dr.=doutor; Dra.=doutora; p. ex.=por exemplo; etc.=et cetera; n.º=número
-        nº=número
-        """
-    )
 
     century = re.compile(rf"(?i:séculos?) ({roman.NUMERAL})(?!\w)")
 

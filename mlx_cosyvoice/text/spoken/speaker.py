@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from mlx_cosyvoice.text.spoken.initials import without_dots
 from mlx_cosyvoice.text.spoken.number import Number, read
+from mlx_cosyvoice.text.spoken.tables import names, tables, words
 
 #: A particle follows its word without a blank.
 _HANGUL = re.compile("[\uac00-\ud7af]")
@@ -29,7 +30,8 @@ class Moment(NamedTuple):
 class Speaker:
     """What all languages share; numbers in words come from the library num2words.
 
-    A subclass fills the tables and overrides what its language does otherwise. No method returns a digit.
+    A subclass overrides what its language does otherwise; its words are in the tables of its code. No method returns a
+    digit.
     """
 
     code: ClassVar[str]
@@ -37,14 +39,20 @@ class Speaker:
     decimal_comma: ClassVar[bool] = True
     #: Whether no blanks stand between words.
     glued: ClassVar[bool] = False
-    #: Signs in words; one that is missing is left out of speech.
-    signs: ClassVar[Mapping[str, str]]
-    #: A unit's sign to its name for one and for more.
-    units: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    #: A currency's code to its name for one and for more.
-    currencies: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    #: What follows a number of money to its word, such as M to million.
-    scales: ClassVar[Mapping[str, str]] = {}
+    #: What turns the name of one into that of more, where the tables have only one name.
+    plural: ClassVar[str] = ""
+
+    def __init__(self) -> None:
+        self.tables = tables(self.code)
+        #: Signs in words; one that is missing is left out of speech.
+        self.signs = words(self.tables["signs"])
+        #: A unit's sign to its name for one and for more.
+        self.units = names(self.tables["units"], self.plural)
+        #: A currency's code to its name for one and for more.
+        self.currencies = names(self.tables["currencies"], self.plural)
+        #: What follows a number of money to its word, such as M to million.
+        self.scales = words(self.tables["scales"])
+        self.months = self.tables.get("months", "").split()
 
     def prepare(self, text: str) -> str:
         """Abbreviations, dates with names of months and the like: before anything else is read."""
@@ -158,6 +166,25 @@ class Speaker:
     def joined(self, words: Any) -> str:
         return ("" if self.glued else " ").join(filter(None, words))
 
+    def replaced(self, pattern: re.Pattern[str], text: str, words: Callable[[re.Match[str]], str | None]) -> str:
+        """`text` with each match as `words(match)` says, apart from the letters around; None leaves it as it is."""
+
+        def put(found: re.Match[str]) -> str:
+            spoken = words(found)
+            if spoken is None:
+                return found[0]
+            if self.glued or not spoken:
+                return spoken
+            before, after = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1]
+            end = " " if after.isalnum() and not _HANGUL.match(after) else ""
+            return f"{' ' if before.isalnum() else ''}{spoken}{end}"
+
+        return pattern.sub(put, text)
+
+    def between(self, sign: str) -> str:
+        """A sign in words that stands between others."""
+        return self.signs[sign] if self.glued else f" {self.signs[sign]} "
+
     @cached_property
     def _digits(self) -> tuple[str, ...]:
         return tuple(self.cardinal(digit) for digit in range(10))
@@ -166,18 +193,3 @@ class Speaker:
         from num2words import num2words
 
         return str(num2words(value, lang=self.code, to=to))
-
-
-def replaced(pattern: re.Pattern[str], text: str, words: Any, *, glued: bool) -> str:
-    """`text` with each match as `words(match)` says, apart from the letters around; None leaves a match as it is."""
-
-    def put(found: re.Match[str]) -> str:
-        spoken = words(found)
-        if spoken is None:
-            return found[0]
-        if glued or not spoken:
-            return str(spoken)
-        before, after = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1]
-        return f"{' ' if before.isalnum() else ''}{spoken}{' ' if after.isalnum() and not _HANGUL.match(after) else ''}"
-
-    return pattern.sub(put, text)
