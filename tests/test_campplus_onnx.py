@@ -19,7 +19,7 @@ from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from reference import campplus
 from reference.synthetic import recipe
-from reference.synthetic.onnx import write_campplus
+from reference.synthetic.onnx_campplus import write_campplus
 from tests.support.embeddings import cosine
 from tests.support.golden import as_torch, assert_close
 from tests.support.weights import real_weights

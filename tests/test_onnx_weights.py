@@ -15,7 +15,8 @@ from converters.onnx_speech_tokenizer import read_speech_tokenizer
 from mlx_cosyvoice.config import SpeakerEncoderConfig, SpeechTokenizerConfig
 from reference import campplus, speech_tokenizer
 from reference.synthetic import recipe
-from reference.synthetic.onnx import write_campplus, write_speech_tokenizer
+from reference.synthetic.onnx_campplus import write_campplus
+from reference.synthetic.onnx_speech_tokenizer import write_speech_tokenizer
 from tests.support.golden import as_torch, official_shapes
 
 ENCODER = asdict(SpeakerEncoderConfig(growth_rate=8, bn_size=2, init_channels=16, num_layers=(2, 1, 2)))

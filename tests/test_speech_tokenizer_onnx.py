@@ -15,7 +15,7 @@ from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from reference import speech_tokenizer
 from reference.synthetic import recipe
-from reference.synthetic.onnx import write_speech_tokenizer
+from reference.synthetic.onnx_speech_tokenizer import write_speech_tokenizer
 from tests.support.golden import as_torch, golden
 from tests.support.tokens import SIZES, assert_tokens
 from tests.support.weights import real_weights

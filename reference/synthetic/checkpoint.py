@@ -24,7 +24,8 @@ from reference.families import COSYVOICE2, Family, Network
 from reference.folders.failure import one_line
 from reference.folders.new_folder import check_free, identity, new_folder
 from reference.synthetic import recipe
-from reference.synthetic.onnx import write_campplus, write_speech_tokenizer
+from reference.synthetic.onnx_campplus import write_campplus
+from reference.synthetic.onnx_speech_tokenizer import write_speech_tokenizer
 from reference.synthetic.sizes import SIZES
 from reference.synthetic.text import BLANK_EN, write_blank_en
 from reference.synthetic.yaml import yaml_text

@@ -1,4 +1,8 @@
-"""The graph of `campplus.onnx`, with recipe weights."""
+"""The graph of `campplus.onnx`, with recipe weights.
+
+Names, scopes and folded BatchNorms are those of the published file, so that whatever reads one reads the other. It runs
+in ONNX Runtime and computes what the reference computes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import numpy as np
 import torch
 
 from reference import campplus
+from reference.synthetic import recipe
 from reference.synthetic.onnx_builder import FLOAT, GraphBuilder, recipe_weights
 
 #: The running number of the first anonymous tensor of the published file.
@@ -158,3 +163,11 @@ class CAMPPlusWriter:
             opset=14,
             ir_version=7,
         )
+
+
+def write_campplus(path: str | Path, config: Mapping[str, Any], seed: int = recipe.SEED) -> None:
+    """Write CAM++: `input` [B, T, feat_dim] -> `output` [B, embedding_size], float32.
+
+    `config` is the one of `reference.campplus.build`. The bytes depend on the arguments only.
+    """
+    CAMPPlusWriter(config, seed).write(path)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from reference import speech_tokenizer
+from reference.synthetic import recipe
 from reference.synthetic.onnx_builder import FLOAT, INT32, INT64, GraphBuilder, recipe_weights
 
 #: Running numbers of the published file: the convolutions, the first block, and the step from block to block.
@@ -159,3 +160,11 @@ class SpeechTokenizerWriter:
             opset=17,
             ir_version=8,
         )
+
+
+def write_speech_tokenizer(path: str | Path, config: Mapping[str, Any], seed: int = recipe.SEED) -> None:
+    """Write the tokenizer: `feats` [1, n_mels, T] float32 and `feats_length` [1] int32 -> `indices` [1, T'] int32.
+
+    `config` is the one of `reference.speech_tokenizer.build`. The bytes depend on the arguments only.
+    """
+    SpeechTokenizerWriter(config, seed).write(path)

@@ -16,6 +16,9 @@ BLANK_EN = "CosyVoice-BlankEN"
 #: Tokens of the base vocabulary. 151643 is Qwen2's number; the tiny one leaves room below 1000 for special tokens.
 BASE_VOCAB = {"tiny": 900, "full": 151643}
 
+#: What the published files say; null is filled in.
+_FILES: dict[str, Any] = json.loads(Path(__file__).with_name("blank_en.json").read_text(encoding="utf-8"))
+
 BASE_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 ENGLISH = """
@@ -127,49 +130,10 @@ def _texts(large: bool) -> Iterator[str]:
 
 def _tokenizer_config(first_id: int) -> dict[str, Any]:
     flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
-    return {
-        "add_prefix_space": False,
-        "added_tokens_decoder": {
-            str(first_id + number): {"content": token, **flags} for number, token in enumerate(BASE_SPECIAL)
-        },
-        "additional_special_tokens": list(BASE_SPECIAL[1:]),
-        "bos_token": None,
-        "clean_up_tokenization_spaces": False,
-        "eos_token": BASE_SPECIAL[0],
-        "errors": "replace",
-        "model_max_length": 32768,
-        "pad_token": BASE_SPECIAL[0],
-        "split_special_tokens": False,
-        "tokenizer_class": "Qwen2Tokenizer",
-        "unk_token": None,
-    }
+    added = {str(first_id + number): {"content": token, **flags} for number, token in enumerate(BASE_SPECIAL)}
+    return {**_FILES["tokenizer_config"], "added_tokens_decoder": added}
 
 
 def _qwen2_config(sizes: Mapping[str, Any], end_of_text: int) -> dict[str, Any]:
     """The fields of Qwen2-0.5B's `config.json`, with `sizes` in place of the published ones."""
-    return {
-        "architectures": ["Qwen2ForCausalLM"],
-        "attention_dropout": 0.0,
-        "bos_token_id": end_of_text,
-        "eos_token_id": end_of_text,
-        "hidden_act": "silu",
-        "hidden_size": 896,
-        "initializer_range": 0.02,
-        "intermediate_size": 4864,
-        "max_position_embeddings": 32768,
-        "max_window_layers": 24,
-        "model_type": "qwen2",
-        "num_attention_heads": 14,
-        "num_hidden_layers": 24,
-        "num_key_value_heads": 2,
-        "rms_norm_eps": 1e-06,
-        "rope_theta": 1000000.0,
-        "sliding_window": 32768,
-        "tie_word_embeddings": True,
-        "torch_dtype": "bfloat16",
-        "transformers_version": "4.40.1",
-        "use_cache": True,
-        "use_sliding_window": False,
-        "vocab_size": 151936,
-        **sizes,
-    }
+    return {**_FILES["config"], "bos_token_id": end_of_text, "eos_token_id": end_of_text, **sizes}

@@ -28,7 +28,8 @@ from mlx_cosyvoice.strict import read_header
 from mlx_cosyvoice.text import TextTokenizer, build_tokenizer
 from mlx_cosyvoice.voices import Voice, read_spk2info
 from mlx_cosyvoice.weights import read_config
-from reference.synthetic.onnx import write_campplus, write_speech_tokenizer
+from reference.synthetic.onnx_campplus import write_campplus
+from reference.synthetic.onnx_speech_tokenizer import write_speech_tokenizer
 from reference.synthetic.sizes import TINY
 from reference.synthetic.text import write_blank_en
 from reference.synthetic.yaml import yaml_text
