@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from itertools import takewhile
 
 from parity.compare import Verdict
@@ -10,26 +11,25 @@ from parity.free_run import run_freely
 from parity.localization.blame import StageJudge, evidence_of
 from parity.localization.captured import Captured
 from parity.pair import Pair
-from parity.quantization.weights import is_quantized, judge_weights
 
 
-def examine(pair: Pair, captured: Captured, factor: float) -> StageReport:
+def examine(pair: Pair, captured: Captured, factor: float, accused: Set[str] = frozenset()) -> StageReport:
     """Everything that is known of the stage. Where it diverges there is a culprit.
 
     Args:
         pair: both models; `pair.model` as it is now.
         captured: what the reference did in the stage.
         factor: allowed error in noise floors.
+        accused: modules whose weights are known to be wrong.
     """
     stage = captured.stage
     report = StageReport(stage.name, stage.title, pair.dtype(stage.component))
-    judge = StageJudge(pair, captured, factor)
+    judge = StageJudge(pair, captured, factor, accused)
     judge.run()
     report.culprits, report.isolated, report.unobserved = judge.culprits, judge.layers, judge.unobserved
     run_freely(pair, captured, report, factor)
-    if is_quantized(pair, stage.component):
-        report.outputs.append(judge_weights(pair, stage.component))
-    if report.verdict is Verdict.DIVERGED and not report.culprits:
+    explained = any(module.startswith(f"{stage.component}.") for module in accused)
+    if report.verdict is Verdict.DIVERGED and not report.culprits and not explained:
         report.culprits.append(_where_they_part(captured, report))
     return report
 
@@ -40,8 +40,8 @@ def _where_they_part(captured: Captured, report: StageReport) -> Culprit:
     right = [*takewhile(lambda layer: layer.verdict is not Verdict.DIVERGED, rows)]
     wrong, root = rows[len(right)], stage.component or stage.name
     path = wrong.path.split("#")[0]
-    if wrong.type in ("witness", "weights"):
-        kind, module = ("weights" if wrong.type == "weights" else "glue"), root
+    if wrong.type == "witness":
+        kind, module = "glue", root
     elif path in captured.types:
         kind, module = "glue", _common(path, right[-1].path.split("#")[0] if right else root) or root
     else:

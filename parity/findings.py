@@ -77,21 +77,30 @@ class StageReport:
 
 @dataclass
 class RunReport:
-    """A whole run. `quantization` is what packing itself changed, of a quantized model."""
+    """A whole run. `quantization` is what packing itself changed, of a quantized model.
+
+    The `layers` of `audits` are tensors and fields of what is stored, beside the official files.
+    """
 
     stages: list[StageReport]
     settings: Settings
+    audits: list[StageReport] = field(default_factory=list)
     quantization: list[QuantizationDrift] = field(default_factory=list)
 
     @property
+    def parts(self) -> list[StageReport]:
+        """The audits, then the stages."""
+        return self.audits + self.stages
+
+    @property
     def verdict(self) -> Verdict:
-        return worst([stage.verdict for stage in self.stages])
+        return worst([part.verdict for part in self.parts])
 
     @property
     def culprits(self) -> list[Culprit]:
-        """In data-flow order, without those inferred ones that another stage's culprits explain."""
-        every = [culprit for stage in self.stages for culprit in stage.culprits]
-        # two stages may share a component, whose weights are audited in both
+        """Those of the audits, then in data-flow order, without inferred ones that another stage's culprits explain."""
+        every = [culprit for part in self.parts for culprit in part.culprits]
+        # two stages may share a component, whose constants are audited in both
         first = {(culprit.module, culprit.kind): culprit for culprit in reversed(every)}
         sure = {culprit.module for culprit in every if not culprit.inferred}
         return [

@@ -5,21 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from converters.checkpoint import config_of, find_checkpoint, open_source, require_files
+from converters.checkpoint import find_checkpoint, require_files
 from converters.qwen import BLANK_EN
 from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.model import SpeechModel, load
 from mlx_cosyvoice.weights import read_config
 from parity.quantization.unpacked import unpacked_weights
-from reference.checkpoint import load_tensors
 from reference.families import FAMILIES
+from reference.official_config import official_config
 from reference.text_tokenizer import TextTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -28,8 +27,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class Reference:
     """The official checkpoint in PyTorch, a component at a time.
 
-    Files are read by the converters' readers; ONNX Runtime bears witness in the parity stages that the ONNX files were
-    read rightly, and the state dicts fit the networks strictly.
+    Files are found as the converters find them, and read by the reference's own readers.
     """
 
     def __init__(
@@ -47,7 +45,7 @@ class Reference:
         self.checkpoint, self._replaced = checkpoint, replaced
         self.files = require_files(checkpoint, llm=llm)
         self.family = FAMILIES[self.files.official.family.model_type]
-        self.config = config_of(self.files, {name: open_source(self.files, name) for name in self.family.networks})
+        self.config = official_config(self.family, self.files.paths)
         self._loaded: dict[str, Any] = {}
 
     def file(self, name: str) -> Path | None:
@@ -63,31 +61,35 @@ class Reference:
         module = self._loaded[name]
         return module if dtype == torch.float32 else copy.deepcopy(module).to(dtype)
 
+    def _load(self, name: str) -> torch.nn.Module:
+        return self.family.networks[name].load(self.files.weights(name), self.config[name])
+
     def _with_replaced(self, name: str, module: torch.nn.Module) -> torch.nn.Module:
         state = module.state_dict()
         for key, array in self._replaced(name).items():
             state[key].copy_(torch.from_numpy(array))  # state dicts share memory with their module
         return module
 
-    def official_tensor(self, name: str) -> Callable[[str], np.ndarray]:
-        """Official key of the component -> its tensor in float32: as the checkpoint holds it, or its replacement."""
-        source = open_source(self.files, name)
-        added = self.files.official.origins[name].added
-        made = {key: attrgetter(key)(self.component(name, torch.float32)) for key in added}
-        replaced = self._replaced(name)
+    def official_tensors(self, name: str) -> tuple[set[str], Callable[[str], np.ndarray]]:
+        """The official keys of a component; and what gives its tensor, in float32, for one of them.
+
+        That is as the checkpoint holds it, as the official class draws it, or its replacement.
+        """
+        network, config = self.family.networks[name], self.config[name]
+        tensors, replaced = network.tensors(self.files.weights(name), config), self._replaced(name)
+        drawn = {key: draw(config) for key, draw in network.drawn.items()}
 
         def fetch(key: str) -> np.ndarray:
-            return replaced[key] if key in replaced else made[key].numpy() if key in made else source.fetch(key)
+            if key in replaced:
+                return replaced[key]
+            array: np.ndarray = (drawn[key] if key in drawn else tensors[key]).float().numpy()
+            return array
 
-        return fetch
+        return {*tensors, *drawn}, fetch
 
-    def _load(self, name: str) -> torch.nn.Module:
-        network, source = self.family.networks[name], open_source(self.files, name)
-        tensors = {key: torch.as_tensor(value) for key, value in source.tensors.items()}
-        for key, other in network.tied.items():  # safetensors files hold them once
-            if other in tensors:
-                tensors.setdefault(key, tensors[other])
-        return load_tensors(network.build(self.config.to_dict()[name]), tensors, source.file)
+    def official_tensor(self, name: str) -> Callable[[str], np.ndarray]:
+        """Official key of the component -> its tensor in float32."""
+        return self.official_tensors(name)[1]
 
 
 @dataclass
@@ -95,12 +97,14 @@ class Pair:
     """Both sides. `model` is live: change it before a run to see what the harness says.
 
     `original` is the reference on the official weights; `reference` is the same one unless the model is quantized: then
-    it has the model's weights, unpacked, so that what differs is our code and not the packing.
+    it has the model's weights, unpacked, so that what differs is our code and not the packing. `folder` is the MLX
+    model's.
     """
 
     reference: Reference
     model: SpeechModel
     original: Reference
+    folder: Path
 
     def dtype(self, component: str) -> str:
         """The working dtype of a component of the MLX model; the reference is run in the same."""
@@ -119,6 +123,6 @@ def load_pair(checkpoint: str | Path, model: str | Path, llm: str | Path | None 
     original = Reference(official, llm=llm)
     _, meta = read_config(folder)
     if meta["quantization"] is None:
-        return Pair(original, load(folder, dtype=None), original)
+        return Pair(original, load(folder, dtype=None), original, folder)
     packed = Reference(official, lambda component: unpacked_weights(folder, component), llm)
-    return Pair(packed, load(folder, dtype=None), original)
+    return Pair(packed, load(folder, dtype=None), original, folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from parity.audit import audit
 from parity.compare import FACTOR
 from parity.examination import examine
 from parity.findings import RunReport
@@ -26,7 +27,8 @@ def run(
 ) -> RunReport:
     """Compare the chosen stages, in data-flow order, and name the modules that compute something else.
 
-    What the reference did in one stage is gone before the next one runs.
+    Before, everything that is stored of their components is held against the official files. What the reference did in
+    one stage is gone before the next one runs.
 
     Args:
         pair: both models; `pair.model` may have been changed since it was loaded.
@@ -43,9 +45,11 @@ def run(
     """
     settings = settings or Settings()
     chosen = choose_stages(stages, settings, stages_of(pair.reference.family.networks))
+    audits = audit(pair, chosen, progress)
+    accused = {culprit.module for report in audits for culprit in report.culprits}
     arrays, reports = dict(inputs), []
     for captured in captures(pair, arrays, chosen, settings, seed, progress):
         progress(f"{captured.stage.title}: MLX")
-        reports.append(examine(pair, captured, factor))
+        reports.append(examine(pair, captured, factor, accused))
     packing = quantization_drift(pair, arrays, {report.name for report in reports}, settings, seed, progress)
-    return RunReport(reports, settings, packing)
+    return RunReport(reports, settings, audits, packing)

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from reference import campplus, flow, hift, llm, speech_tokenizer
+from reference import campplus, flow, hift, llm, official_config, speech_tokenizer
+from reference.checkpoint import OfficialTensors, load_tensors, read_state_dict
+from reference.official_config import Said
+from reference.onnx_file import OnnxFile, read_graph
 from reference.text_tokenizer import COSYVOICE2_TOKENS
+
+
+@dataclass(frozen=True)
+class Graph:
+    """How the ONNX file of a component is read.
+
+    Attributes:
+        sizes: gives its whole configuration.
+        names: beginning of an official path -> what the graph has there, where they differ.
+    """
+
+    sizes: Callable[[OnnxFile], dict[str, Any]]
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -21,12 +39,40 @@ class Network:
         file: its weights.
         prefix: what the official trainer puts before every key.
         tied: key -> the one whose tensor it shares, so that some files hold it once.
+        fields: field of its configuration -> where an official file says it.
+        graph: of a file that is an ONNX graph.
+        drawn: path of a tensor that no file holds -> draws it as the official class does when it is made.
     """
 
     build: Callable[[Mapping[str, Any]], torch.nn.Module]
     file: str
     prefix: str = ""
     tied: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, Said] = field(default_factory=dict)
+    graph: Graph | None = None
+    drawn: Mapping[str, Callable[[Mapping[str, Any]], torch.Tensor]] = field(default_factory=dict)
+
+    def tensors(self, path: Path, config: Mapping[str, Any]) -> OfficialTensors:
+        """Every tensor of its state dict, out of its file.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it is damaged, carries code, or is of another network.
+        """
+        with torch.device("meta"):
+            network = self.build(config)
+        if self.graph is not None:
+            readers = read_graph(OnnxFile(path), network, self.graph.names)
+            return OfficialTensors(lambda: readers)
+        return OfficialTensors(partial(self._state_dict, path, set(network.state_dict())))
+
+    def _state_dict(self, path: Path, keys: set[str]) -> dict[str, Callable[[], torch.Tensor]]:
+        tensors = read_state_dict(path, keys, self.tied)
+        return {key: partial(torch.detach, tensor) for key, tensor in tensors.items()}
+
+    def load(self, path: Path, config: Mapping[str, Any]) -> torch.nn.Module:
+        """The network with its official weights, strictly, in evaluation mode. Raises as `tensors`."""
+        return load_tensors(self.build(config), self.tensors(path, config), path)
 
 
 @dataclass(frozen=True)
@@ -49,11 +95,30 @@ class Family:
 COSYVOICE2 = Family(
     "cosyvoice2.yaml",
     {
-        "llm": Network(llm.build, "llm.pt", tied={"llm.model.lm_head.weight": "llm.model.model.embed_tokens.weight"}),
-        "flow": Network(flow.build, "flow.pt"),
-        "hift": Network(hift.build, "hift.pt", prefix="generator."),
-        "campplus": Network(campplus.build, "campplus.onnx"),
-        "speech_tokenizer": Network(speech_tokenizer.build, "speech_tokenizer_v2.onnx"),
+        "llm": Network(
+            llm.build,
+            "llm.pt",
+            tied={"llm.model.lm_head.weight": "llm.model.model.embed_tokens.weight"},
+            fields=official_config.LLM,
+        ),
+        "flow": Network(
+            flow.build,
+            "flow.pt",
+            fields=official_config.FLOW,
+            drawn={
+                "decoder.rand_noise": lambda config: flow.fixed_noise(config["decoder"]["estimator"]["out_channels"])
+            },
+        ),
+        "hift": Network(hift.build, "hift.pt", prefix="generator.", fields=official_config.HIFT),
+        "campplus": Network(campplus.build, "campplus.onnx", graph=Graph(official_config.campplus_sizes)),
+        "speech_tokenizer": Network(
+            speech_tokenizer.build,
+            "speech_tokenizer_v2.onnx",
+            graph=Graph(
+                official_config.speech_tokenizer_sizes,
+                {"encoder.": "", "quantizer._codebook.project_down": "quantizer.project_in"},
+            ),
+        ),
     },
     COSYVOICE2_TOKENS,
     8000.0,

@@ -6,6 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from converters.early_yaml import completed
 from converters.families.cosyvoice2_yaml import ROOT
 from converters.families.declaration import Added, Official, Origin, Shape
@@ -14,7 +16,7 @@ from converters.onnx_speech_tokenizer import read_speech_tokenizer
 from converters.qwen import QWEN_CONFIG, TEXT_FILES, read_qwen_config
 from mlx_cosyvoice.config import CosyVoice2Config
 from mlx_cosyvoice.families import COSYVOICE2
-from reference.flow import fixed_noise
+from mlx_cosyvoice.flow.cfm import NOISE_FRAMES
 
 
 def _llm(config: CosyVoice2Config) -> dict[str, Shape]:
@@ -81,6 +83,13 @@ def _campplus(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return dict(tensors), campplus_config(tensors)
 
 
+def _fixed_noise(channels: int) -> torch.Tensor:
+    """[1, channels, 15000]. The reference draws with a generator of its own, so that a slip on either side shows."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return torch.randn(1, channels, NOISE_FRAMES)
+
+
 LLM = Origin(
     anchors=("llm_decoder.weight", "speech_embedding.weight"),
     mistaken={
@@ -99,7 +108,7 @@ FLOW = Origin(
     added={
         "decoder.rand_noise": Added(
             "torch.randn(1, 80, 15000) with seed 0, as the official class draws it",
-            lambda config: fixed_noise(config.flow.decoder.estimator.out_channels),
+            lambda config: _fixed_noise(config.flow.decoder.estimator.out_channels),
         )
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -13,10 +13,6 @@ from parity.bench.calls import Inputs, call_job
 from parity.bench.flops import counted
 from parity.bench.jobs import Job, rate
 from parity.sides.pytorch import TorchSide
-
-if TYPE_CHECKING:
-    from converters.families import Origin
-    from reference.families import Network
 
 
 class Side:
@@ -58,18 +54,11 @@ class Side:
         from converters.families import official_of
         from reference.families import FAMILIES
 
-        official = official_of(self.folder)
-        networks = FAMILIES[official.family.model_type].networks
+        networks = FAMILIES[official_of(self.folder).family.model_type].networks
         listed = tuple(networks) if names == "all" else tuple(filter(None, names.split("+")))
-        self.components = {name: self._component(networks[name], official.origins[name], name) for name in listed}
-
-    def _component(self, network: Network, origin: Origin, name: str) -> torch.nn.Module:
-        from reference.checkpoint import load_pt, load_tensors
-
-        module, file = network.build(self.config[name]), self.folder / network.file
-        if origin.read is None:
-            return load_pt(module, file, network.prefix)
-        return load_tensors(module, {key: torch.tensor(value) for key, value in origin.read(file)[0].items()}, file)
+        self.components = {
+            name: networks[name].load(self.folder / networks[name].file, self.config[name]) for name in listed
+        }
 
     def job(self, name: str, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
         """The job of a case."""

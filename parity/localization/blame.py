@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Set
 from functools import partial
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten
 
-from mlx_cosyvoice.nn.official import Converted, from_official
 from parity.compare import Layer, Verdict, judge, typical_floor
 from parity.findings import Culprit
 from parity.free_run import exempt_modules, judge_tokens, typical_output_floor
 from parity.localization.captured import Captured, constants_of
 from parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
 from parity.pair import Pair
-from parity.quantization.unpacked import unpacked_layers
 from parity.sides import Side
 from parity.stages import Outputs, Sides
 
@@ -25,8 +21,10 @@ from parity.stages import Outputs, Sides
 class StageJudge:
     """One stage of one MLX model against the captured reference."""
 
-    def __init__(self, pair: Pair, captured: Captured, factor: float) -> None:
+    def __init__(self, pair: Pair, captured: Captured, factor: float, accused: Set[str]) -> None:
+        """`accused` are modules whose weights are known to be wrong."""
         self.stage, self.pair, self.captured, self.factor = captured.stage, pair, captured, factor
+        self.accused = {module for module in accused if module.startswith(f"{self.stage.component}.")}
         self.dtype = pair.dtype(captured.stage.component)
         self.culprits: list[Culprit] = []
         self.layers: list[Layer] = []
@@ -45,14 +43,13 @@ class StageJudge:
             else:
                 self._judge_outputs(found)
             return
-        wrong_weights = self._audit_weights(side.module)
-        wrong_constants = self._audit_constants(side)
+        explained = self.accused | self._audit_constants(side)
         with observe(side, self.stage.component, self.stage.keep, self.captured.calls) as calls:
             outputs = self._call(side, calls)
         for call in calls.entered:
-            if call.caller not in wrong_weights:
+            if call.caller not in self.accused:
                 self._judge_arguments(call)
-            self._judge_output(call, wrong_weights | wrong_constants)
+            self._judge_output(call, explained)
         self._judge_doubtful()
         if outputs is None:
             self.unobserved.append(f"{self.stage.title}: what comes after the exception")
@@ -61,7 +58,7 @@ class StageJudge:
             for key, expected in self.captured.calls.items():
                 if key not in seen and expected.path not in exempt:
                     self.unobserved.append(f"{expected.path} was not called by MLX")
-            self._judge_outputs(outputs, blame=calls.isolated or not self.culprits)
+            self._judge_outputs(outputs, blame=calls.isolated or not (self.culprits or self.accused))
         self.culprits.sort(key=lambda culprit: self._rank[culprit.module, culprit.kind])
 
     def _call(self, side: Side, calls: Calls | None) -> Outputs | None:
@@ -96,30 +93,6 @@ class StageJudge:
             return self._place.get((place, 0), len(self._place))
         inside = [at for (path, _), at in self._place.items() if path == module or path.startswith(f"{module}.")]
         return max(inside, default=len(self._place))
-
-    def _audit_weights(self, model: Any) -> set[str]:
-        """Hold every MLX tensor against the official one; returns the paths of modules with a wrong one."""
-        official = self.pair.reference.official_tensor(self.stage.component)
-        with unpacked_layers(model):
-            actual: dict[str, mx.array] = dict(tree_flatten(model.parameters()))  # type: ignore[arg-type]
-            twins = from_official(model, official, self.stage.component)
-            return self._wrong_weights(actual, twins)
-
-    def _wrong_weights(self, actual: dict[str, mx.array], twins: Iterable[Converted]) -> set[str]:
-        wrong = set()
-        for converted in twins:
-            module, _, parameter = f"{self.stage.component}.{converted.name}".rpartition(".")
-            mine = actual[converted.name]
-            expected = np.array(mx.array(np.asarray(converted.array, np.float32)).astype(mine.dtype).astype(mx.float32))
-            found = np.array(mine.astype(mx.float32))
-            if found.shape == expected.shape and np.allclose(found, expected, rtol=1e-5, atol=1e-7):
-                continue
-            wrong.add(module)
-            largest = np.abs(found - expected).max() if found.shape == expected.shape else np.inf
-            self._blame(
-                module, "weights", module, f"`{parameter}` differs from the official tensor by up to {largest:.3g}"
-            )
-        return wrong
 
     def _audit_constants(self, side: Side) -> set[str]:
         """Hold the numbers that modules keep beside their weights against the official ones."""
@@ -178,7 +151,7 @@ class StageJudge:
         layer = judge(name, "argument", *values, dtype=self.dtype, factor=self.factor)
         return "" if layer.verdict is Verdict.PASS else f"is wrong: {evidence_of(layer)}"
 
-    def _judge_output(self, call: Call, wrong_weights: set[str]) -> None:
+    def _judge_output(self, call: Call, explained: Set[str]) -> None:
         key = (call.path, call.index)
         expected, exact = self.captured.calls.get(key), self.captured.exact.get(key)
         if expected is None or exact is None:
@@ -192,7 +165,7 @@ class StageJudge:
                 self._doubtful.append((call, kind, layer))
                 continue
             self.layers.append(layer)
-            if layer.verdict is Verdict.DIVERGED and call.path not in wrong_weights:
+            if layer.verdict is Verdict.DIVERGED and call.path not in explained:
                 self._blame(call.path, kind, call.path, f"on the reference's own input: {evidence_of(layer)}", layer)
 
     def _typical_floor(self, path: str, place: int) -> float:
@@ -205,7 +178,8 @@ class StageJudge:
     def _judge_doubtful(self) -> None:
         """Blame a module that ran others once too often, unless a fault inside it explains what it returns."""
         for call, kind, layer in self._doubtful:
-            explained = any(culprit.module.startswith(f"{call.path}.") for culprit in self.culprits)
+            wrong = {*self.accused, *(culprit.module for culprit in self.culprits)}
+            explained = any(module.startswith(f"{call.path}.") for module in wrong)
             if layer.verdict is Verdict.DIVERGED and not explained:
                 self._blame(call.path, kind, call.path, f"on the reference's own input: {evidence_of(layer)}", layer)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from parity.audit import audit
 from parity.compare import FACTOR
 from parity.examination import examine
 from parity.findings import RunReport
@@ -54,12 +55,14 @@ class ReferenceCapture:
             factor: allowed error in noise floors.
             progress: called with what is going on.
         """
+        chosen = [one for one in self.captured if stages is None or one.stage.name in stages]
+        audits = audit(pair, [captured.stage for captured in chosen], progress)
+        accused = {culprit.module for report in audits for culprit in report.culprits}
         reports = []
-        for captured in self.captured:
-            if stages is None or captured.stage.name in stages:
-                progress(f"{captured.stage.title}: MLX")
-                reports.append(examine(pair, captured, factor))
-        return RunReport(reports, self.settings)
+        for captured in chosen:
+            progress(f"{captured.stage.title}: MLX")
+            reports.append(examine(pair, captured, factor, accused))
+        return RunReport(reports, self.settings, audits)
 
 
 def localise(

@@ -122,7 +122,7 @@ def _mel_seams(observed: Observed) -> dict[str, Any]:
     """
     mel, expected = observed.sides("mel")
     prompt, frames = observed.inputs["prompt_feat"].shape[1], mel.shape[2]
-    chunk = observed.pair.reference.config.flow.decoder.estimator.static_chunk_size
+    chunk = observed.pair.reference.config["flow"]["decoder"]["estimator"]["static_chunk_size"]
     boundaries = measures.chunk_boundaries(frames, chunk, offset=prompt)
     streamed = mel.copy()
     for start, end in zip([0, *boundaries], boundaries, strict=False):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import mlx.nn as nn
 import numpy as np
-from mlx.utils import tree_unflatten
 
-from mlx_cosyvoice.quantize import layer_quantization, packed_layers, quantized_modules, unpacked_weight
+from mlx_cosyvoice.quantize import layer_quantization, packed_layers
 from mlx_cosyvoice.weights import DTYPES, load_weights, read_config
 
 
@@ -27,22 +23,3 @@ def unpacked_weights(folder: Path, component: str) -> dict[str, np.ndarray]:
             scales, biases = (stored[f"{path}.{part}"].astype(dtype) for part in ("scales", "biases"))
             unpacked[f"{path}.weight"] = np.array(quantization.unpack(stored[f"{path}.weight"], scales, biases))
     return unpacked
-
-
-@contextmanager
-def unpacked_layers(model: nn.Module) -> Iterator[None]:
-    """Plain layers in the place of packed ones, so that parameters bear the official names and shapes."""
-    packed = quantized_modules(model)
-    plain = {}
-    for path, module in packed.items():
-        layer = plain[path] = nn.Linear(1, 1, bias=False)
-        layer.weight = unpacked_weight(module)
-        if "bias" in module:
-            layer.bias = module["bias"]
-    if packed:
-        model.update_modules(tree_unflatten(list(plain.items())))
-    try:
-        yield
-    finally:
-        if packed:
-            model.update_modules(tree_unflatten(list(packed.items())))

@@ -33,7 +33,7 @@ def to_dict(report: RunReport, *, checkpoint: str = "", model: str = "") -> dict
         "settings": vars(report.settings),
         "tolerance": {"factor": FACTOR, "minimum_rounding_steps": MINIMUM_STEPS},
         "versions": {**_versions(), "python": platform.python_version(), "platform": platform.platform()},
-        "stages": {stage.name: _stage(stage) for stage in report.stages},
+        "stages": {part.name: _stage(part) for part in report.parts},
         "culprits": [culprit_to_dict(culprit) for culprit in report.culprits],
         **_model_sha256(Path(model)),
         **_quantization(report),

@@ -38,7 +38,7 @@ def write_html(report: RunReport, result: dict[str, Any], path: Path) -> None:
         verdict=report.verdict.value,
         sentence=escape(SENTENCES[report.verdict]),
         facts=_facts(result) + _quantization(report),
-        pipeline="".join(_pipeline_step(stage) for stage in report.stages),
+        pipeline="".join(_pipeline_step(part) for part in report.parts),
         culprits=_culprits(report, result),
         mels="".join(_mel(stage, result) for stage in report.stages),
         streaming="".join(_steps_and_seams(stage) for stage in report.stages),
@@ -113,7 +113,7 @@ def _culprits(report: RunReport, result: dict[str, Any]) -> str:
         blamed.add(culprit.stage)
         evidence = [f"kind: {culprit.kind}", *culprit.evidence[:MOST_EVIDENCE]]
         cards.append(_card(Verdict.DIVERGED, headline(culprit), evidence, _command("localise", culprit.stage, result)))
-    for stage in report.stages:
+    for stage in report.parts:
         layer = stage.worst_layer
         if stage.verdict is Verdict.PASS or stage.name in blamed or layer is None:
             continue

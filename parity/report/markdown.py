@@ -22,7 +22,7 @@ def summary(report: RunReport, result: dict[str, Any]) -> str:
     mode = mode_title(report.settings.streaming)
     lines = [f"## Parity: {MARKS[report.verdict]} ({mode})", ""]
     lines += ["| stage | verdict | layers | worst error / floor | first wrong layer |", "|---|---|---:|---:|---|"]
-    for stage in report.stages:
+    for stage in report.parts:
         rows = stage.layers + stage.outputs
         passed = sum(layer.verdict is Verdict.PASS for layer in rows)
         ratios = [layer.ratio for layer in rows if layer.difference is not None]

@@ -58,6 +58,11 @@ def layer_table(title: str, layers: list[Layer]) -> Table:
     return table
 
 
+def says_more(layer: Layer) -> bool:
+    """Whether there is more to print of it than that it passes, as of a tensor that equals the official one."""
+    return layer.verdict is not Verdict.PASS or layer.difference is not None or bool(layer.reason)
+
+
 def stage_table(report: RunReport) -> Table:
     """One line a stage."""
     table = Table(header_style="bold", box=None, pad_edge=False)
@@ -66,7 +71,7 @@ def stage_table(report: RunReport) -> Table:
     for name in ("dtype", "layers", "err/floor", "SNR dB", "PyTorch s", "MLX s"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("worst layer", overflow="fold")
-    for stage in report.stages:
+    for stage in report.parts:
         rows = stage.layers + stage.outputs
         passed = sum(layer.verdict is Verdict.PASS for layer in rows)
         finite = [layer.ratio for layer in rows if layer.difference is not None]
@@ -103,8 +108,8 @@ def mel_line(stage: StageReport) -> str | None:
 
 def print_report(report: RunReport, console: Console, layers: str = "all") -> None:
     """Print the run. `layers`: "all", "failed" or "none" says which layers get a row of their own."""
-    for stage in report.stages:
-        rows = stage.layers + stage.outputs
+    for stage in report.parts:
+        rows = [row for row in stage.layers + stage.outputs if says_more(row)]
         if layers == "failed":
             failed = [layer for layer in rows if layer.verdict is not Verdict.PASS]
             rows = failed[:MOST_FAILED]
@@ -119,7 +124,7 @@ def print_report(report: RunReport, console: Console, layers: str = "all") -> No
     for stage in report.stages:
         for line in filter(None, (mel_line(stage), measures_line(stage))):
             console.print(line, highlight=False)
-    for stage in report.stages:
+    for stage in report.parts:
         if stage.verdict is not Verdict.PASS and stage.worst_layer is not None:
             layer = stage.worst_layer
             found = layer.reason

@@ -29,8 +29,8 @@ class FlowPieces(Stage):
     modes = ("incremental",)
 
     def pieces(self, pair: Pair) -> tuple[Piece, ...]:
-        config = pair.reference.config.flow
-        return pieces_of(PROMPT_TOKENS + TOKENS, config.encoder.static_chunk_size, config.pre_lookahead_len)
+        config = pair.reference.config["flow"]
+        return pieces_of(PROMPT_TOKENS + TOKENS, config["encoder"]["static_chunk_size"], config["pre_lookahead_len"])
 
     def keep(self, path: str, call: int) -> bool:
         # of the estimator's parts the first step; a state that another step has left shows there

@@ -1,0 +1,49 @@
+"""Holds all that a model consists of against the official files, field by field: nothing is run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from parity.audit.weights import audit_weights
+from parity.compare import Layer, Verdict
+from parity.findings import Culprit, StageReport
+from parity.pair import Pair
+from parity.stages import STAGES, Stage
+
+
+def audit(
+    pair: Pair, stages: Sequence[Stage] = STAGES, progress: Callable[[str], None] = lambda message: None
+) -> list[StageReport]:
+    """What is stored of each component that the stages have, as layers that bear the name of the tensor or field.
+
+    Args:
+        pair: both models; `pair.model` may have been changed since it was loaded.
+        stages: the first of each component is where its culprits belong.
+        progress: called with what is going on.
+    """
+    first = {stage.component: stage for stage in reversed(stages)}
+    return [_audited(pair, first[name], progress) for name in pair.model.dtypes if name in first]
+
+
+def _audited(pair: Pair, stage: Stage, progress: Callable[[str], None]) -> StageReport:
+    name, started = stage.component, time.perf_counter()
+    progress(f"{name}: what is stored")
+    report = StageReport(f"audit.{name}", f"Audit: {name}", pair.dtype(name))
+    report.layers = audit_weights(pair, name)
+    report.culprits = _culprits(report.layers, stage.name)
+    report.seconds_model = time.perf_counter() - started
+    return report
+
+
+def _culprits(layers: Sequence[Layer], stage: str) -> list[Culprit]:
+    """The modules that own wrong tensors, and the wrong fields."""
+    culprits: dict[str, Culprit] = {}
+    for layer in layers:
+        if layer.verdict is not Verdict.PASS:
+            module, _, parameter = layer.path.rpartition(".")
+            if layer.type != "weights":
+                module, parameter = layer.path, ""
+            known = culprits.setdefault(module, Culprit(module, layer.type, stage, module, layer=layer))
+            known.evidence.append(f"`{parameter}` {layer.reason}" if parameter else layer.reason)
+    return list(culprits.values())
