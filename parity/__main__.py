@@ -7,7 +7,7 @@ import sys
 
 import mlx_cosyvoice  # noqa: F401  (loads the BLAS before mlx)
 from mlx_cosyvoice.cli.interrupts import INTERRUPTED, Interrupts
-from parity.commands import bench, demo, drift, faults, localise, run, streaming, transplant
+from parity.commands import bench, demo, drift, faults, localise, mutate, run, streaming, transplant
 
 COMMANDS = (
     run,
@@ -15,6 +15,7 @@ COMMANDS = (
     drift,
     faults,
     localise,
+    mutate,
     transplant,
     bench,
     streaming,

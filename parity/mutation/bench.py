@@ -1,0 +1,139 @@
+"""What all trials have in common: the reference's recordings, what the healthy model does, and where it does it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.mutation.reach import Reach, Tracer
+from parity.mutation.recordings import recall, store
+
+if TYPE_CHECKING:
+    from parity.localization.captured import Captured
+    from parity.pair import Pair
+    from parity.stages import Settings, Stage
+
+#: Files of a bench; the last one says of which code the others are.
+REACH, HEALTHY, READY = "reach.pickle", "healthy.npz", "ready.txt"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Folders: the official checkpoint, the model converted from it, one with packed weights, and what is kept."""
+
+    checkpoint: Path
+    model: Path
+    packed: Path
+    folder: Path
+
+    def recording(self, key: str) -> Path:
+        """The file of a stage."""
+        return self.folder / f"{key}.recording"
+
+    def recall(self, key: str) -> Captured:
+        captured: Captured = recall(self.recording(key))
+        return captured
+
+    @property
+    def reach(self) -> Reach:
+        reach: Reach = pickle.loads((self.folder / REACH).read_bytes())
+        return reach
+
+    def healthy(self) -> dict[str, np.ndarray]:
+        """What the public functions of the healthy model return."""
+        with np.load(self.folder / HEALTHY) as arrays:
+            return dict(arrays)
+
+
+def modes() -> Iterator[tuple[Settings, list[Stage]]]:
+    """The settings of every run, and its stages: offline all that there are, else those that streaming changes."""
+    from parity.stages import STAGES, Settings
+    from parity.stages.base import STREAMING
+
+    yield Settings(), [stage for stage in STAGES if None in stage.modes]
+    for streaming in STREAMING:
+        changed = [stage for stage in STAGES if streaming in stage.modes and len(stage.modes) <= len(STREAMING)]
+        yield Settings(streaming=streaming), changed
+
+
+def key_of(settings: Settings, stage: Stage) -> str:
+    """The name of a stage in a mode."""
+    return f"{settings.streaming or 'offline'}-{stage.name}"
+
+
+def stages_by_component() -> dict[str, set[str]]:
+    """Component -> the names of the stages that run it."""
+    from parity.stages.loop import Loop, Networks
+
+    found: dict[str, set[str]] = {}
+    for settings, stages in modes():
+        for stage in stages:
+            for component in Networks._fields if isinstance(stage, Loop) else (stage.component,):
+                found.setdefault(component, set()).add(key_of(settings, stage))
+    return found
+
+
+def names_of(stage: Stage) -> set[str]:
+    """What a stage calls the parts of it that are no modules; "*" stands for anything."""
+    return {stage.component or stage.name, f"{stage.name}.*", *stage.owners.values()}
+
+
+def prepare(bench: Bench, root: str, files: list[str], progress: Callable[[str], None]) -> None:
+    """Run both sides of the healthy model, and fill the bench's folder.
+
+    Args:
+        bench: whose folder exists.
+        root: of the checkout, with a slash at its end.
+        files: those of which is noted which lines run.
+        progress: called with what is going on.
+
+    Raises:
+        ValueError: the healthy model does not pass, so nothing could be said of others.
+    """
+    from parity.inputs import SAMPLE, load_inputs
+    from parity.localization.captured import captures
+    from parity.mutation.probe import probe
+    from parity.pair import load_pair
+
+    tracer = Tracer(root, files)
+    progress("loading the healthy model")
+    with tracer.during(""):
+        pair = load_pair(bench.checkpoint, bench.model)
+    for settings, stages in modes():
+        for captured in captures(pair, load_inputs(), stages, settings, 0, progress):
+            key = key_of(settings, captured.stage)
+            store(captured, bench.recording(key))
+            progress(f"{key}: the healthy model")
+            _look(pair, bench.recall(key), partial(tracer.during, key))
+    progress("the public functions")
+    np.savez(bench.folder / HEALTHY, **probe(pair.model, SAMPLE))  # type: ignore[arg-type]
+    (bench.folder / REACH).write_bytes(pickle.dumps(tracer.reach(_paths(pair))))
+
+
+def _look(pair: Pair, captured: Captured, traced: Callable) -> None:  # type: ignore[type-arg]
+    from parity.compare import FACTOR, Verdict
+    from parity.examination import examine
+
+    report = examine(pair, captured, FACTOR)
+    if report.verdict is not Verdict.PASS:
+        blamed = ", ".join(culprit.module for culprit in report.culprits)
+        raise ValueError(
+            f"{captured.stage.title}: the healthy model is {report.verdict.value} ({blamed}): mend it first"
+        )
+    with traced():
+        captured.stage.call(captured.stage.model(pair), captured.inputs, captured.tape, captured.settings)
+
+
+def _paths(pair: Pair) -> dict[int, str]:
+    """Identity of every module of the model -> its official path."""
+    found = {}
+    for component in pair.model.family.names:
+        for path, module in getattr(pair.model, component).named_modules():
+            found[id(module)] = f"{component}.{path}" if path else component
+    return found

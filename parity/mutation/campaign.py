@@ -1,0 +1,169 @@
+"""Tries many mutants, several at a time, each in a process forked from one that holds the libraries alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from parity.mutation import bench as benches
+from parity.mutation import trial as trials
+from parity.mutation.bench import Bench
+from parity.mutation.mutant import Mutant, Outcome
+from parity.mutation.reach import Reach
+from parity.mutation.results import code_digest
+from parity.mutation.trial import Trial
+
+#: What every process needs, and what has no part in a mutant. MLX is not among it: its threads do not survive a fork.
+PRELOADED = ["torch", "numpy", "onnxruntime", "onnx", "tokenizers", "safetensors.numpy", "soundfile", "soxr", "yaml"]
+PRELOADED += ["huggingface_hub", "rich.console", "regex", "wetext", "inflect", "num2words", "parity.mutation.trial"]
+
+#: Seconds after which a process is ended that neither works nor ends.
+PATIENCE = 1200
+
+
+class Processes:
+    """Runs functions in processes of their own; all of them end with the context."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(PRELOADED)
+        self._running: set[BaseProcess] = set()
+
+    def __enter__(self) -> Processes:
+        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ.setdefault(variable, "1")  # tiny models: more threads than mutants only get in each other's way
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in list(self._running):
+            process.kill()
+
+    def call(self, function: Callable[..., None], *arguments: Any, say: Callable[[str], None] | None = None) -> Any:
+        """`function(*arguments, send)` in a process of its own; what it sends last, or None if it sent nothing.
+
+        Text that it sends on its way is handed to `say`.
+        """
+        receiver, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_sending, args=(function, arguments, sender), daemon=True)
+        process.start()
+        sender.close()
+        self._running.add(process)
+        try:
+            return _received(receiver, say)
+        finally:
+            process.kill()
+            process.join()
+            self._running.discard(process)
+
+
+def _sending(function: Callable[..., None], arguments: tuple[Any, ...], sender: Any) -> None:
+    function(*arguments, sender.send)
+
+
+def _received(receiver: Any, say: Callable[[str], None] | None) -> Any:
+    try:
+        while receiver.poll(PATIENCE):
+            value = receiver.recv()
+            if not isinstance(value, str):
+                return value
+            if say:
+                say(value)
+    except EOFError:
+        pass
+    return None
+
+
+def prepare(processes: Processes, bench: Bench, root: Path, files: list[str], say: Callable[[str], None]) -> None:
+    """Fill the bench's folder, unless that was done with the code as it is; see `bench.prepare`.
+
+    Raises:
+        ValueError: the healthy model does not pass.
+    """
+    ready, code = bench.folder / benches.READY, code_digest(root)
+    if ready.exists() and ready.read_text(encoding="utf-8") == code:
+        return
+    error = processes.call(_prepare, bench, f"{root}{os.sep}", files, say=say)
+    if not isinstance(error, tuple):
+        raise ValueError("the process that runs the healthy model died")
+    if error:
+        raise ValueError(error[0])
+    ready.write_text(code, encoding="utf-8")
+
+
+def _prepare(bench: Bench, root: str, files: list[str], send: Callable[[Any], None]) -> None:
+    try:
+        benches.prepare(bench, root, files, send)
+        send(())
+    except ValueError as error:
+        send((str(error),))
+
+
+def try_all(processes: Processes, bench: Bench, mutants: Iterable[tuple[int, Mutant]], jobs: int) -> Iterator[Outcome]:
+    """Try numbered mutants, `jobs` at a time; outcomes come in the order in which they are known."""
+    reach, components = bench.reach, benches.stages_by_component()
+    pool = ThreadPoolExecutor(jobs)
+    planned = [plan(number, mutant, bench, reach, components) for number, mutant in mutants]
+    try:
+        for future in as_completed([pool.submit(_try, processes, trial) for trial in planned]):
+            yield future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _try(processes: Processes, trial: Trial) -> Outcome:
+    outcome = processes.call(trials.run, trial)
+    return outcome if isinstance(outcome, Outcome) else trial.outcome("dies", named="wrong")
+
+
+def plan(number: int, mutant: Mutant, bench: Bench, reach: Reach, components: dict[str, set[str]]) -> Trial:
+    """Where a mutant is to be looked for, and who is to be named."""
+    order = [benches.key_of(settings, stage) for settings, stages in benches.modes() for stage in stages]
+    expected, reached = _of_code(mutant, reach, components) if mutant.is_code else _of_folder(mutant, components)
+    names = {benches.key_of(settings, stage): stage for settings, stages in benches.modes() for stage in stages}
+    named = {name for one in expected for name in (benches.names_of(names[one]) if one in names else (one,))}
+    parents = {reach.parent(name) for name in named if "*" not in name}
+    return Trial(number, mutant, bench, [k for k in order if k in reached], frozenset(named), frozenset(parents))
+
+
+def _of_code(mutant: Mutant, reach: Reach, components: dict[str, set[str]]) -> tuple[set[str], set[str]]:
+    """The modules, or stages, that the edited function computes for or the edited statement builds; where it runs.
+
+    What runs when a model is loaded shows in all stages of the components that it is for.
+    """
+
+    def over(found: dict[tuple[str, int], set[str]], lines: tuple[int, int]) -> set[str]:
+        return set().union(*(found.get((mutant.file, line), set()) for line in range(*lines)))
+
+    expected = over(reach.owners, mutant.scope) | over(reach.built, mutant.lines)
+    reached = over(reach.stages, mutant.lines)
+    if not reached:
+        loaded = (components.get(path.partition(".")[0], set()) for path in expected)
+        in_constructor = bool(over(reach.owners, mutant.lines))
+        reached = (
+            set().union(*loaded)
+            if in_constructor
+            else over(reach.stages, mutant.scope)
+            if _at_import(mutant)
+            else set()
+        )
+    return expected, reached
+
+
+def _at_import(mutant: Mutant) -> bool:
+    """Whether the edit is outside of all functions, or in what one has for defaults."""
+    return mutant.lines[0] == mutant.scope[0] or not mutant.place.split(".")[-1].islower()
+
+
+def _of_folder(mutant: Mutant, components: dict[str, set[str]]) -> tuple[set[str], set[str]]:
+    if mutant.file.startswith("tokenizer"):
+        return {"text_tokenizer"}, {"offline-text_tokenizer"}
+    component, name = mutant.place.partition(".")[0], mutant.place
+    offline = {key for key in components.get(component, set()) if key.startswith("offline")}
+    if mutant.file.startswith("config"):
+        return {name, f"*{name}*"}, offline or {key for keys in components.values() for key in keys}
+    return {name.rpartition(".")[0]}, offline

@@ -1,0 +1,77 @@
+"""Which code of the package may become a mutant: what computes the numbers of a model, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+#: Files with numeric code that the stages of parity reach.
+FILES = (
+    "mlx_cosyvoice/llm/*.py",
+    "mlx_cosyvoice/flow/*.py",
+    "mlx_cosyvoice/vocoder/*.py",
+    "mlx_cosyvoice/speech_tokenizer/*.py",
+    "mlx_cosyvoice/speaker_encoder/*.py",
+    "mlx_cosyvoice/nn/*.py",
+    "mlx_cosyvoice/nn/cpu/*.py",
+    "mlx_cosyvoice/decoding/*.py",
+    "mlx_cosyvoice/decoding/incremental/*.py",
+    "mlx_cosyvoice/audio/fbank.py",
+    "mlx_cosyvoice/audio/filters.py",
+    "mlx_cosyvoice/audio/framing.py",
+    "mlx_cosyvoice/audio/log_mel.py",
+    "mlx_cosyvoice/audio/mel.py",
+)
+
+#: Files among them without numeric code, and why.
+LEFT_OUT = {
+    "mlx_cosyvoice/nn/official.py": "the rules of conversion, by which the harness lays out arrays as well",
+    "mlx_cosyvoice/nn/backend.py": "chooses between two forms that compute the same",
+    "mlx_cosyvoice/nn/cpu/threads.py": "divides work among threads",
+}
+
+#: Functions that say how much memory is held, or only refuse.
+_OTHER_FUNCTIONS = ("__repr__", "nbytes", "arrays", "unused")
+_REFUSING = ("_check", "check_", "_refuse")
+#: Statements that say when something is computed, not what.
+_WHEN = ("eval", "async_eval", "clear_cache", "synchronize", "warn")
+
+
+def files(root: Path) -> list[str]:
+    """Paths from the checkout's root, sorted."""
+    found = {path.relative_to(root).as_posix() for pattern in FILES for path in root.glob(pattern)}
+    return sorted(found - set(LEFT_OUT))
+
+
+def numeric_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of code that computes: no annotations, docstrings, errors, and tests that lead to nothing but these."""
+    for child in _numeric_children(tree):
+        if not _other(child):
+            yield child
+            yield from numeric_nodes(child)
+
+
+def _numeric_children(node: ast.AST) -> Iterator[ast.AST]:
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "decorator_list", "type_params", "bases"):
+            continue
+        yield from (child for child in (value if isinstance(value, list) else [value]) if isinstance(child, ast.AST))
+
+
+def _other(node: ast.AST) -> bool:
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return node.name in _OTHER_FUNCTIONS or node.name.startswith(_REFUSING)
+    if isinstance(node, ast.If):
+        return all(isinstance(one, ast.Raise) for one in node.body) or "TYPE_CHECKING" in ast.dump(node.test)
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant) or called(node.value) in _WHEN
+    if isinstance(node, ast.Call):
+        return called(node) in ("TypeVar", "isinstance", "cast") or called(node).startswith(_REFUSING)
+    return isinstance(node, (ast.Raise, ast.Assert, ast.Import, ast.ImportFrom, ast.JoinedStr))
+
+
+def called(node: ast.AST) -> str:
+    """The last name of what is called; "" where nothing is."""
+    function = node.func if isinstance(node, ast.Call) else None
+    return getattr(function, "attr", getattr(function, "id", ""))

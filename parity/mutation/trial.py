@@ -1,0 +1,165 @@
+"""One mutant in a process of its own: is it found, and is the right module named?"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parity.mutation import damage
+from parity.mutation.bench import Bench
+from parity.mutation.mutant import Mutant, Outcome
+from parity.mutation.overlay import install
+
+if TYPE_CHECKING:
+    from parity.findings import RunReport
+    from parity.pair import Pair
+
+#: Seconds of processor time after which a mutant hangs: the healthy model needs some 25 for everything.
+TIME_LIMIT = 120
+#: Memory that a mutant may take: a wrong shape can ask for anything.
+MEMORY_LIMIT = 8 << 30
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is tried.
+
+    Attributes:
+        number: of the mutant.
+        stages: those that run it, in order.
+        expected: the modules to be named; "*" stands for anything.
+        parents: those around them.
+    """
+
+    number: int
+    mutant: Mutant
+    bench: Bench
+    stages: Sequence[str]
+    expected: frozenset[str]
+    parents: frozenset[str]
+
+    def named(self, culprits: Iterable[str]) -> str:
+        """How well the culprits are named: each of them must be."""
+        if _all_match(culprits, self.expected):
+            return "exactly"
+        return "parent" if _all_match(culprits, self.expected | self.parents) else "wrong"
+
+    def outcome(self, end: str, **more: Any) -> Outcome:
+        expected = tuple(sorted(self.expected))
+        return Outcome(self.number, self.mutant.to_dict(), end, expected=expected, reached=tuple(self.stages), **more)
+
+
+class TimeUp(BaseException):
+    """The time limit was reached; no `except Exception` on the way catches it."""
+
+
+def _all_match(names: Iterable[str], patterns: Iterable[str]) -> bool:
+    patterns = list(patterns)
+    return all(any(fnmatchcase(name, pattern) for pattern in patterns) for name in names)
+
+
+def run(trial: Trial, send: Callable[[Outcome], None]) -> None:
+    """Try it in this process, which must not have imported the package, and hand over what became of it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is interrupted ends its trials itself
+    signal.signal(signal.SIGXCPU, _time_is_up)
+    resource.setrlimit(resource.RLIMIT_CPU, (TIME_LIMIT, TIME_LIMIT + 20))
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a mutant says while it fails
+    try:
+        outcome = _try_code(trial) if trial.mutant.is_code else _try_folder(trial)
+    except TimeUp as stopped:
+        outcome = _raised(trial, stopped, "hangs")
+    except Exception as error:
+        outcome = _raised(trial, error, "raises")
+    send(replace(outcome, seconds=round(time.process_time(), 1)))
+
+
+def _time_is_up(number: int, frame: object) -> None:
+    raise TimeUp(f"stopped after {TIME_LIMIT} s of processor time")
+
+
+def _try_code(trial: Trial) -> Outcome:
+    install(trial.mutant.file, trial.mutant.text)
+    from parity.pair import load_pair
+
+    return _examined(trial, load_pair(trial.bench.checkpoint, trial.bench.model))
+
+
+def _try_folder(trial: Trial) -> Outcome:
+    from mlx_cosyvoice.weights import ModelFolderError
+    from parity.pair import load_pair
+
+    packed = trial.mutant.operator.startswith("packed")
+    with tempfile.TemporaryDirectory() as folder:
+        model = trial.bench.packed if packed else trial.bench.model
+        try:
+            pair = load_pair(trial.bench.checkpoint, damage.damaged(trial.mutant, model, Path(folder) / "model"))
+        except (ModelFolderError, ValueError) as error:
+            named = "exactly" if trial.mutant.place.split(".")[-1] in str(error) else "wrong"
+            return trial.outcome("refused", named=named, evidence=str(error).replace(folder, ""))
+        return _run(trial, pair) if packed else _examined(trial, pair)
+
+
+def _run(trial: Trial, pair: Pair) -> Outcome:
+    """With a reference of its own: that of a packed model has the weights that the model holds."""
+    from parity.inputs import load_inputs
+    from parity.run import run
+
+    stages = [name.partition("-")[2] for name in trial.stages]
+    return _judged(trial, run(pair, load_inputs(), stages=stages)) or trial.outcome("survives")
+
+
+def _examined(trial: Trial, pair: Pair) -> Outcome:
+    """Mode by mode, as one would run them; the first that diverges says who it was."""
+    from parity.compare import FACTOR
+    from parity.examination import examine
+    from parity.findings import RunReport
+    from parity.inputs import SAMPLE
+    from parity.mutation.probe import changed, probe
+    from parity.stages import Settings
+
+    for mode in dict.fromkeys(key.partition("-")[0] for key in trial.stages):
+        captured = map(trial.bench.recall, (key for key in trial.stages if key.startswith(f"{mode}-")))
+        reports = [examine(pair, one, FACTOR) for one in captured]
+        outcome = _judged(trial, RunReport(reports, Settings()))
+        if outcome:
+            return outcome
+    different = changed(probe(pair.model, SAMPLE), trial.bench.healthy())
+    return trial.outcome("missed", evidence=", ".join(different)) if different else trial.outcome("survives")
+
+
+def _judged(trial: Trial, report: RunReport) -> Outcome | None:
+    """What a run says of the mutant; None where it does not diverge."""
+    from parity.compare import Verdict
+
+    if report.verdict is not Verdict.DIVERGED:
+        return None
+    culprits = tuple(culprit.module for culprit in report.culprits)
+    evidence = report.culprits[0].evidence[0] if report.culprits else ""
+    named = trial.named(culprits) if culprits else "wrong"
+    return trial.outcome("diverged", named=named, culprits=culprits, evidence=evidence)
+
+
+def _raised(trial: Trial, error: BaseException, end: str) -> Outcome:
+    """An exception names the function of its innermost frame in the package, and whatever its message names."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/mlx_cosyvoice/" in frame.filename]
+    at = [frame.filename.endswith(trial.mutant.file) and frame.name == _function(trial.mutant) for frame in frames]
+    text = f"{type(error).__name__}: {error}"
+    named = "exactly" if at[-1:] == [True] or any(f"{path}." in text for path in trial.expected) else "wrong"
+    named = "parent" if named == "wrong" and any(at) else named
+    last = frames[-1] if frames else None
+    culprits = (f"{last.filename.rpartition('/mlx_cosyvoice/')[2]}:{last.name}",) if last else ()
+    return trial.outcome(end, named=named, culprits=culprits, evidence=text[:300])
+
+
+def _function(mutant: Mutant) -> str:
+    return mutant.place.split(".")[-1] or "<module>"
