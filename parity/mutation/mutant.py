@@ -38,7 +38,8 @@ class Mutant:
 
     def to_dict(self) -> dict[str, Any]:
         """What a reader wants: all but the file's text."""
-        return {name: value for name, value in asdict(self).items() if name not in ("text", "choice", "scope")}
+        shown = {name: getattr(self, name) for name in ("operator", "file", "place", "change")}
+        return {**shown, "line": self.lines[0]} if self.is_code else shown
 
 
 @dataclass(frozen=True)

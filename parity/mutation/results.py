@@ -29,15 +29,14 @@ class Results:
         self.outcomes = {outcome.number: outcome for outcome in self._read()}
 
     def _read(self) -> Iterable[Outcome]:
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        if not lines or json.loads(lines[0]) != self._head:
-            self.path.write_text(json.dumps(self._head) + "\n", encoding="utf-8")
-            return
-        for line in lines[1:]:
-            if line.endswith("}"):  # the last one may have been cut
-                values = json.loads(line)
-                lists = {name: tuple(values[name]) for name in ("culprits", "expected", "reached")}
-                yield Outcome(**{**values, **lists})
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
+        kept = [line for line in lines if line.endswith("\n")]  # the last one may have been cut
+        if not kept or json.loads(kept[0]) != self._head:
+            kept = [json.dumps(self._head) + "\n"]
+        self.path.write_text("".join(kept), encoding="utf-8")
+        for line in kept[1:]:
+            values = json.loads(line)
+            yield Outcome(**values | {name: tuple(values[name]) for name in ("culprits", "expected", "reached")})
 
     def add(self, outcome: Outcome) -> None:
         self.outcomes[outcome.number] = outcome
