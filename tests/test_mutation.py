@@ -17,6 +17,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from parity.__main__ import main
+from parity.localization.isolate import OPAQUE
 from parity.mutation import damage, overlay, summary
 from parity.mutation.bench import Bench
 from parity.mutation.campaign import plan
@@ -145,7 +146,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _damaged(folder: Path, operator: str, place: str, choice: int = 0) -> Path:
-    mutant = Mutant(operator, "", place, "", choice=choice)
+    partner = "llm.b.weight" if operator == damage.SWAPPED else ""
+    mutant = Mutant(operator, "", place, "", partner=partner, choice=choice)
     return damage.damaged(mutant, folder, folder.parent / "damaged")
 
 
@@ -180,6 +182,7 @@ def test_a_tensor_is_damaged(folder: Path, operator: str, place: str, expected: 
         ("token-flag", damage.TOKENIZER, ["added_tokens.0.special", "added_tokens.1.special", "model.fuse_unk"]),
         ("packed-scale", f"{damage.WEIGHTS}: flow", ["flow.c.scales"]),
         ("tensor-transposed", f"{damage.WEIGHTS}: llm", ["llm.a.weight", "llm.b.weight"]),
+        ("row-exchanged", f"{damage.WEIGHTS}: llm", ["llm.a.weight", "llm.b.weight"]),
     ],
 )
 def test_places_of_a_damage(folder: Path, operator: str, file: str, places: list[str]) -> None:
@@ -351,7 +354,7 @@ def test_an_exception_names_its_function(tmp_path: Path, error: Exception, named
 
 
 def test_what_public_functions_return_is_compared() -> None:
-    healthy = {"wave": np.ones(9, np.float32), "token": np.arange(3)}
+    healthy: dict[str, np.ndarray] = {"wave": np.ones(9, np.float32), "token": np.arange(3)}
     assert changed({"wave": healthy["wave"] + np.float32(1e-5), "token": np.arange(3)}, healthy) == []
     assert changed({"wave": healthy["wave"] * np.float32(1.01), "token": np.arange(1, 4)}, healthy) == ["wave", "token"]
     assert changed({"wave": np.ones(8, np.float32), "token": np.arange(3)}, healthy) == ["wave"]
@@ -405,3 +408,26 @@ def test_outcomes_are_kept_until_code_or_seed_change(tmp_path: Path) -> None:
 def test_command_refuses_bad_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mutate", "--count", "0"]) == 2
     assert "--count and --jobs must be at least 1" in capsys.readouterr().err
+
+
+def test_what_cannot_be_compared_stays_that_when_it_was_stored(tmp_path: Path) -> None:
+    store((OPAQUE, np.zeros(1)), tmp_path / "x.recording")
+    assert recall(tmp_path / "x.recording")[0] is OPAQUE
+
+
+@pytest.mark.slow
+def test_three_mutants_from_the_command_to_the_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--seed", "0", "--count", "5", "--only", "0,1,4", "--work", str(tmp_path)]
+    assert main(["mutate", *options, "--json", str(tmp_path / "m.json"), "--markdown", str(tmp_path / "m.md")]) in (
+        0,
+        1,
+    )
+    out = capsys.readouterr().out
+    data = json.loads((tmp_path / "m.json").read_text())
+    assert out.splitlines()[-1] == data["summary"]
+    assert data["summary"].startswith("mutants 3, changed 3, found 3, ")
+    ends = {outcome["number"]: outcome["end"] for outcome in data["outcomes"]}
+    assert set(ends) == {0, 1, 4}
+    assert (tmp_path / "m.md").read_text().startswith("# Mutants\n")
+    assert main(["mutate", *options]) in (0, 1)
+    assert "error" not in capsys.readouterr().err

@@ -66,7 +66,10 @@ class Calls:
 
 
 class _Opaque:
-    """Stands for a value that cannot be compared across frameworks."""
+    """Stands for a value that cannot be compared across frameworks; there is one, also after it was pickled."""
+
+    def __reduce__(self) -> str:
+        return "OPAQUE"
 
 
 OPAQUE = _Opaque()

@@ -15,7 +15,7 @@ from parity.compare import FACTOR
 from parity.examination import examine
 from parity.findings import RunReport
 from parity.inputs import load_inputs
-from parity.localization.captured import captures
+from parity.localization.captured import Captured, captures
 from parity.pair import Pair
 from parity.run import run
 from parity.stages import Settings, choose_stages, stages_of
@@ -56,13 +56,25 @@ class ReferenceCapture:
             progress: called with what is going on.
         """
         chosen = [one for one in self.captured if stages is None or one.stage.name in stages]
-        audits = audit(pair, [captured.stage for captured in chosen], progress)
-        accused = {culprit.module for report in audits for culprit in report.culprits}
-        reports = []
-        for captured in chosen:
-            progress(f"{captured.stage.title}: MLX")
-            reports.append(examine(pair, captured, factor, accused))
-        return RunReport(reports, self.settings, audits)
+        return localise_in(pair, chosen, self.settings, factor=factor, progress=progress)
+
+
+def localise_in(
+    pair: Pair,
+    captured: Sequence[Captured],
+    settings: Settings,
+    *,
+    factor: float = FACTOR,
+    progress: Callable[[str], None] = lambda message: None,
+) -> RunReport:
+    """Hold the MLX model of `pair`, as it is now, against what the reference did in some stages."""
+    audits = audit(pair, [one.stage for one in captured], progress)
+    accused = {culprit.module for report in audits for culprit in report.culprits}
+    reports = []
+    for one in captured:
+        progress(f"{one.stage.title}: MLX")
+        reports.append(examine(pair, one, factor, accused))
+    return RunReport(reports, settings, audits)
 
 
 def localise(

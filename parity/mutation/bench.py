@@ -117,10 +117,10 @@ def prepare(bench: Bench, root: str, files: list[str], progress: Callable[[str],
 
 
 def _look(pair: Pair, captured: Captured, traced: Callable) -> None:  # type: ignore[type-arg]
-    from parity.compare import FACTOR, Verdict
-    from parity.examination import examine
+    from parity.compare import Verdict
+    from parity.localization.search import localise_in
 
-    report = examine(pair, captured, FACTOR)
+    report = localise_in(pair, [captured], captured.settings)
     if report.verdict is not Verdict.PASS:
         blamed = ", ".join(culprit.module for culprit in report.culprits)
         raise ValueError(

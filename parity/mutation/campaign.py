@@ -166,4 +166,4 @@ def _of_folder(mutant: Mutant, components: dict[str, set[str]]) -> tuple[set[str
     offline = {key for key in components.get(component, set()) if key.startswith("offline")}
     if mutant.file.startswith("config"):
         return {name, f"*{name}*"}, offline or {key for keys in components.values() for key in keys}
-    return {name.rpartition(".")[0]}, offline
+    return {tensor.rpartition(".")[0] for tensor in (name, mutant.partner) if tensor}, offline

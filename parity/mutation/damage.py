@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import numpy as np
 from parity.mutation.mutant import Mutant
 
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
+#: The operator that needs two tensors.
+SWAPPED = "tensor-swapped"
 #: Fields of config.json that do not describe the network.
 _FORMAT = ("model_type", "format_version", "components", "dtypes", "layer_dtypes", "quantization")
 
@@ -64,17 +67,6 @@ def _part(part: str) -> Callable[[str, tuple[int, ...]], bool]:
     return lambda name, shape: name.endswith(f".{part}")
 
 
-def _swapped(tensors: Tensors, name: str, choice: int) -> np.ndarray:
-    """The tensor, which becomes that of another layer, whose own is put in its place."""
-    own = tensors[name]
-    alike = [key for key, other in tensors.items() if other.shape == own.shape and not np.array_equal(other, own)]
-    if not alike:
-        return own
-    other = alike[choice % len(alike)]
-    tensors[other], made = own, tensors[other]
-    return made
-
-
 def _exchanged(tensors: Tensors, name: str, choice: int) -> np.ndarray:
     made = tensors[name].copy()
     row = choice % (len(made) - 1)
@@ -98,7 +90,7 @@ def _one_group(tensors: Tensors, name: str, choice: int) -> np.ndarray:
 
 TENSORS: dict[str, TensorDamage] = {
     "tensor-scaled": TensorDamage(lambda t, name, _: t[name] * t[name].dtype.type(1.01), "times 1.01", _any),
-    "tensor-swapped": TensorDamage(_swapped, "exchanged with another tensor of its shape", _any),
+    "tensor-swapped": TensorDamage(lambda t, name, _: t[name], "exchanged with", _any),
     "row-exchanged": TensorDamage(_exchanged, "two rows exchanged", _rows),
     "tensor-transposed": TensorDamage(lambda t, name, _: np.ascontiguousarray(t[name].T), "transposed", _square),
     "tensor-negated": TensorDamage(lambda t, name, _: -t[name], "its sign changed", _any),
@@ -194,11 +186,18 @@ def places(operator: str, folder: Path) -> dict[str, list[str]]:
         return {damage.file: list(damage.places(json.loads((folder / damage.file).read_text(encoding="utf-8"))))}
     found: dict[str, list[str]] = {}
     for name, shape in _shapes(folder).items():
-        if TENSORS[operator].fits(name, shape):
+        if TENSORS[operator].fits(name, shape) and (operator != SWAPPED or partners(folder, name)):
             found.setdefault(f"{WEIGHTS}: {name.partition('.')[0]}", []).append(name)
     return found
 
 
+def partners(folder: Path, name: str) -> list[str]:
+    """The other tensors of the shape of one."""
+    shapes = _shapes(folder)
+    return [other for other, shape in shapes.items() if shape == shapes[name] and other != name]
+
+
+@lru_cache(maxsize=4)
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     from safetensors import safe_open
 
@@ -229,5 +228,7 @@ def _write_tensors(mutant: Mutant, folder: Path, into: Path) -> None:
     tensors = load_file(folder / WEIGHTS)
     with safe_open(folder / WEIGHTS, "numpy") as file:
         metadata = file.metadata()
+    if mutant.partner:
+        tensors[mutant.place], tensors[mutant.partner] = tensors[mutant.partner], tensors[mutant.place]
     tensors[mutant.place] = TENSORS[mutant.operator].change(tensors, mutant.place, mutant.choice)
     save_file(tensors, into / WEIGHTS, metadata)

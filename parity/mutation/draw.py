@@ -56,7 +56,9 @@ class Pool:
         operator = chance.choice(self.operators)
         if operator not in OPERATORS:
             file, place = _choose(chance, self._damage(operator))
-            return Mutant(operator, file, place, _words(operator), choice=chance.randrange(1 << 20))
+            partner = chance.choice(damage.partners(self.model, place)) if operator == damage.SWAPPED else ""
+            change = f"{_words(operator)} {partner}".rstrip()
+            return Mutant(operator, file, place, change, partner=partner, choice=chance.randrange(1 << 20))
         file, edit = _choose(chance, self._code(operator))
         source = self.sources[file]
         if not changes(source, edit):

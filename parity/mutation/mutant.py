@@ -20,6 +20,7 @@ class Mutant:
         lines: from and to, of the statement that an edit is in.
         scope: from and to, of the innermost function or class around it, or of the file.
         text: the edited file; empty for the folder.
+        partner: the other tensor, where two are exchanged.
         choice: settles what the change leaves open.
     """
 
@@ -30,6 +31,7 @@ class Mutant:
     lines: tuple[int, int] = (0, 0)
     scope: tuple[int, int] = (0, 0)
     text: str = ""
+    partner: str = ""
     choice: int = 0
 
     @property

@@ -104,9 +104,18 @@ def _try_folder(trial: Trial) -> Outcome:
         try:
             pair = load_pair(trial.bench.checkpoint, damage.damaged(trial.mutant, model, Path(folder) / "model"))
         except (ModelFolderError, ValueError) as error:
-            named = "exactly" if trial.mutant.place.split(".")[-1] in str(error) else "wrong"
-            return trial.outcome("refused", named=named, evidence=str(error).replace(folder, ""))
+            return trial.outcome(
+                "refused", named=_refused(trial, str(error)), evidence=str(error).replace(folder, "")[:300]
+            )
         return _run(trial, pair) if packed else _examined(trial, pair)
+
+
+def _refused(trial: Trial, message: str) -> str:
+    """A refusal names what it says in words, at least the component."""
+    place = trial.mutant.place
+    if place in message or f"{place.split('.')[-1]} " in message:
+        return "exactly"
+    return "parent" if f"{place.split('.')[0]}." in message else "wrong"
 
 
 def _run(trial: Trial, pair: Pair) -> Outcome:
@@ -120,17 +129,13 @@ def _run(trial: Trial, pair: Pair) -> Outcome:
 
 def _examined(trial: Trial, pair: Pair) -> Outcome:
     """Mode by mode, as one would run them; the first that diverges says who it was."""
-    from parity.compare import FACTOR
-    from parity.examination import examine
-    from parity.findings import RunReport
     from parity.inputs import SAMPLE
+    from parity.localization.search import localise_in
     from parity.mutation.probe import changed, probe
-    from parity.stages import Settings
 
     for mode in dict.fromkeys(key.partition("-")[0] for key in trial.stages):
-        captured = map(trial.bench.recall, (key for key in trial.stages if key.startswith(f"{mode}-")))
-        reports = [examine(pair, one, FACTOR) for one in captured]
-        outcome = _judged(trial, RunReport(reports, Settings()))
+        captured = [trial.bench.recall(key) for key in trial.stages if key.startswith(f"{mode}-")]
+        outcome = _judged(trial, localise_in(pair, captured, captured[0].settings))
         if outcome:
             return outcome
     different = changed(probe(pair.model, SAMPLE), trial.bench.healthy())
