@@ -6,9 +6,10 @@ second reference is needed: its arrays are cut, and whatever judges calls judges
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeVar
 
@@ -16,12 +17,14 @@ import numpy as np
 
 T = TypeVar("T")
 
-#: Modules that are called once an utterance, not once a piece.
-ONCE = ("flow.spk_embed_affine_layer",)
+#: Modules that are called once an utterance, not once a piece: the speaker's, and those of the time of an Euler step.
+ONCE = re.compile(r"flow\.(spk_embed_affine_layer|decoder\.estimator\.(time_\w+|\w+_blocks\.\d+\.0\.mlp)(\.\w+)*)")
 #: The embedding is looked up for a piece and its lookahead together ...
 TOGETHER = ("flow.input_embedding",)
 #: ... and projected for each by itself.
 APART = "flow.encoder.embed"
+#: What is made of relative positions, which pieces share.
+POSITIONS = ".linear_pos"
 #: Whatever is called at every Euler step, of which there are two: each has a state of its own.
 STEPWISE = "flow.decoder.estimator"
 STEPS = 2
@@ -34,6 +37,7 @@ class Piece:
     Attributes:
         seen: the token before which its lookahead ends.
         keys: how many tokens attention sees from it, its own included.
+        only_new: of relative positions those alone that no piece before it had.
     """
 
     tokens: int
@@ -41,6 +45,7 @@ class Piece:
     end: int
     seen: int
     keys: int
+    only_new: bool = False
 
     @property
     def together(self) -> Piece:
@@ -72,7 +77,10 @@ class Piece:
             if margin in margins:
                 return slice(rate * self.start, rate * self.end + margin)
             if length == 2 * rate * self.tokens - 1:  # position `tokens` - 1 is the first
-                return slice(rate * (self.tokens - self.keys), rate * (self.tokens + own) - 1)
+                first = rate * (self.tokens - self.keys)
+                return slice(
+                    first, first + rate * own if self.only_new and self.start else rate * (self.tokens + own) - 1
+                )
         return None
 
 
@@ -80,6 +88,11 @@ def pieces_of(tokens: int, chunk: int, lookahead: int) -> tuple[Piece, ...]:
     """An utterance in chunks."""
     borders = [*range(0, tokens, chunk), tokens]
     return tuple(Piece(tokens, start, end, min(end + lookahead, tokens), end) for start, end in pairwise(borders))
+
+
+def call_before(path: str, index: int) -> int:
+    """The index of the same call of a module in the piece before."""
+    return index - (STEPS if path.startswith(STEPWISE) else 1)
 
 
 def in_pieces(
@@ -96,7 +109,7 @@ def in_pieces(
     calls, embedded = Counter(path for path, _ in whole), Counter[str]()
     for number, piece in enumerate(pieces):
         for (path, index), item in whole.items():
-            if path in ONCE:
+            if ONCE.fullmatch(path):
                 found[path, index] = item
             elif path.startswith(APART):
                 for part in filter(None, (piece, piece.lookahead)):
@@ -104,5 +117,6 @@ def in_pieces(
                     embedded[path] += 1
             else:
                 new = number * (STEPS if path.startswith(STEPWISE) else calls[path]) + index
-                found[path, new] = cut(item, new, piece.together if path in TOGETHER else piece)
+                part = piece.together if path in TOGETHER else replace(piece, only_new=path.endswith(POSITIONS))
+                found[path, new] = cut(item, new, part)
     return found

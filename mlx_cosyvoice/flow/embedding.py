@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -21,6 +22,20 @@ def rates(exponents: np.ndarray, factor: float) -> mx.array:
     return mx.array(np.exp(product.astype(np.float64)).astype(np.float32))
 
 
+@lru_cache(maxsize=16)
+def positions(width: int, reach: int) -> mx.array:
+    """The sinusoids of the relative positions `reach` - 1 down to 1 - `reach`: [1, 2 reach - 1, width] float32.
+
+    That is float32 whatever the weights are, as the angles grow to thousands of radians. Pieces of one utterance, and
+    one utterance after the other, read from the same table.
+    """
+    position = mx.arange(reach - 1, -reach, -1, dtype=mx.float32)
+    angle = position[:, None] * rates(np.arange(0, width, 2), -math.log(10000) / width)
+    table = mx.stack([mx.sin(angle), mx.cos(angle)], axis=-1).reshape(1, -1, width)
+    mx.eval(table)  # another thread may read it
+    return table
+
+
 class EspnetRelPositionalEncoding(Module):
     """`encoder.embed.pos_enc`: scales the features and makes the sinusoids of all relative positions."""
 
@@ -34,12 +49,10 @@ class EspnetRelPositionalEncoding(Module):
         The positions are S-1 down to -(T-1).
         """
         length = x.shape[1]
-        # float32, whatever the weights: the angles grow to thousands of radians
-        position = mx.arange((keys or length) - 1, -length, -1, dtype=mx.float32)
-        rate = rates(np.arange(0, self.width, 2), -math.log(10000) / self.width)
-        angle = position[:, None] * rate[None, :]
-        pos_emb = mx.stack([mx.sin(angle), mx.cos(angle)], axis=-1).reshape(1, -1, self.width)
-        return x * math.sqrt(self.width), pos_emb.astype(x.dtype)
+        reach = keys or length
+        table = positions(self.width, 1 << (reach - 1).bit_length())
+        middle = table.shape[1] // 2
+        return x * math.sqrt(self.width), table[:, middle + 1 - reach : middle + length].astype(x.dtype)
 
 
 class LinearNoSubsampling(Module):

@@ -16,7 +16,7 @@ from mlx_cosyvoice.flow.attention import Attention
 from mlx_cosyvoice.flow.embedding import SinusoidalPosEmb, TimestepEmbedding
 from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.nn import Conv1d, Identity, Mish, Module, Sequential, functional
-from mlx_cosyvoice.nn.cache import Cache
+from mlx_cosyvoice.nn.cache import Cache, constant
 
 
 class CausalBlock1D(Module):
@@ -53,7 +53,7 @@ class CausalResnetBlock1D(Module):
 
     def __call__(self, x: mx.array, time: mx.array, cache: Cache | None = None) -> mx.array:
         """x [B, T, dim], time [B, time_dim] -> [B, T, dim_out]."""
-        h = self.block1(x, cache) + self.mlp(time)[:, None]
+        h = self.block1(x, cache) + constant(lambda: self.mlp(time)[:, None], cache)
         return self.block2(h, cache) + self.res_conv(x)
 
 
@@ -157,7 +157,7 @@ class CausalConditionalDecoder(Module):
         Returns:
             [B, T, 80].
         """
-        time = self.time_mlp(self.time_embeddings(t).astype(self.dtype))
+        time = constant(lambda: self.time_mlp(self.time_embeddings(t).astype(self.dtype)), cache)
         spks = mx.broadcast_to(spks[:, None], (*x.shape[:2], spks.shape[-1]))
         x = mx.concatenate([x, mu, spks, cond], axis=-1)
 

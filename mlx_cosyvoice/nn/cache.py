@@ -7,7 +7,7 @@ needs. What is kept from one piece to the next is `cache.state`, which never cha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import mlx.core as mx
@@ -54,11 +54,13 @@ class CacheOptions:
         dtype: in which keys and values are kept; None as they are computed.
         left_chunks: how many chunks before its own attention sees; None for all.
         room: for how many pieces new memory is made, where it is needed.
+        tables: what all sequences share, which is no state: see `shared_rows`.
     """
 
     dtype: mx.Dtype | None = None
     left_chunks: int | None = None
     room: int = 1
+    tables: dict[int, tuple[mx.array, int]] = field(default_factory=dict)
 
 
 class Cache:
@@ -70,10 +72,14 @@ class Cache:
         state: what the run before has left; None at the start of a sequence.
         options: how much is kept.
         chunk: positions of an attention chunk, which `options.left_chunks` counts.
+
+    Attributes:
+        past: the state that it goes on from.
     """
 
     def __init__(self, state: CacheState | None = None, options: CacheOptions = CacheOptions(), chunk: int = 0) -> None:
-        self._options, self._old, self._chunk = options, state, chunk
+        self.past = state
+        self._options, self._chunk = options, chunk
         self._tensors: list[mx.array] = []
         self._keys: list[KVState] = []
         self._parts: dict[str, Cache] = {}
@@ -86,16 +92,38 @@ class Cache:
 
     def part(self, name: str, chunk: int) -> Cache:
         """The cache of a part of the network that attends in chunks of so many positions."""
-        old = None if self._old is None else self._old.parts[name]
+        old = None if self.past is None else self.past.parts[name]
         return self._parts.setdefault(name, Cache(old, self._options, chunk))
 
     def recalled(self) -> mx.array | None:
         """What this layer has left in the last run, to be followed by `remember`; None in the first run."""
-        return None if self._old is None else self._old.tensors[len(self._tensors)]
+        return None if self.past is None else self.past.tensors[len(self._tensors)]
 
     def remember(self, tensor: mx.array) -> None:
         """Leave an array for the next run."""
         self._tensors.append(mx.contiguous(tensor))  # a copy, as a view would keep all that it is a part of
+
+    def constant(self, make: Callable[[], mx.array]) -> mx.array:
+        """What a layer needs in every run, and no run changes: made in the first one."""
+        tensor = make() if self.past is None else self.past.tensors[len(self._tensors)]
+        self._tensors.append(tensor)
+        return tensor
+
+    def shared_rows(self, make: Callable[[mx.array], mx.array], rows: mx.array, length: int) -> mx.array:
+        """`make(rows)`, row by row, for positions [1, S+T-1, C] that begin at the farthest of S keys, T being `length`.
+
+        Only those rows are made that no piece of any sequence had before.
+        """
+        table, reach = self._options.tables.get(id(make), (rows[:, :0], 0))
+        farther = rows.shape[1] - length - reach
+        if table.shape[1] < reach + length:
+            table, reach = make(rows), rows.shape[1] - length
+        elif farther > 0:
+            table, reach = mx.concatenate([make(rows[:, :farther]), table], axis=1), reach + farther
+        mx.eval(table)
+        self._options.tables[id(make)] = table, reach
+        start = reach - (rows.shape[1] - length)
+        return table[:, start : start + rows.shape[1]]
 
     def extend(self, x: mx.array, reach: int) -> mx.array:
         """x [B, T, C] behind the `reach` frames before it: [B, reach + T, C]."""
@@ -112,13 +140,13 @@ class Cache:
 
     def keys_with(self, length: int) -> int:
         """How many keys the attentions of this part see when a piece of so many positions is added."""
-        held = 0 if self._old is None else self._old.keys[0].length
+        held = 0 if self.past is None else self.past.keys[0].length
         return length + (held if self._left is None else min(held, self._left))
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> list[KeysValues]:
         """Keys and values [B, heads, T, D] of this piece -> those that it attends to: the past's, then its own."""
         keys, values = (new.astype(self._options.dtype or new.dtype) for new in (keys, values))
-        old = KVState() if self._old is None else self._old.keys[len(self._keys)]
+        old = KVState() if self.past is None else self.past.keys[len(self._keys)]
         updated = old.updated(keys, values, keep=self._left, capacity=self._options.room * keys.shape[2])
         self._keys.append(updated)
         return updated.fetch()
@@ -132,6 +160,16 @@ def part_of(cache: Cache | None, name: str, chunk: int) -> Cache | None:
 def keys_with(cache: Cache | None, length: int) -> int:
     """How many keys attention sees when a piece of so many positions is added; without a cache its own."""
     return length if cache is None else cache.keys_with(length)
+
+
+def constant(make: Callable[[], mx.array], cache: Cache | None) -> mx.array:
+    """What `make` gives, which is the same for every piece."""
+    return make() if cache is None else cache.constant(make)
+
+
+def shared_rows(make: Callable[[mx.array], mx.array], rows: mx.array, length: int, cache: Cache | None) -> mx.array:
+    """`make(rows)` for the relative positions of a piece of that length."""
+    return make(rows) if cache is None else cache.shared_rows(make, rows, length)
 
 
 def extended(x: mx.array, reach: int, cache: Cache | None) -> mx.array:

@@ -207,7 +207,7 @@ def inc_prompt_late(original: Any, self: Any, feat: mx.array, frames: int) -> mx
 @DECODER.wrapping(cfm, "part_of")
 def inc_steps_exchanged(original: Any, cache: Cache | None, name: str, chunk: int) -> Cache | None:
     """An Euler step goes on from what another step has left."""
-    first = cache is None or cache._old is None
+    first = cache is None or cache.past is None
     return original(cache, name if first else str(STEPS - 1 - int(name)), chunk)
 
 

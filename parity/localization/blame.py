@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Set
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from mlx_cosyvoice.nn.cache import CacheState
 from parity.compare import Layer, Verdict, judge, typical_floor
 from parity.findings import Culprit
 from parity.free_run import exempt_modules, judge_tokens, typical_output_floor
 from parity.localization.captured import Captured, constants_of
 from parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
 from parity.pair import Pair
+from parity.pieces import call_before
 from parity.sides import Side
 from parity.stages import Outputs, Sides
 
@@ -46,10 +49,12 @@ class StageJudge:
         explained = self.accused | self._audit_constants(side)
         with observe(side, self.stage.component, self.stage.keep, self.captured.calls) as calls:
             outputs = self._call(side, calls)
+        misled = self._misled(calls)
         for call in calls.entered:
-            if call.caller not in self.accused:
+            if call.caller not in self.accused and not call.caller.startswith(misled):
                 self._judge_arguments(call)
-            self._judge_output(call, explained)
+            if not call.path.startswith(misled):
+                self._judge_output(call, explained)
         self._judge_doubtful()
         if outputs is None:
             self.unobserved.append(f"{self.stage.title}: what comes after the exception")
@@ -106,6 +111,23 @@ class StageJudge:
                         path, "leaf", path, f"its constant `{name}` is {mine:g}, the official one is {official:g}"
                     )
         return wrong
+
+    def _misled(self, calls: Calls) -> tuple[str, ...]:
+        """Modules that do not go on from what they have left in the piece before, for which their callers are blamed.
+
+        What they and their parts compute then says nothing of themselves.
+        """
+        known, misled = calls.by_key(), []
+        for call in calls.entered:
+            before = known.get((call.path, call_before(call.path, call.index)))
+            if call.cache is None or before is None or before.cache is None:
+                continue
+            past, left = (_kept(state) for state in (call.cache.past, before.cache.state))
+            if len(past) != len(left) or not all(map(operator.is_, past, left)):
+                evidence = f"{call.path} does not go on from what its call in the piece before left (call {call.index})"
+                self._blame(call.caller, "glue", call.path, evidence, argument="cache")
+                misled.append(call.path)
+        return tuple(misled)
 
     def _judge_arguments(self, call: Call) -> None:
         expected = self.captured.calls.get((call.path, call.index))
@@ -216,6 +238,10 @@ class StageJudge:
             if layer.verdict is Verdict.DIVERGED:
                 owner = self.stage.owners.get(name, root)
                 self._blame(owner, "glue", owner, f"output `{name}`: {layer.reason}", layer)
+
+
+def _kept(state: CacheState | None) -> tuple[Any, ...]:
+    return () if state is None else (*state.tensors, *state.keys)
 
 
 def _outputs(actual: Value, expected: Value, exact: Value) -> tuple[list[Any], list[Any], list[Any]]:

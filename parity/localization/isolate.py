@@ -20,6 +20,7 @@ import mlx.core as mx
 import numpy as np
 import torch
 
+from mlx_cosyvoice.nn.cache import Cache
 from parity.capture import Keep
 from parity.intercept import ModuleCall, intercepted
 from parity.sides import Side
@@ -34,7 +35,11 @@ Value = Any
 
 @dataclass
 class Call:
-    """One call of a module, as it was observed. It is `isolated` if all calls inside it were fed."""
+    """One call of a module, as it was observed.
+
+    It is `isolated` if all calls inside it were fed. `cache` is the one of MLX that it got, unless its caller had the
+    same.
+    """
 
     path: str
     index: int
@@ -43,6 +48,7 @@ class Call:
     output: Value = None
     children: int = 0
     isolated: bool = True
+    cache: Cache | None = None
 
 
 #: The reference's calls by (path, call index): what a run is fed.
@@ -128,13 +134,16 @@ class _Recorder:
     def __init__(self, calls: Calls, keep: Keep, root: str) -> None:
         self.calls, self.keep, self.root = calls, keep, root
         self.stack: list[Call] = []
+        self._caches: list[Cache | None] = []
         self._counts: dict[str, int] = {}
 
-    def enter(self, path: str, arguments: dict[str, Value], feed: Feed) -> Call:
+    def enter(self, path: str, arguments: dict[str, Value], caches: list[Cache], feed: Feed) -> Call:
         index = self._counts.get(path, 0)
         self._counts[path] = index + 1
         caller = self.stack[-1].path if self.stack else self.root
         call = Call(path, index, caller, arguments)
+        call.cache = next((cache for cache in caches if cache not in self._caches), None)
+        self._caches.append(call.cache)
         outer = self.stack[-1] if self.stack else self.calls
         outer.isolated &= (path, index) in feed
         if isinstance(outer, Call):
@@ -146,6 +155,7 @@ class _Recorder:
 
     def leave(self, output: Value) -> None:
         call = self.stack.pop()
+        self._caches.pop()
         if self.keep(call.path, call.index):
             call.output = output
             self.calls.returned.append(call)
@@ -153,6 +163,7 @@ class _Recorder:
     def fail(self) -> None:
         """The running call raises. The innermost one is remembered."""
         call = self.stack.pop()
+        self._caches.pop()
         self.calls.failed = self.calls.failed or call
 
 
@@ -173,7 +184,8 @@ def observe(side: Side, component: str, keep: Keep, feed: Feed | None = None) ->
         module, function = call.module, side.parameters_of(call.module)
         arguments = _bind(function, call.args, call.kwargs)
         note = partial(side.noted, module, incoming=True)
-        noted = recorder.enter(call.path, {name: _map(value, note) for name, value in arguments.items()}, feed)
+        caches = [value for value in arguments.values() if isinstance(value, Cache)]
+        noted = recorder.enter(call.path, {name: _map(value, note) for name, value in arguments.items()}, caches, feed)
         right = feed.get((call.path, noted.index))
         if right is not None:
             put = partial(side.fed, module, incoming=True)

@@ -16,7 +16,6 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
-from mlx_cosyvoice.flow.cfm import euler_schedule
 from mlx_cosyvoice.nn.cache import Cache, CacheOptions, CacheState
 from mlx_cosyvoice.prompt import Prompt
 
@@ -101,7 +100,9 @@ class IncrementalFlow:
         #: Tokens of a chunk, and how many after it must be known.
         self.chunk, self.lookahead = flow.encoder.static_chunk_size, flow.pre_lookahead_len
         self.ratio = flow.token_mel_ratio
-        euler_schedule(n_timesteps)
+        self._tables: dict[int, tuple[mx.array, int]] = {}
+        if n_timesteps < 1:
+            raise ValueError(f"n_timesteps must be at least 1, not {n_timesteps}")
         frames = flow.decoder.estimator.static_chunk_size
         if frames != self.chunk * self.ratio:
             raise ValueError(
@@ -183,7 +184,7 @@ class IncrementalFlow:
         Where memory for keys and values is needed, it is made for `room` chunks.
         """
         start, flow = state.computed, self.flow
-        cache = Cache(state.cache, CacheOptions(self.state_dtype, self.left_context_chunks, room))
+        cache = Cache(state.cache, CacheOptions(self.state_dtype, self.left_context_chunks, room, self._tables))
         encoder, decoder = cache.part("encoder", 0), cache.part("decoder", 0)
         tokens = state.tokens[start : end + self.lookahead]
         lookahead = len(tokens) - (end - start)
