@@ -53,9 +53,16 @@ class Reference:
         return self.files.weights(name) if name in self.family.networks else None
 
     def component(self, name: str, dtype: torch.dtype) -> Any:
-        """The component's module in `dtype`. The last one asked for is kept, so that memory holds one at a time."""
+        """The component's module in `dtype`.
+
+        The last one asked for is kept, so that memory holds one at a time; beside one in float64, which has twice the
+        size, none is.
+        """
         if name == "text_tokenizer":
             return TextTokenizer(self.checkpoint / BLANK_EN, self.family.tokens)
+        if dtype == torch.float64:
+            self._loaded = {}
+            return self._with_replaced(name, self._load(name)).double()
         if name not in self._loaded:
             self._loaded = {name: self._with_replaced(name, self._load(name))}
         module = self._loaded[name]

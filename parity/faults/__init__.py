@@ -8,8 +8,10 @@ from parity.faults import (
     features,
     flow_decoder,
     flow_encoder,
+    generation,
     incremental,
     llm,
+    offline,
     speaker_encoder,
     speech_tokenizer,
     streaming,
@@ -18,8 +20,12 @@ from parity.faults import (
 )
 from parity.faults.base import Fault
 
-_FILES = (text, features, speech_tokenizer, speaker_encoder, llm, flow_encoder, flow_decoder, vocoder, streaming)
-_CATALOGUES = (*(file.CATALOGUE for file in _FILES), incremental.PIECES, incremental.LOOP)
+_FILES = (
+    *(text, features, speech_tokenizer, speaker_encoder, llm, generation, flow_encoder, flow_decoder),
+    vocoder,
+)
+_REST = (vocoder.LOUD, offline.CATALOGUE, streaming.CATALOGUE, incremental.PIECES, incremental.LOOP)
+_CATALOGUES = (*(file.CATALOGUE for file in _FILES), *_REST)
 
 #: All faults, in data-flow order of their stages.
 FAULTS: tuple[Fault, ...] = tuple(fault for catalogue in _CATALOGUES for fault in catalogue.faults)

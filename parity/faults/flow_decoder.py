@@ -82,7 +82,7 @@ def cfg_not_zeroed(original: Any, array: mx.array) -> mx.array:
     return mx.concatenate([array, array])
 
 
-@DECODER.wrapping(cfm.CausalConditionalCFM, "starting_noise")
+@CATALOGUE.at("flow", "flow.decoder").wrapping(cfm.CausalConditionalCFM, "starting_noise")
 def fresh_noise(original: Any, self: Any, frames: int, noise: mx.array | None) -> mx.array:
     """New noise is drawn where the official code starts from a fixed one."""
     return mx.random.normal((1, frames, self.rand_noise.shape[2]), key=mx.random.key(1))

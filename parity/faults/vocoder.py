@@ -10,7 +10,7 @@ import mlx.nn as nn
 import numpy as np
 
 from mlx_cosyvoice.vocoder import f0_predictor, generator, source, stft
-from parity.faults.base import Catalogue, Context, calling
+from parity.faults.base import Catalogue, Context, calling, patched
 from parity.pair import Pair
 
 CATALOGUE = Catalogue("vocoder")
@@ -188,3 +188,20 @@ def source_tanh(self: Any, x: mx.array) -> mx.array:
 at(*SNAKES, kind="weights").setting(
     "snake-alpha-missing", "Snake's alpha stays at its initial value 1.", alpha=mx.ones_like
 )
+
+
+#: Those that show where the vocoder is loud.
+LOUD = Catalogue("vocoder_loud")
+LOUD_HIFT = LOUD.at("hift")
+
+
+@LOUD_HIFT.switching
+def no_limit(pair: Pair) -> Context:
+    """Samples are not held within the audio limit."""
+    return calling(generator, "mx", clip=lambda x, low, high: x)
+
+
+@LOUD_HIFT.switching
+def magnitude_limit(pair: Pair) -> Context:
+    """Magnitudes are not limited to 100."""
+    return patched(generator, "MAX_MAGNITUDE", math.inf)

@@ -17,9 +17,18 @@ class Side(ABC):
     """
 
     name: ClassVar[str]
+    #: The method by which users run a whole network of this side.
+    entry: ClassVar[str]
+    #: What the side works in, as its framework has it.
+    dtype: Any
 
     def __init__(self, module: Any) -> None:
         self.module = module
+
+    def holding(self, module: Any) -> Side:
+        """The side with another module."""
+        kind: Any = type(self)
+        return kind(module, self.dtype)
 
     def modules(self) -> dict[str, Any]:
         """Path -> every module within the side's own that can be called; none where that is no network."""

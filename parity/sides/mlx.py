@@ -20,7 +20,7 @@ class MLXSide(Side):
     be differentiated; they are accepted as inputs as well.
     """
 
-    name = "mlx"
+    name, entry = "mlx", "__call__"
 
     def __init__(self, module: Any, dtype: mx.Dtype = mx.float32, *, lazy: bool = False) -> None:
         super().__init__(module)

@@ -14,7 +14,7 @@ from parity.sides.base import Side
 class TorchSide(Side):
     """A module of the reference, which works in `dtype`."""
 
-    name = "pytorch"
+    name, entry = "pytorch", "inference"
 
     def __init__(self, module: Any, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(module)

@@ -6,13 +6,15 @@ from parity.stages.base import Outputs, Settings, Sides, Stage
 from parity.stages.features import AudioFeatures
 from parity.stages.flow import FlowDecoder, FlowEncoder
 from parity.stages.flow_pieces import FlowPieces
+from parity.stages.generation import Generation
 from parity.stages.incremental import Incremental
 from parity.stages.llm import LanguageModel
+from parity.stages.offline import Offline
 from parity.stages.speaker_encoder import SpeakerEncoder
 from parity.stages.speech_tokenizer import SpeechTokenizer
 from parity.stages.streaming import Streaming
 from parity.stages.text import TextTokenizer
-from parity.stages.vocoder import Vocoder
+from parity.stages.vocoder import LoudVocoder, Vocoder
 
 STAGES: tuple[Stage, ...] = (
     TextTokenizer(),
@@ -20,9 +22,12 @@ STAGES: tuple[Stage, ...] = (
     SpeechTokenizer(),
     SpeakerEncoder(),
     LanguageModel(),
+    Generation(),
     FlowEncoder(),
     FlowDecoder(),
     Vocoder(),
+    LoudVocoder(),
+    Offline(),
     Streaming(),
     FlowPieces(),
     Incremental(),

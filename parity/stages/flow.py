@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from parity.intercept import intercepted
 from parity.sides import Side
 from parity.stages.base import Arrays, Outputs, Settings, Stage
 from parity.tape import Tape
@@ -29,6 +32,8 @@ class FlowEncoder(Stage):
 
 
 class FlowDecoder(Stage):
+    """The flow's own call, in which its encoder's part is answered with the reference's `CONDITIONS`."""
+
     name = "flow_decoder"
     title = "Flow decoder"
     component = "flow"
@@ -41,10 +46,26 @@ class FlowDecoder(Stage):
         return call == 0 or path in ("flow.decoder.estimator", "flow.decoder.estimator.time_embeddings")
 
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        mu, spks, cond = (side.array(inputs[name], channels_first=True) for name in CONDITIONS)
-        # no noise is passed: each side starts from the official one that it carries
-        mel = side.module.decoder(mu, spks, cond, n_timesteps=settings.n_timesteps, streaming=bool(settings.streaming))
-        return Outputs({"mel": side.official(mel, channels_first=True)[:, :, inputs["prompt_feat"].shape[1] :]})
+        streaming = bool(settings.streaming)
+        right = tuple(side.array(inputs[name], channels_first=True) for name in CONDITIONS)
+        with intercepted({"flow": side.module}, lambda call: right, "encode"):
+            # no noise is passed: each side starts from the official one that it carries
+            mel = getattr(side.module, side.entry)(
+                *_lengths(side, inputs, streaming),
+                streaming=streaming,
+                finalize=not streaming,
+                n_timesteps=settings.n_timesteps,
+            )
+        return Outputs({"mel": side.official(mel, channels_first=True)})
+
+
+def _lengths(side: Side, inputs: Arrays, streaming: bool) -> tuple[Any, ...]:
+    """What `encode` reads, as long as mu says; nothing but the lengths is used where `encode` is answered."""
+    feat, ratio = inputs["prompt_feat"], side.module.token_mel_ratio
+    held_back = side.module.pre_lookahead_len if streaming else 0
+    prompt = feat.shape[1] // ratio
+    counts = (inputs["mu"].shape[2] // ratio - prompt + held_back, prompt)
+    return (*(side.array(np.zeros((1, count), np.int64)) for count in counts), side.array(feat), None)
 
 
 def whole(side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,10 +23,20 @@ from parity.tape import Tape
 #: Uniform numbers of a token: one for the nucleus, one for the draw after a repetition.
 DRAWS = 2
 
+#: Positions that are run at once: the prompt's speech is cut or repeated, so that the cache's first block of 256 is
+#: full some steps later.
+POSITIONS, LONG = 250, "llm_prompt_token"
+
 
 def prompt(side: Side, inputs: Arrays) -> Any:
     """The embedded sequence that speech tokens go on from."""
-    return side.module.prompt(*(side.ids(inputs[name]) for name in LanguageModel.needs))
+    return side.module.prompt(*_ids(side, inputs))
+
+
+def _ids(side: Side, inputs: Arrays) -> list[Any]:
+    """Those of the text, the prompt's text, and its speech, of which `LanguageModel` has made more."""
+    *text, speech = LanguageModel.needs
+    return [side.ids(array) for array in (*map(inputs.__getitem__, text), inputs.get(LONG, inputs[speech]))]
 
 
 def step(side: Side, x: Any, cache: Any = None) -> tuple[Any, Any]:
@@ -39,7 +49,7 @@ def step(side: Side, x: Any, cache: Any = None) -> tuple[Any, Any]:
 
 def generate(side: Side, inputs: Arrays, draw: Any) -> Iterator[int]:
     """Speech tokens, drawn by `draw` from the side's log-probabilities."""
-    return side.module.generate(*(side.ids(inputs[name]) for name in LanguageModel.needs), draw)
+    return side.module.generate(*_ids(side, inputs), draw)
 
 
 def sampler(side: Side, uniforms: Iterable[float]) -> Any:
@@ -58,30 +68,40 @@ def _right_sampler(config: Mapping[str, Any], uniforms: Iterable[float]) -> Any:
 
 
 class LanguageModel(Stage):
-    """Both sides are fed the tokens that the reference sampled, so that one flipped token does not hide the rest."""
+    """Both sides are fed the tokens that the reference sampled, so that one flipped token does not hide the rest.
+
+    At last the prompt is run once more, by MLX in two parts: what all utterances of a voice begin with by itself.
+    """
 
     name = "llm"
     title = "Language model"
     component = "llm"
     needs = ("text_token", "prompt_text_token", "prompt_token")
     gives = ("speech_token",)
+    owners: ClassVar[Mapping[str, str]] = {"log_probs_after_prefix": "llm.prefill_prefix"}
 
     def keep(self, path: str, call: int) -> bool:
-        return call <= 1  # the prompt, and the first step after it
+        # the prompt, and the first step after it; the words of the prompt are looked up in one call
+        return call <= (0 if path.endswith(".embed_tokens") else 1)
 
     @staticmethod
     def _draws(tape: Tape, step: int) -> np.ndarray:
         return tape.uniform(f"llm/step{step}", (DRAWS,))
 
     def prepare(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, Any]:
+        inputs = {**inputs, LONG: _long(inputs)}
         draws = [self._draws(tape, number) for number in range(settings.llm_steps)]
         left = iter(draws)
 
+        first: list[np.ndarray] = []
+
         def sample(logp: Any, decoded: list[int], ignore_eos: bool) -> int:
+            first.extend([] if first else [side.official(logp)])
             return sampler(side, next(left))(logp, decoded, ignore_eos)
 
         walk = list(islice(generate(side, inputs, sample), settings.llm_steps))
-        return {"walk": np.array([walk], np.int64), "walk_draws": np.array([draws[: len(walk)]], np.float64)}
+        found = {"walk": np.array([walk], np.int64), "walk_draws": np.array([draws[: len(walk)]], np.float64)}
+        return {**found, LONG: inputs[LONG], "first_log_probs": first[0]}
 
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         x, cache, rows, picked = prompt(side, inputs), None, [], []
@@ -93,13 +113,13 @@ class LanguageModel(Stage):
             picked.append(draw(logp, walk[:number], True))
             x = side.module.speech_embedding(side.plain(np.array([[token]])))
         return Outputs(
-            tensors={"log_probs": np.stack(rows)[None]},
+            tensors={"log_probs": np.stack(rows)[None], "log_probs_after_prefix": _after_prefix(side, inputs, rows[0])},
             tokens={"speech_token": np.array([picked], np.int64), "sampler": _trials(side, tape)[None]},
             details=side.module.sampling if side.name == "pytorch" else None,
         )
 
     def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
-        return {**outputs.tensors, "speech_token": outputs.tokens["speech_token"]}
+        return {"log_probs": outputs.tensors["log_probs"], "speech_token": outputs.tokens["speech_token"]}
 
     def near_ties(self, name: str, sides: Sides, inputs: Arrays, dtype: str, factor: float) -> np.ndarray:
         """Where MLX may draw another token than the reference.
@@ -129,6 +149,22 @@ class LanguageModel(Stage):
             close = bool(np.abs(mine - exact)[likely].max() <= noise)
             excused[0, step] = close and right(torch.from_numpy(mine), walk[:step], True) == drawn[0, step]
         return excused
+
+
+def _long(inputs: Arrays) -> np.ndarray:
+    """`prompt_token`, so long that `POSITIONS` are run at once; of a text that has as many by itself, one."""
+    words = inputs["text_token"].shape[1] + inputs["prompt_text_token"].shape[1]
+    token = inputs["prompt_token"].reshape(-1)
+    return np.resize(token, max(1, POSITIONS - words - 2) if token.size else 0)[None]
+
+
+def _after_prefix(side: Side, inputs: Arrays, at_once: np.ndarray) -> np.ndarray:
+    """The reference's log-probabilities [V] after the prompt, and what running it in two parts changes in them."""
+    if side.name == "pytorch":
+        return at_once
+    x = prompt(side, inputs)
+    cache = side.module.prefill_prefix(side.ids(inputs["prompt_text_token"])).copy(POSITIONS)
+    return inputs["first_log_probs"] + side.official(step(side, x[:, cache.offset :], cache)[0]) - at_once
 
 
 def log_prob_noise(sides: Sides, dtype: str) -> float:

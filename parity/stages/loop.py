@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from parity.stages.base import Stage
 
@@ -25,7 +25,9 @@ class Networks(NamedTuple):
 
 
 class Loop(Stage):
-    """A stage whose side holds the two networks."""
+    """A stage whose side holds the networks that it runs: their names are those of components."""
+
+    networks: ClassVar[Any] = Networks
 
     def suspect(self, output: str) -> str:
         """The network, as the loop was judged by itself."""
@@ -35,10 +37,10 @@ class Loop(Stage):
         from parity.pair import DTYPES
         from parity.sides.pytorch import TorchSide
 
-        dtypes = {name: DTYPES[pair.dtype(name)] if dtype.itemsize < 8 else dtype for name in Networks._fields}
-        return TorchSide(Networks(*(pair.reference.component(*item) for item in dtypes.items())), dtype)
+        dtypes = {name: DTYPES[pair.dtype(name)] if dtype.itemsize < 8 else dtype for name in self.networks._fields}
+        return TorchSide(self.networks(*(pair.reference.component(*item) for item in dtypes.items())), dtype)
 
     def model(self, pair: Pair) -> MLXSide:
         from parity.sides.mlx import MLXSide
 
-        return MLXSide(Networks(pair.model.flow, pair.model.hift))
+        return MLXSide(self.networks(*(getattr(pair.model, name) for name in self.networks._fields)))

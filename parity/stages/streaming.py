@@ -81,7 +81,7 @@ def watched(side: Side, instead: Callable[[], Hop | None]) -> Iterator[dict[str,
         seen[call.path] = call, output
         return output
 
-    with intercepted(side.module._asdict(), answer, "inference" if side.name == "pytorch" else "__call__"):
+    with intercepted(side.module._asdict(), answer, side.entry):
         yield seen
 
 

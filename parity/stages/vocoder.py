@@ -6,12 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from parity.intercept import ModuleCall, intercepted
 from parity.sides import Side
 from parity.stages.base import Arrays, Outputs, Settings, Stage
 from parity.tape import Tape
 
 SAMPLES_PER_FRAME = 480
 SINES = 9
+
+#: How many frames are made so loud that magnitudes and samples reach their limits; by what their log mel is raised to
+#: find out how far, at most that often; and the share of samples at their limit that is enough.
+LOUD_FRAMES, LOUDER, MOST, ENOUGH = 24, 8.0, 8, 0.25
 
 
 def draws(tape: Tape, frames: int) -> dict[str, np.ndarray]:
@@ -47,6 +52,8 @@ def whole(side: Side, inputs: Arrays) -> np.ndarray:
 
 
 class Vocoder(Stage):
+    """The vocoder's own call, in which F0 and source are answered with the reference's."""
+
     name = "vocoder"
     title = "Vocoder"
     component = "hift"
@@ -59,6 +66,51 @@ class Vocoder(Stage):
         return {"reference_f0": made["f0"], "reference_source": made["source"]}
 
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        right = {"mel": inputs["mel"], "f0": inputs["reference_f0"], "source": inputs["reference_source"]}
-        right |= draws(tape, inputs["mel"].shape[2])
-        return Outputs(f0(side, right) | source(side, right) | generated(side, right))
+        made: dict[str, np.ndarray] = {}
+
+        def answer(call: ModuleCall) -> Any:
+            made["f0"] = side.official(call.args[0])
+            call.args = (side.array(inputs["reference_f0"]), *call.args[1:])
+            made["source"] = side.official(call.run(), channels_first=True)
+            return right
+
+        right = side.array(inputs["reference_source"], channels_first=True)
+        drawn = {name: side.array(array) for name, array in draws(tape, inputs["mel"].shape[2]).items()}
+        with intercepted({"hift": side.module}, answer, "source"):
+            wav, _ = getattr(side.module, side.entry)(side.array(inputs["mel"], channels_first=True), **drawn)
+        return Outputs({**made, "wav": side.official(wav)})
+
+
+class LoudVocoder(Stage):
+    """The vocoder's generator, so loud that it limits what it makes."""
+
+    name = "vocoder_loud"
+    title = "Vocoder, loud"
+    component = "hift"
+    needs = ("mel", "source")
+    modes = (None,)
+
+    def prepare(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, Any]:
+        mel = inputs["mel"][:, :, :LOUD_FRAMES]
+        source = inputs["source"][:, :, : mel.shape[2] * SAMPLES_PER_FRAME]
+        return {"loud_mel": _raised(side, {"mel": mel, "source": source}), "loud_source": source}
+
+    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+        return Outputs(generated(side, {"mel": inputs["loud_mel"], "source": inputs["loud_source"]}))
+
+    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
+        return {}
+
+
+def _raised(side: Side, inputs: Arrays) -> np.ndarray:
+    """`mel`, louder until enough of the reference's samples are at their limit, or until they are not finite."""
+    loud = inputs["mel"]
+    for _ in range(MOST):
+        louder = loud + np.float32(LOUDER)
+        wav = np.abs(generated(side, {**inputs, "mel": louder})["wav"])
+        if not np.isfinite(wav).all():
+            break
+        loud = louder
+        if np.mean(wav == wav.max()) > ENOUGH:
+            break
+    return loud

@@ -1,0 +1,136 @@
+"""The loop that generates speech tokens: what it hands to the language model, and when it ends.
+
+What the model would answer is written down beforehand, so that the loop comes to every one of its branches: an end of
+speech that is forbidden yet, tokens that repeat, other special ids, the limits of length, and text that arrives in
+pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from parity.intercept import ModuleCall, intercepted
+from parity.sides import Side
+from parity.stages.base import Arrays, Outputs, Settings
+from parity.stages.llm import sampler
+from parity.stages.loop import Loop
+from parity.tape import Tape
+
+
+class Networks(NamedTuple):
+    """What the loop runs."""
+
+    llm: Any
+
+
+@dataclass(frozen=True)
+class Script:
+    """One run of the loop.
+
+    Attributes:
+        text: how many text tokens.
+        likely: how likely (in nats above the rest) which id is from which step on: (step, id, nats). Ids below 0 count
+            from the end of the vocabulary: the end of speech is -3, the task id -2, "fill" -1.
+        options: of the call.
+        bistream: the text arrives token by token.
+        prompt: how many text and speech tokens of the prompt.
+    """
+
+    text: int
+    likely: tuple[tuple[int, int, float], ...]
+    options: Mapping[str, float]
+    bistream: bool = False
+    prompt: tuple[int, int] = (3, 4)
+
+
+END, FILL = -3, -1
+SCRIPTS = {
+    "end_forbidden": Script(4, ((0, END, 12.0),), {}),
+    "end_allowed": Script(3, ((7, END, 30.0),), {"min_token_text_ratio": 1.5}),
+    "longest": Script(3, ((0, END, -30.0),), {"min_token_text_ratio": 0, "max_token_text_ratio": 4.5}),
+    "usual_longest": Script(1, ((0, END, -30.0),), {}),
+    "repeats": Script(8, ((0, 7, 9.0), (0, 8, 7.0)), {"max_token_text_ratio": 4}),
+    "other_special": Script(9, ((6, FILL, 30.0),), {}),
+    "arriving": Script(
+        17, ((0, END, -30.0), (9, FILL, 30.0), (10, FILL, -30.0), (40, END, 60.0)), {}, bistream=True, prompt=(4, 9)
+    ),
+    "arriving_after_long_prompt": Script(
+        22, ((0, END, -30.0), (0, FILL, -30.0), (36, END, 60.0)), {}, bistream=True, prompt=(6, 31)
+    ),
+}
+
+
+class Generation(Loop):
+    name = "generation"
+    title = "Generation"
+    networks = Networks
+    modes = (None,)
+    owners: ClassVar[Mapping[str, str]] = {
+        f"{name}.{part}": "llm.generate_bistream" if script.bistream else "llm.generate"
+        for name, script in SCRIPTS.items()
+        for part in ("token", "input", "cache")
+    }
+
+    def suspect(self, output: str) -> str:
+        return self.owners[output]
+
+    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
+        return {}
+
+    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+        outputs = Outputs()
+        for name, script in SCRIPTS.items():
+            token, steps, caches = _run(side, script, tape, name)
+            outputs.tensors[f"{name}.input"] = np.concatenate(steps, axis=1)
+            outputs.tokens[f"{name}.token"] = np.array([token], np.int64)
+            outputs.tokens[f"{name}.cache"] = np.array([[caches]])
+        return outputs
+
+
+def _run(side: Side, script: Script, tape: Tape, name: str) -> tuple[list[int], list[np.ndarray], int]:
+    """The tokens, what was handed to every step [1, L, H], and how many caches there were."""
+    llm = side.module.llm
+    steps: list[np.ndarray] = []
+    caches: dict[int, Any] = {}
+
+    def answer(call: ModuleCall) -> Any:
+        x, cache = call.args
+        cache = object() if cache is None else cache
+        caches[id(cache)] = cache
+        row = side.plain(_row(script, tape, name, len(steps), llm.llm_decoder.weight.shape[0]))
+        steps.append(side.official(x))
+        return (row, cache) if side.name == "pytorch" else row[None]
+
+    with intercepted({"llm": llm}, answer, "step"):
+        token = list(_tokens(side, script, tape, name))
+    if not script.bistream:  # a device may have begun with one more
+        steps = steps[: len(token) + 1]
+    return token, steps, len(caches)
+
+
+def _tokens(side: Side, script: Script, tape: Tape, name: str) -> Iterator[int]:
+    llm, counts = side.module.llm, (script.text, *script.prompt)
+    text, prompt_text, prompt_token = (
+        (50 * tape.uniform(f"generation/{name}/{part}", (1, count))).astype(np.int64)
+        for part, count in zip(("text", "prompt_text", "prompt_token"), counts, strict=True)
+    )
+    draw = sampler(side.holding(llm), tape.uniform(f"generation/{name}/draws", (400,)).tolist())
+    prompt = (side.ids(prompt_text), side.ids(prompt_token), draw)
+    if not script.bistream:
+        return llm.generate(side.ids(text), *prompt, **script.options)
+    if side.name == "mlx":
+        return llm.generate_bistream(side.ids(text), *prompt)
+    return llm.generate_bistream([side.ids(text[:, at : at + 1]) for at in range(script.text)], *prompt)
+
+
+def _row(script: Script, tape: Tape, name: str, step: int, size: int) -> np.ndarray:
+    """Log-probabilities [V] of a step."""
+    logits = 2 * tape.normal(f"generation/{name}/step{step}", (size,))
+    for first, token, nats in script.likely:
+        if step >= first:
+            logits[token] = nats
+    return logits - np.log(np.exp(logits).sum(dtype=np.float64)).astype(np.float32)

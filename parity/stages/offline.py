@@ -1,0 +1,132 @@
+"""The offline decoder: what it hands to flow and vocoder, and the speed of speech."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from parity.intercept import ModuleCall, intercepted
+from parity.sides import Side
+from parity.stages.base import Arrays, Outputs, Settings
+from parity.stages.flow_pieces import utterance
+from parity.stages.loop import SINES, Loop
+from parity.tape import Tape
+
+#: Slower, faster, and as it was learned.
+SPEEDS = (0.8, 1.0, 1.7)
+#: An odd number of Euler steps, which is not the default.
+TIMESTEPS = 3
+#: Which of the flow's arguments are compared.
+ARRAYS, FLAGS = ("token", "prompt_token", "prompt_feat", "embedding"), ("streaming", "finalize", "n_timesteps")
+
+
+@dataclass
+class Made:
+    """What the reference's networks made at one speed; arrays in the official layout."""
+
+    mel: np.ndarray
+    wav: np.ndarray
+
+
+class Offline(Loop):
+    name = "offline"
+    title = "Offline decoder"
+    needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
+    modes = (None,)
+    owners: ClassVar[Mapping[str, str]] = {
+        f"{part}_{speed}": owner
+        for speed in SPEEDS
+        for part, owner in {
+            **dict.fromkeys((*ARRAYS, "flags"), "offline.flow"),
+            "mel": "offline.change_speed",
+            "wav": "offline.vocoder",
+        }.items()
+    }
+
+    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
+        return {}
+
+    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+        return _run(side, inputs, tape, None)
+
+    def call_isolated(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings, expected: Outputs) -> Outputs:
+        return _run(side, inputs, tape, expected.details)
+
+
+def _run(side: Side, inputs: Arrays, tape: Tape, right: dict[float, Made] | None) -> Outputs:
+    """The utterance at every speed; with `right`, that is what the networks answer."""
+    outputs = Outputs(details={})
+    for speed in SPEEDS:
+        with _watched(side, outputs, speed, right[speed] if right else None):
+            _speak(side, inputs, tape, speed)
+    return outputs
+
+
+def _speak(side: Side, inputs: Arrays, tape: Tape, speed: float) -> None:
+    token, prompt = utterance(inputs)
+
+    def noise(samples: int) -> tuple[Any, Any]:
+        rand_ini = tape.uniform(f"offline/rand_ini/{speed}", (1, SINES))
+        return side.array(rand_ini), side.array(tape.normal(f"offline/sine_noise/{speed}", (1, samples, SINES)))
+
+    if side.name == "pytorch":
+        from reference.streaming import Prompt, offline
+
+        (flow, hift), voice = side.module, Prompt(*map(side.array, prompt))
+        offline(flow, hift, side.array(token), voice, noise, speed=speed, n_timesteps=TIMESTEPS)
+        return
+    from mlx_cosyvoice import decoding
+    from mlx_cosyvoice.prompt import Prompt as Voice
+
+    decoder = decoding.OfflineDecoder(*side.module, n_timesteps=TIMESTEPS, speed=speed)
+    for _ in decoding.decode(decoder, Voice(*map(side.array, prompt)), noise, token[0].tolist()):
+        pass  # what it puts out is what the vocoder made
+
+
+@dataclass
+class Watch:
+    """Notes what the networks are called with at one speed, and what they make; with `right`, answers for them."""
+
+    side: Side
+    speed: float
+    outputs: Outputs
+    right: Made | None
+
+    def flow(self, call: ModuleCall) -> Any:
+        passed = dict(zip(ARRAYS, call.args, strict=True))
+        for name, array in passed.items():
+            self._note(name, self.side.official(array))
+        flags = [call.kwargs.get(name, -1) for name in FLAGS]
+        self.outputs.tokens[f"flags_{self.speed}"] = np.array([flags], np.int64)
+        self.mel = self.side.official(call.run(), channels_first=True) if self.right is None else self.right.mel
+        return self.side.array(self.mel, channels_first=True)
+
+    def hift(self, call: ModuleCall) -> Any:
+        self._note("mel", self.side.official(call.args[0], channels_first=True))
+        if self.right is None:
+            made = call.run()
+            wav = self.side.official(made[0])
+        else:
+            wav = self.right.wav
+            made = self.side.array(wav), None
+        self._note("wav", wav)
+        self.outputs.details[self.speed] = Made(self.mel, wav)
+        return made
+
+    def _note(self, name: str, array: np.ndarray) -> None:
+        kind = self.outputs.tensors if np.issubdtype(array.dtype, np.floating) else self.outputs.tokens
+        kind[f"{name}_{self.speed}"] = array
+
+
+@contextmanager
+def _watched(side: Side, outputs: Outputs, speed: float, right: Made | None) -> Iterator[None]:
+    watch, (flow, hift) = Watch(side, speed, outputs, right), side.module
+    with (
+        intercepted({"flow": flow}, watch.flow, side.entry),
+        intercepted({"hift": hift}, watch.hift, side.entry),
+    ):
+        yield
