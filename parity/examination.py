@@ -20,7 +20,7 @@ def examine(pair: Pair, captured: Captured, factor: float, accused: Set[str] = f
         pair: both models; `pair.model` as it is now.
         captured: what the reference did in the stage.
         factor: allowed error in noise floors.
-        accused: modules whose weights are known to be wrong.
+        accused: modules of its component that are wrong as they are stored.
     """
     stage = captured.stage
     report = StageReport(stage.name, stage.title, pair.dtype(stage.component))
@@ -28,8 +28,7 @@ def examine(pair: Pair, captured: Captured, factor: float, accused: Set[str] = f
     judge.run()
     report.culprits, report.isolated, report.unobserved = judge.culprits, judge.layers, judge.unobserved
     run_freely(pair, captured, report, factor)
-    explained = any(module.startswith(f"{stage.component}.") for module in accused)
-    if report.verdict is Verdict.DIVERGED and not report.culprits and not explained:
+    if report.verdict is Verdict.DIVERGED and not report.culprits and not accused:
         report.culprits.append(_where_they_part(captured, report))
     return report
 

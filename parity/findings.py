@@ -12,18 +12,18 @@ from parity.quantization.packing import QuantizationDrift
 from parity.stages import Settings
 
 #: What is wrong with a culprit.
-KINDS = ("weights", "leaf", "glue")
+KINDS = ("config", "tokenizer", "weights", "leaf", "glue")
 
 
 @dataclass
 class Culprit:
     """A module that computes something else than its official twin.
 
-    `kind`: "weights" (a parameter differs from the official one), "leaf" (a module without parts is wrong on right
-    input), or "glue" (its parts are right, what it does between them is not: a mask, an order, a scale, a missing
-    activation). `place` is the call at which it shows: its own path, or that of the child that was called with a wrong
-    argument; `argument` is then the name of that. It is `inferred` if every module is right by itself, and yet errors
-    add up to more than they may.
+    `kind`: "config" and "tokenizer" (a field or an entry of a file, which `module` names then), "weights" (a parameter
+    differs from the official one), "leaf" (a module without parts is wrong on right input), or "glue" (its parts are
+    right, what it does between them is not: a mask, an order, a scale, a missing activation). `place` is the call at
+    which it shows: its own path, or that of the child that was called with a wrong argument, `argument` then being that
+    one's name. It is `inferred` if every module is right by itself, and yet errors add up to more than they may.
     """
 
     module: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from parity.audit import audit
+from parity.audit import accused_by, audit
 from parity.compare import FACTOR
 from parity.examination import examine
 from parity.findings import RunReport
@@ -46,10 +46,9 @@ def run(
     settings = settings or Settings()
     chosen = choose_stages(stages, settings, stages_of(pair.reference.family.networks))
     audits = audit(pair, chosen, progress)
-    accused = {culprit.module for report in audits for culprit in report.culprits}
     arrays, reports = dict(inputs), []
     for captured in captures(pair, arrays, chosen, settings, seed, progress):
         progress(f"{captured.stage.title}: MLX")
-        reports.append(examine(pair, captured, factor, accused))
+        reports.append(examine(pair, captured, factor, accused_by(audits, captured.stage)))
     packing = quantization_drift(pair, arrays, {report.name for report in reports}, settings, seed, progress)
     return RunReport(reports, settings, audits, packing)

@@ -18,6 +18,7 @@ from parity.compare import Verdict
 from parity.faults import FAULTS, Fault, choose
 from parity.faults.base import behaving, modules_at
 from parity.faults.trial import LLM_STEPS, Bench
+from parity.findings import KINDS
 from parity.localization.search import ReferenceCapture
 from parity.pair import Pair
 from parity.report.culprits import print_culprits, to_dict
@@ -151,7 +152,7 @@ def test_catalogue(pair: Pair) -> None:
     for fault in FAULTS:
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", fault.name)
         assert fault.mistake.endswith(".")
-        assert fault.kind in ("weights", "leaf", "glue")
+        assert fault.kind in KINDS
         assert fault.expected_modules(pair)
 
 

@@ -20,7 +20,7 @@ WRAPPERS = ("module", "_orig_mod")
 WEIGHT_NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
 
 #: Of a mapped file, what was read stays in memory until it is opened anew: after so many bytes.
-RESIDENT = 64 << 20
+RESIDENT = 16 << 20
 
 
 class OfficialTensors(Mapping[str, Tensor]):

@@ -14,6 +14,7 @@ from reference import campplus, flow, hift, llm, official_config, speech_tokeniz
 from reference.checkpoint import OfficialTensors, load_tensors, read_state_dict
 from reference.official_config import Said
 from reference.onnx_file import OnnxFile, read_graph
+from reference.skeleton import skeleton
 from reference.text_tokenizer import COSYVOICE2_TOKENS
 
 
@@ -59,8 +60,7 @@ class Network:
             OSError: the file cannot be read.
             ValueError: it is damaged, carries code, or is of another network.
         """
-        with torch.device("meta"):
-            network = self.build(config)
+        network = skeleton(self.build, config)
         if self.graph is not None:
             readers = read_graph(OnnxFile(path), network, self.graph.names)
             return OfficialTensors(lambda: readers)
@@ -72,7 +72,7 @@ class Network:
 
     def load(self, path: Path, config: Mapping[str, Any]) -> torch.nn.Module:
         """The network with its official weights, strictly, in evaluation mode. Raises as `tensors`."""
-        return load_tensors(self.build(config), self.tensors(path, config), path)
+        return load_tensors(skeleton(self.build, config), self.tensors(path, config), path)
 
 
 @dataclass(frozen=True)

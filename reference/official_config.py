@@ -49,6 +49,10 @@ SHARED = {
     "sample_rate": Said("sample_rate"),
     "token_frame_rate": Said("token_frame_rate", early=25),
     "token_mel_ratio": Said("token_mel_ratio", early=2),
+    **{
+        f"mel.{name}": Said(f"feat_extractor.{name}")
+        for name in ("n_fft", "num_mels", "sampling_rate", "hop_size", "fmin")
+    },
 }
 
 _QWEN = (
@@ -136,6 +140,8 @@ def said_by(family: Family) -> dict[str, Said]:
 def official_config(family: Family, paths: Mapping[str, Path]) -> dict[str, Any]:
     """The configuration of a family's checkpoint: its shared fields, and those of each network in a dict of its own.
 
+    `mel` are the features of the flow and the vocoder.
+
     Args:
         family: what it is.
         paths: official name of a file -> where it is.
@@ -150,6 +156,7 @@ def official_config(family: Family, paths: Mapping[str, Path]) -> dict[str, Any]
         if said.file not in files:
             files[said.file] = json.loads(paths[said.file].read_text(encoding="utf-8")).__getitem__
         _put(config, field, _value(files[said.file], said, paths[said.file or family.yaml]))
+    config["mel"]["fmax"] = family.mel_fmax
     for name, network in family.networks.items():
         if network.graph is not None:
             config[name] = network.graph.sizes(OnnxFile(paths[network.file]))

@@ -23,18 +23,22 @@ COSYVOICE2_TOKENS = (
     *("[sigh]", "[vocalized-noise]", "[lipsmack]", "[mn]"),
 )
 
-WORD = regex.compile(
-    r"""
-      (?i: '(?: s|t|re|ve|m|ll|d ) )       # an English contraction
-    | [^\r\n\p{L}\p{N}]? \p{L}+            # letters, with one space or mark before them
-    | \p{N}                                # one digit
-    | [ ]? [^\s\p{L}\p{N}]+ [\r\n]*        # punctuation, with line ends after it
-    | \s* [\r\n]+                          # line ends
-    | \s+ (?!\S)                           # spaces, but for the one that belongs to the next word
-    | \s+
-    """,
-    regex.VERBOSE,
+#: `PRETOKENIZE_REGEX` of transformers' Qwen2 tokenizer: what is a word.
+WORDS = "|".join(
+    (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",  # an English contraction
+        r"[^\r\n\p{L}\p{N}]?\p{L}+",  # letters, with one space or mark before them
+        r"\p{N}",  # one digit
+        r" ?[^\s\p{L}\p{N}]+[\r\n]*",  # punctuation, with line ends after it
+        r"\s*[\r\n]+",  # line ends
+        r"\s+(?!\S)",  # spaces, but for the one that belongs to the next word
+        r"\s+",
+    )
 )
+WORD = regex.compile(WORDS)
+
+#: How a special token is found in a text.
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 def byte_symbols() -> list[str]:
@@ -53,6 +57,11 @@ def byte_symbols() -> list[str]:
 class TextTokenizer:
     """Reads vocab.json, merges.txt and tokenizer_config.json of `folder`, and adds the special `tokens` of a family.
 
+    Attributes:
+        ids: of the vocabulary.
+        ranks: pair -> its place among the merges.
+        added: special token -> its id and `FLAGS`.
+
     Raises:
         OSError: a file cannot be read.
         ValueError: a file is not what it should be.
@@ -66,12 +75,17 @@ class TextTokenizer:
             pairs = [line.split() for line in lines if line.strip() and not line.startswith("#version")]
             self.ranks = {(left, right): rank for rank, (left, right) in enumerate(pairs)}
             config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-            self.special = {entry["content"]: int(key) for key, entry in config["added_tokens_decoder"].items()}
+            self.added = {
+                entry["content"]: {"id": int(key), **{flag: bool(entry.get(flag, False)) for flag in FLAGS}}
+                for key, entry in config["added_tokens_decoder"].items()
+            }
             self._tokens = {number: token for token, number in self.ids.items()}
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise ValueError(f"{folder}: not the files of a Qwen2 tokenizer ({error!r:.200})") from error
         for token in tokens:
-            self.special.setdefault(token, len(self.ids) + len(self.special))
+            known = self.added.get(token, {"id": len(self.ids) + len(self.added)})
+            self.added[token] = {**known, **dict.fromkeys(FLAGS, False), "special": True}
+        self.special = {token: entry["id"] for token, entry in self.added.items()}
         # Of two special tokens that start at one place, the longer wins.
         longest_first = sorted(self.special, key=len, reverse=True)
         self._special_pattern = regex.compile("(" + "|".join(map(regex.escape, longest_first)) + ")")

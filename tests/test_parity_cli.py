@@ -60,7 +60,8 @@ def test_json_and_report_hold_what_was_printed(
     assert data == json.loads((tmp_path / "report" / "parity.json").read_text())
     assert data["schema_version"] == 1
     assert data["verdict"] == "pass"
-    assert list(data["stages"]) == ["text_tokenizer", "audio_features"]
+    audits = ["audit.model", "audit.text_tokenizer"]
+    assert list(data["stages"]) == [*audits, "text_tokenizer", "audio_features"]
     row = data["stages"]["audio_features"]["outputs"]["log_mel"]
     assert {"max_abs", "relative_rms", "snr_db", "cosine", "nonfinite", "mean", "std", "error", "floor"} <= row.keys()
     assert "log_mel" in printed

@@ -5,11 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from parity.audit.config import audit_config
+from parity.audit.tokenizer import audit_tokenizer
 from parity.audit.weights import audit_weights
 from parity.compare import Layer, Verdict
 from parity.findings import Culprit, StageReport
 from parity.pair import Pair
 from parity.stages import STAGES, Stage
+
+#: What the names of audits begin with.
+PREFIX = "audit."
+
+#: Each gives the layers of a component, "" being the whole model; none for one that it has nothing to say of.
+SUBJECTS = (audit_config, audit_tokenizer, audit_weights)
 
 
 def audit(
@@ -22,15 +30,25 @@ def audit(
         stages: the first of each component is where its culprits belong.
         progress: called with what is going on.
     """
-    first = {stage.component: stage for stage in reversed(stages)}
-    return [_audited(pair, first[name], progress) for name in pair.model.dtypes if name in first]
+    first = {"": stages[0], **{stage.component: stage for stage in reversed(stages)}}
+    return [_audited(pair, component, first[component], progress) for component in first]
 
 
-def _audited(pair: Pair, stage: Stage, progress: Callable[[str], None]) -> StageReport:
-    name, started = stage.component, time.perf_counter()
+def accused_by(audits: Sequence[StageReport], stage: Stage) -> set[str]:
+    """The modules of a stage's component, or parts of its tokenizer, that are wrong as they are stored."""
+    return {
+        culprit.module
+        for report in audits
+        for culprit in report.culprits
+        if report.name == f"{PREFIX}{stage.component}" and culprit.kind != "config"
+    }
+
+
+def _audited(pair: Pair, component: str, stage: Stage, progress: Callable[[str], None]) -> StageReport:
+    name, started = component or "model", time.perf_counter()
     progress(f"{name}: what is stored")
-    report = StageReport(f"audit.{name}", f"Audit: {name}", pair.dtype(name))
-    report.layers = audit_weights(pair, name)
+    report = StageReport(f"{PREFIX}{name}", f"Audit: {name}", pair.dtype(component))
+    report.layers = [layer for subject in SUBJECTS for layer in subject(pair, component)]
     report.culprits = _culprits(report.layers, stage.name)
     report.seconds_model = time.perf_counter() - started
     return report

@@ -10,10 +10,11 @@ import numpy as np
 
 from mlx_cosyvoice.quantize import SCALE_DTYPES
 from parity.audit.evidence import evidence, rounded
+from parity.audit.held import StoredTensor
 from parity.compare import EPSILON, Layer, Verdict
 
 #: Weights that are judged at a time.
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 
 #: How near to the middle between two choices a number must be for either to be right: division is not exact everywhere.
 TIE = 1e-3
@@ -54,7 +55,7 @@ def unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
 
 
 def audit_packed(
-    path: str, parts: Mapping[str, mx.array], official: np.ndarray, bits: int, size: int, dtype: str
+    path: str, parts: Mapping[str, mx.array | StoredTensor], official: np.ndarray, bits: int, size: int, dtype: str
 ) -> Iterator[Layer]:
     """A layer for each part of a packed weight.
 
@@ -96,9 +97,9 @@ def _off_the_grid(groups: np.ndarray, parts: Mapping[str, mx.array], grid: Grid,
     return off
 
 
-def _grid_layer(path: str, array: mx.array, expected: np.ndarray, tied: np.ndarray, dtype: str) -> Layer:
+def _grid_layer(path: str, array: mx.array | StoredTensor, expected: np.ndarray, tied: np.ndarray, dtype: str) -> Layer:
     """Scales or biases, which are those of the official weights but for rounding."""
-    found = np.array(array.astype(mx.float32))
+    found = np.array(array[:].astype(mx.float32))
     if np.all(tied | (np.abs(found - expected) <= EPSILON[dtype] * np.abs(expected))):
         return Layer(path, "weights", Verdict.PASS, found.shape)
     return Layer(path, "weights", Verdict.DIVERGED, found.shape, reason=evidence(found, expected, dtype, ()))

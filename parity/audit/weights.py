@@ -3,62 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx.utils import tree_flatten
 
 from mlx_cosyvoice.nn.official import Module, Rule, rules_of
 from mlx_cosyvoice.quantize import is_quantized
-from mlx_cosyvoice.weights import DTYPES, load_weights, read_config
+from mlx_cosyvoice.weights import DTYPES
 from parity.audit.evidence import evidence, rounded
+from parity.audit.held import Held, StoredTensor, held
 from parity.audit.packed import audit_packed
 from parity.compare import EPSILON, MINIMUM_STEPS, Layer, Verdict, compare
 from parity.pair import Pair
 
 #: Numbers that are compared at a time: the largest tensor of a model has half a gigabyte.
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 
-#: Folding several tensors into one is computed in float64 and rounded once, by whatever NumPy converted the model.
-FOLDING_STEPS = 1.0
-
-
-@dataclass(frozen=True)
-class Held:
-    """A component of the MLX model: its network, what holds the weights, and what config.json says of their dtypes."""
-
-    component: str
-    network: nn.Module
-    arrays: dict[str, mx.array]
-    dtype: str
-    float32: tuple[str, ...]
-
-    def dtype_of(self, name: str) -> str:
-        """The dtype that a tensor is declared to have, by its path in the component."""
-        exact = any(name == path or name.startswith(f"{path}.") for path in self.float32)
-        return "float32" if exact else self.dtype
-
-
-def held(pair: Pair, component: str) -> Held:
-    """The live network or, while nobody has used it, the tensors of the folder, so that each can be let go of."""
-    _, meta = read_config(pair.folder)
-    kept = [path for path in meta["layer_dtypes"] if path.startswith(f"{component}.")]
-    exact = (*(path.removeprefix(f"{component}.") for path in kept), *pair.model.family[component].float32_tensors)
-    if component in pair.model._unread:
-        network = pair.model._networks[component]
-        prefix, stored = f"{component}.", load_weights(pair.folder)
-        arrays = {key.removeprefix(prefix): array for key, array in stored.items() if key.startswith(prefix)}
-    else:
-        network = getattr(pair.model, component)
-        arrays = dict(tree_flatten(network.parameters()))  # type: ignore[arg-type]
-    return Held(component, network, arrays, meta["dtypes"][component], exact)
+#: Folding several tensors into one costs a step of float32, or a few where it is not done in float64.
+FOLDING_STEPS = 4.0
 
 
 def audit_weights(pair: Pair, component: str) -> list[Layer]:
-    """A layer for every tensor of a component, and for what either side has alone."""
+    """A layer for every tensor of a component, and for what either side has alone; none for what is no network."""
+    if component not in pair.model.dtypes:
+        return []
     keys, fetch = pair.original.official_tensors(component)
     auditor = _Auditor(held(pair, component), keys, fetch)
     return [*auditor.tensors(), *auditor.unmatched()]
@@ -85,14 +56,14 @@ class _Auditor:
         """What only one side has. Asked for after `tensors`."""
         for key in sorted(self.keys - self.used):
             yield self._wrong(key, "the model has nothing for this official tensor")
-        for name in sorted(self.model.arrays):
+        for name in sorted(self.model.tensors):
             yield self._wrong(name, "is no tensor of the network")
 
     def _wrong(self, name: str, reason: str, shape: tuple[int, ...] = (), **known: Any) -> Layer:
         return Layer(f"{self.model.component}.{name}", "weights", Verdict.DIVERGED, shape, reason=reason, **known)
 
     def _packed(self, prefix: str, module: nn.Module) -> Iterator[Layer]:
-        parts = {name: self.model.arrays.pop(prefix + name) for name in ("weight", "scales", "biases")}
+        parts = {name: self.model.tensors.pop(prefix + name) for name in ("weight", "scales", "biases")}
         self.used.add(f"{prefix}weight")
         official = self.fetch(f"{prefix}weight")
         path = f"{self.model.component}.{prefix}"
@@ -102,19 +73,23 @@ class _Auditor:
         name, sources = prefix + parameter, [prefix + source for source in rule.sources]
         missing = [key for key in sources if key not in self.keys]
         self.used |= set(sources)
-        array = self.model.arrays.pop(name, None)
+        array = self.model.tensors.pop(name, None)
         if array is None or missing:
             return self._wrong(name, f"the checkpoint has no {missing[0]}" if missing else "the model lacks it")
         official, dtype = rule.make(*map(self.fetch, sources)), self.model.dtype_of(name)
         if array.dtype != DTYPES[dtype]:
             return self._wrong(name, f"is {str(array.dtype).removeprefix('mlx.core.')}, config.json says {dtype}")
-        folded = rule.make(*(self.fetch(key).astype(np.float64) for key in sources)) if len(sources) > 1 else None
-        if array.shape == official.shape and _equal(array, official, dtype, folded):
+        known = partial(self._exact, rule, sources)
+        if array.shape == official.shape and _equal(array, official, dtype, known):
             return Layer(f"{self.model.component}.{name}", "weights", Verdict.PASS, array.shape)
         return self._differing(name, array, official, dtype)
 
-    def _differing(self, name: str, array: mx.array, official: np.ndarray, dtype: str) -> Layer:
-        found = np.array(array.astype(mx.float32))
+    def _exact(self, rule: Rule, sources: list[str]) -> np.ndarray:
+        """The tensor in float64, which differs from the official ones where these are computed with."""
+        return rule.make(*(self.fetch(key).astype(np.float64) for key in sources))
+
+    def _differing(self, name: str, array: mx.array | StoredTensor, official: np.ndarray, dtype: str) -> Layer:
+        found = np.array(array[:].astype(mx.float32))
         reason = evidence(found, official, dtype, self._others(name, official.shape))
         if found.shape != official.shape:
             return self._wrong(name, reason, found.shape)
@@ -127,23 +102,22 @@ class _Auditor:
         for prefix, module in self.modules:
             for parameter, rule in rules_of(module).items():
                 keys = [prefix + source for source in rule.sources]
-                if prefix + parameter != name and self.keys.issuperset(keys):
-                    other = rule.make(*map(self.fetch, keys))
-                    if other.shape == shape:
-                        yield f"{self.model.component}.{prefix}{parameter}", other
+                alike = prefix + parameter != name and module[parameter].shape == shape
+                if alike and self.keys.issuperset(keys):
+                    yield f"{self.model.component}.{prefix}{parameter}", rule.make(*map(self.fetch, keys))
 
 
-def _equal(array: mx.array, official: np.ndarray, dtype: str, folded: np.ndarray | None) -> bool:
-    """Whether a tensor is the official one after rounding: bit by bit, but where several were `folded` into it."""
-    rows = max(1, BLOCK * len(official) // max(official.size, 1)) if official.ndim else 1
-    if not official.ndim:
-        return bool(np.array_equal(np.array(array.astype(mx.float32)), rounded(official, dtype)))
+def _equal(
+    tensor: mx.array | StoredTensor, official: np.ndarray, dtype: str, exactly: Callable[[], np.ndarray]
+) -> bool:
+    """Whether a tensor is the official one after rounding: bit by bit, but where it was computed from others."""
+    rows = max(1, BLOCK * len(official) // max(official.size, 1))
     for start in range(0, len(official), rows):
-        found = np.array(array[start : start + rows].astype(mx.float32))
-        if np.array_equal(found, rounded(official[start : start + rows], dtype)):
-            continue
-        if folded is None or not _near(found, folded[start : start + rows], dtype):
-            return False
+        block = slice(start, start + rows)
+        found = np.array(tensor[block].astype(mx.float32))
+        if not np.array_equal(found, rounded(official[block], dtype)):
+            exact = exactly()
+            return not np.array_equal(exact, official) and _near(np.array(tensor[:].astype(mx.float32)), exact, dtype)
     return True
 
 

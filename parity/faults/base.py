@@ -31,7 +31,7 @@ class Fault:
         stage: the stage that it is in, and on which it is looked for.
         mistake: what the porter did, in one sentence.
         expected: official paths of the modules to be named; "*" stands for one name in a path.
-        kind: what the culprit is expected to be called: "weights", "leaf" or "glue".
+        kind: what the culprit is expected to be called: one of `parity.findings.KINDS`.
         switch: puts the mistake into a live model.
         streaming: how speech is streamed where it shows; None where it shows offline.
     """

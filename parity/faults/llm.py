@@ -20,7 +20,7 @@ at = CATALOGUE.at
 LLM, BACKBONE = at("llm"), at("llm.llm.model.model")
 LAYER = "llm.llm.model.model.layers.*"
 ATTENTION = at(f"{LAYER}.self_attn")
-QKV = at(*(f"{LAYER}.self_attn.{name}_proj" for name in "qkv"), kind="leaf")
+QKV = at(*(f"{LAYER}.self_attn.{name}_proj" for name in "qkv"), kind="weights")
 
 at("llm.llm.model.model.rotary_emb", kind="leaf").setting(
     "rope-base",

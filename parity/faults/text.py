@@ -7,11 +7,14 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 
 from mlx_cosyvoice.text.build import QWEN2_WORDS
-from parity.faults.base import Catalogue, Context, patched
+from parity.faults.base import Catalogue, Context, Place, patched
 from parity.pair import Pair
 
 CATALOGUE = Catalogue("text_tokenizer")
-TOKENIZER = CATALOGUE.at("text_tokenizer")
+
+
+def _at(part: str) -> Place:
+    return CATALOGUE.at(f"tokenizer.json: {part}", kind="tokenizer")
 
 
 def _changed(name: str, mistake: str, part: str, value: Any) -> None:
@@ -24,7 +27,7 @@ def _changed(name: str, mistake: str, part: str, value: Any) -> None:
         setattr(twin, part, value)
         return patched(tokenizer, "_tokenizer", twin)
 
-    TOKENIZER.add(name, mistake, switch)
+    _at(part).add(name, mistake, switch)
 
 
 def _words(*, add_prefix_space: bool = False) -> pre_tokenizers.PreTokenizer:
@@ -54,11 +57,12 @@ _changed(
 )
 
 
-@TOKENIZER.switching
+@_at("added tokens").switching
 def text_special_tokens(pair: Pair) -> Context:
     """Control tokens such as [laughter] are spelled out as text."""
     tokenizer = pair.model.text_tokenizer
     assert tokenizer is not None
     bare = Tokenizer(tokenizer._tokenizer.model)
-    bare.normalizer, bare.pre_tokenizer = normalizers.NFC(), _words()
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        setattr(bare, part, getattr(tokenizer._tokenizer, part))
     return patched(tokenizer, "_tokenizer", bare)

@@ -25,9 +25,9 @@ class StageJudge:
     """One stage of one MLX model against the captured reference."""
 
     def __init__(self, pair: Pair, captured: Captured, factor: float, accused: Set[str]) -> None:
-        """`accused` are modules whose weights are known to be wrong."""
+        """`accused` are modules of its component that are wrong as they are stored."""
         self.stage, self.pair, self.captured, self.factor = captured.stage, pair, captured, factor
-        self.accused = {module for module in accused if module.startswith(f"{self.stage.component}.")}
+        self.accused = accused
         self.dtype = pair.dtype(captured.stage.component)
         self.culprits: list[Culprit] = []
         self.layers: list[Layer] = []
@@ -44,7 +44,7 @@ class StageJudge:
             if found is None:
                 self.unobserved.append(f"{self.stage.title}: what comes after the exception")
             else:
-                self._judge_outputs(found)
+                self._judge_outputs(found, blame=not self.accused)
             return
         explained = self.accused | self._audit_constants(side)
         with observe(side, self.stage.component, self.stage.keep, self.captured.calls) as calls:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from parity.audit import audit
+from parity.audit import accused_by, audit
 from parity.compare import FACTOR
 from parity.examination import examine
 from parity.findings import RunReport
@@ -69,11 +69,10 @@ def localise_in(
 ) -> RunReport:
     """Hold the MLX model of `pair`, as it is now, against what the reference did in some stages."""
     audits = audit(pair, [one.stage for one in captured], progress)
-    accused = {culprit.module for report in audits for culprit in report.culprits}
     reports = []
     for one in captured:
         progress(f"{one.stage.title}: MLX")
-        reports.append(examine(pair, one, factor, accused))
+        reports.append(examine(pair, one, factor, accused_by(audits, one.stage)))
     return RunReport(reports, settings, audits)
 
 

@@ -21,6 +21,8 @@ SCHEMA_VERSION = 1
 MOST_EVIDENCE, MOST_UNOBSERVED = 3, 5
 
 WORDS = {
+    "config": "not what the checkpoint says",
+    "tokenizer": "not what the official tokenizer has",
     "weights": "a parameter differs from the official one",
     "leaf": "wrong by itself, on the right input",
     "glue": "its parts are right, what it does between them is not",

@@ -3,7 +3,7 @@
     python -m reference.synthetic OUT [--size tiny|full] [--seed N] [--force]
 
 The weights are those behind the golden numbers. No table of keys is stored: names and shapes are those of the
-reference networks, built without memory on torch's meta device.
+reference networks, built without numbers.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tqdm import tqdm
 from reference.families import COSYVOICE2, Family, Network
 from reference.folders.failure import one_line
 from reference.folders.new_folder import check_free, identity, new_folder
+from reference.skeleton import skeleton
 from reference.synthetic import recipe
 from reference.synthetic.onnx_campplus import write_campplus
 from reference.synthetic.onnx_speech_tokenizer import write_speech_tokenizer
@@ -63,8 +64,7 @@ COSYVOICE2_SYNTHETIC = Synthetic(
 
 def official_shapes(network: Network, config: Mapping[str, Any]) -> dict[str, Any]:
     """Official key -> shape of a reference network, in the order of its state dict."""
-    with torch.device("meta"):
-        return {key: tuple(tensor.shape) for key, tensor in network.build(config).state_dict().items()}
+    return {key: tuple(tensor.shape) for key, tensor in skeleton(network.build, config).state_dict().items()}
 
 
 def recipe_tensors(

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from reference import campplus
+from reference.skeleton import skeleton
 from reference.synthetic import recipe
 from reference.synthetic.onnx_builder import FLOAT, GraphBuilder, recipe_weights
 
@@ -26,8 +26,7 @@ class CAMPPlusWriter:
     """The CAM++ graph. Every method adds a part and returns the name of its output."""
 
     def __init__(self, config: Mapping[str, Any], seed: int) -> None:
-        with torch.device("meta"):
-            network = campplus.build(config)
+        network = skeleton(campplus.build, config)
         self.config, self.graph = config, GraphBuilder()
         self.weights = recipe_weights(network, "campplus.", seed)
         self.number = CAMPPLUS_FIRST

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from reference import speech_tokenizer
+from reference.skeleton import skeleton
 from reference.synthetic import recipe
 from reference.synthetic.onnx_builder import FLOAT, INT32, INT64, GraphBuilder, recipe_weights
 
@@ -23,8 +24,7 @@ class SpeechTokenizerWriter:
     """The speech tokenizer's graph. Every method adds a part and returns the name of its output."""
 
     def __init__(self, config: Mapping[str, Any], seed: int) -> None:
-        with torch.device("meta"):
-            network = speech_tokenizer.build(config)
+        network = skeleton(speech_tokenizer.build, config)
         self.config, self.graph = config, GraphBuilder()
         self.weights = recipe_weights(network, "speech_tokenizer.", seed)
 
