@@ -314,7 +314,7 @@ def _write_part(part: _Part, storage: Storage, writer: SafetensorsWriter, advanc
 
 def _tokenizer_json(files: Files, config: Any) -> str:
     vocab, merges, tokenizer_config = (files.paths[name] for name in TEXT_FILES)
-    tokenizer = build_tokenizer(vocab, merges, tokenizer_config, files.official.family.special_tokens)
+    tokenizer = build_tokenizer(vocab, merges, tokenizer_config, special_tokens=files.official.family.special_tokens)
     size, rows = tokenizer.get_vocab_size(with_added_tokens=True), config.llm.qwen.vocab_size
     if size > rows:
         raise CheckpointError(

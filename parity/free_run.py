@@ -41,12 +41,12 @@ def run_freely(pair: Pair, captured: Captured, report: StageReport, factor: floa
         kind = captured.types.get(module_path, "")
         report.layers.append(judge(path, kind, *arrays, dtype=report.dtype, factor=factor, typical=typical))
     sides = Sides(actual, captured.outputs, captured.exact_outputs)
-    report.outputs = _judge_outputs(stage, sides, inputs, report.dtype, factor, captured.outputs, "output")
+    report.outputs = judge_outputs(stage, sides, inputs, report.dtype, factor, captured.outputs, "output")
     witness = stage.witnesses(pair.reference.file(stage.component), inputs)
     if witness:
         # ONNX Runtime on the official file against the reference: says that the file was read rightly
         third = replace(sides, actual=witness)
-        layers = _judge_outputs(stage, third, inputs, "float32", factor, witness, "witness")
+        layers = judge_outputs(stage, third, inputs, "float32", factor, witness, "witness")
         report.outputs += [replace(layer, path=f"{WITNESS}{layer.path}") for layer in layers]
     if not report.unobserved:
         observed = Observed(
@@ -109,7 +109,7 @@ def exempt_modules(pair: Pair, stage: Stage) -> dict[str, str]:
     return exempt
 
 
-def _judge_outputs(
+def judge_outputs(
     stage: Stage, sides: Sides, inputs: Mapping[str, Any], dtype: str, factor: float, named: Outputs, kind: str
 ) -> list[Layer]:
     """The outputs that `named` has, as layers of this kind."""

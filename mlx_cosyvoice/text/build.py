@@ -22,27 +22,23 @@ MAX_DIGITS = 9
 PathLike = str | os.PathLike[str]
 
 
-def build_tokenizer_json(vocab: PathLike, merges: PathLike, config: PathLike) -> str:
-    """The `tokenizer.json` that stands for an official tokenizer folder and CosyVoice2's special tokens.
+def build_tokenizer(
+    vocab: PathLike, merges: PathLike, config: PathLike, *, special_tokens: Sequence[str] = COSYVOICE2.special_tokens
+) -> Tokenizer:
+    """The tokenizer that stands for an official folder with a family's special tokens, as `tokenizer.json` holds it.
 
-    The result encodes as `transformers.AutoTokenizer` does after `CosyVoice2Tokenizer` added its tokens.
+    It encodes as `transformers.AutoTokenizer` does after `CosyVoice2Tokenizer` added its tokens.
 
     Args:
         vocab: `vocab.json`, token to id.
         merges: `merges.txt`, one pair a line, best first.
         config: `tokenizer_config.json`, whose `added_tokens_decoder` gives the base model's special tokens and ids.
+        special_tokens: that follow those of `config`.
 
     Raises:
         FileNotFoundError: one of the files is missing.
         ValueError: a file is not what it should be; the message names the file and the line, token or id.
     """
-    return build_tokenizer(vocab, merges, config).to_str()
-
-
-def build_tokenizer(
-    vocab: PathLike, merges: PathLike, config: PathLike, special_tokens: Sequence[str] = COSYVOICE2.special_tokens
-) -> Tokenizer:
-    """As `build_tokenizer_json`, but the tokenizer itself; `special_tokens` follow those of `config`."""
     ids = _read_vocab(Path(vocab))
     tokenizer = Tokenizer(models.BPE(vocab=ids, merges=_read_merges(Path(merges), ids)))
     tokenizer.normalizer = normalizers.NFC()

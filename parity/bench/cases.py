@@ -31,18 +31,6 @@ HOPS: dict[str, tuple[str, dict[str, Any]]] = {
     "incremental_exact": ("incremental, all context", {"decoding": "incremental", "left_context_chunks": None}),
 }
 
-#: The stages that both sides run and that `ratios` holds, in data-flow order.
-STAGES = (
-    "speech_tokenizer",
-    "speaker_encoder",
-    "llm_prefill",
-    "llm_prefill_lean",
-    "llm_decode",
-    "llm_decode_lean",
-    "flow",
-    "vocoder",
-)
-
 
 @dataclass(frozen=True)
 class Case:
@@ -238,6 +226,7 @@ def pipeline(config: Config, decoding: str) -> Case:
     )
 
 
+#: The stages that both sides run and that `ratios` holds, in data-flow order.
 MAKERS: dict[str, Callable[[Config], Case]] = {
     "speech_tokenizer": speech_tokenizer,
     "speaker_encoder": speaker_encoder,

@@ -30,8 +30,8 @@ EXTRAS = {
     "conversion": "converting the checkpoint, once",
 }
 #: Measured where nothing is asked for: all but what takes long.
-DEFAULT = (*cases.STAGES, "pipeline", "voice_prefill", "load", "conversion")
-NAMES = (*cases.STAGES, *EXTRAS)
+DEFAULT = (*cases.MAKERS, "pipeline", "voice_prefill", "load", "conversion")
+NAMES = (*cases.MAKERS, *EXTRAS)
 DECODINGS = ("offline", "official", "incremental")
 
 #: Sizes of the machine's own limits: large enough that no cache holds them.

@@ -103,7 +103,7 @@ class VocoderDrift(DriftStage):
     differentiable = False
 
     def run(self, side: Side, arrays: Arrays, tape: Tape, settings: Settings) -> Any:
-        return vocoder.whole(side, {"mel": arrays["mel"], **vocoder.draws(tape, arrays["mel"].shape[2])})
+        return vocoder.whole(side, {"mel": arrays["mel"], **vocoder.draws(side.module, tape, arrays["mel"].shape[2])})
 
 
 DRIFT_STAGES: tuple[DriftStage, ...] = (LanguageModelDrift(), FlowDrift(), VocoderDrift())

@@ -23,15 +23,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from parity.drift.measure import VERIFIED, Measure, StageDrift
 from parity.drift.networks import DRIFT_STAGES, DriftStage
 from parity.drift.rounding import Precision
-from parity.localization.captured import advance, needed_by
+from parity.localization.captured import advance, needed
 from parity.pair import Pair
 from parity.quantization.weights import is_quantized
-from parity.stages import STAGES, Settings, stages_of
+from parity.stages import STAGES, Settings
 from parity.tape import Tape
 
 #: Quantization is for the language model, which has most of the weights; the other networks stay as they are.
@@ -117,9 +115,7 @@ def reference_arrays(
 ) -> dict[str, Any]:
     """What the reference computes up to the stages named in `last`, in float32, by name."""
     arrays = dict(inputs)
-    with torch.inference_mode():
-        for stage in stages_of(pair.reference.family.networks):
-            if stage.name in last or any(needed_by(other, stage) for other in STAGES if other.name in last):
-                progress(f"{stage.title} (reference)")
-                advance(stage, pair, arrays, Tape(seed), settings)
+    for stage in needed(pair, [stage for stage in STAGES if stage.name in last]):
+        progress(f"{stage.title} (reference)")
+        advance(stage, pair, arrays, Tape(seed), settings)
     return arrays

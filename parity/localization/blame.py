@@ -12,7 +12,7 @@ import numpy as np
 from mlx_cosyvoice.nn.cache import CacheState
 from parity.compare import Layer, Verdict, judge, typical_floor
 from parity.findings import Culprit
-from parity.free_run import exempt_modules, judge_tokens, typical_output_floor
+from parity.free_run import exempt_modules, judge_outputs
 from parity.localization.captured import Captured, constants_of
 from parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
 from parity.pair import Pair
@@ -63,7 +63,9 @@ class StageJudge:
             for key, expected in self.captured.calls.items():
                 if key not in seen and expected.path not in exempt:
                     self.unobserved.append(f"{expected.path} was not called by MLX")
-            self._judge_outputs(outputs, blame=calls.isolated or not (self.culprits or self.accused))
+            # what was not fed comes out wrong where a culprit is inside
+            if calls.isolated or not (self.culprits or self.accused):
+                self._judge_outputs(outputs)
         self.culprits.sort(key=lambda culprit: self._rank[culprit.module, culprit.kind])
 
     def _call(self, side: Side, calls: Calls | None) -> Outputs | None:
@@ -205,39 +207,16 @@ class StageJudge:
             if layer.verdict is Verdict.DIVERGED and not explained:
                 self._blame(call.path, kind, call.path, f"on the reference's own input: {evidence_of(layer)}", layer)
 
-    def _judge_outputs(self, outputs: Outputs, *, blame: bool = True) -> None:
-        """What the stage's own code makes of its modules' outputs, all of which were replaced by right ones.
-
-        Without `blame` there were calls that were not fed, and a culprit inside that explains what comes out.
-        """
-        expected, exact = self.captured.outputs, self.captured.isolated_outputs
-        sides = Sides(outputs, expected, exact)
-        root = self.stage.component or self.stage.name
-        for name, value in expected.tensors.items():
-            layer = judge(
-                name,
-                "output",
-                outputs.tensors.get(name),
-                value,
-                exact.tensors[name],
-                dtype=self.dtype,
-                factor=self.factor,
-                typical=partial(typical_output_floor, name, expected, exact),
-            )
-            if not blame:
-                continue
+    def _judge_outputs(self, outputs: Outputs) -> None:
+        """What the stage's own code makes of its modules' outputs, all of which were replaced by right ones."""
+        expected, stage = self.captured.outputs, self.stage
+        sides = Sides(outputs, expected, self.captured.isolated_outputs)
+        root = stage.component or stage.name
+        for layer in judge_outputs(stage, sides, self.captured.inputs, self.dtype, self.factor, expected, "output"):
             self.layers.append(layer)
             if layer.verdict is Verdict.DIVERGED:
-                module = self.stage.owners.get(name, root if self.stage.component else f"{root}.{name}")
-                self._blame(module, "glue", module, f"output `{name}`: {evidence_of(layer)}", layer)
-        for name in expected.tokens:
-            layer = judge_tokens(self.stage, name, sides, self.captured.inputs, self.dtype, self.factor)
-            if not blame:
-                continue
-            self.layers.append(layer)
-            if layer.verdict is Verdict.DIVERGED:
-                owner = self.stage.owners.get(name, root)
-                self._blame(owner, "glue", owner, f"output `{name}`: {layer.reason}", layer)
+                module = stage.owners.get(layer.path, root if stage.component else f"{root}.{layer.path}")
+                self._blame(module, "glue", module, f"output `{layer.path}`: {evidence_of(layer)}", layer)
 
 
 def _kept(state: CacheState | None) -> tuple[Any, ...]:

@@ -90,16 +90,21 @@ def captures(
         seed: of the tape from which both sides draw.
         progress: called with what is going on.
     """
-    for stage in stages_of(pair.reference.family.networks):
+    for stage in needed(pair, chosen):
         if stage in chosen:
             progress(f"{stage.title}: PyTorch")
             with torch.inference_mode():
                 captured = _capture(stage, pair, arrays, settings, seed)
             yield captured
-        elif any(needed_by(other, stage) for other in chosen):
+        else:
             progress(f"{stage.title}: PyTorch only")
-            with torch.inference_mode():
-                advance(stage, pair, arrays, Tape(seed), settings)
+            advance(stage, pair, arrays, Tape(seed), settings)
+
+
+def needed(pair: Pair, chosen: Collection[Stage]) -> list[Stage]:
+    """Those stages and all that give them something, in data-flow order."""
+    there = stages_of(pair.reference.family.networks)
+    return [stage for stage in there if stage in chosen or any(needed_by(other, stage) for other in chosen)]
 
 
 def needed_by(later: Stage, earlier: Stage) -> bool:
@@ -113,6 +118,7 @@ def needed_by(later: Stage, earlier: Stage) -> bool:
     return False
 
 
+@torch.inference_mode()
 def advance(stage: Stage, pair: Pair, arrays: dict[str, Any], tape: Tape, settings: Settings) -> Outputs:
     """Run the reference alone in the working dtype, so that later stages find in `arrays` what they need."""
     side = stage.reference(pair, DTYPES[pair.dtype(stage.component)])

@@ -115,8 +115,9 @@ class Stage(ABC):
         return self.call(side, inputs, tape, settings)
 
     def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
-        """What later stages read: by default all outputs of the reference in the working dtype."""
-        return {**outputs.tensors, **outputs.tokens}
+        """What the stage gives: by default outputs of the reference in the working dtype."""
+        made = outputs.tensors | outputs.tokens
+        return {name: made[name] for name in self.gives}
 
     def suspect(self, output: str) -> str:
         """Whom to blame where an output is only wrong when errors add up: the module that makes it."""

@@ -61,9 +61,6 @@ class AudioFeatures(Stage):
         tensors = (_of_package if side.name == "mlx" else _of_reference)(side, inputs)
         return Outputs({**tensors, **{f"resampled_{rate // 1000}k": _resampled(side, rate)[None] for rate in RATES}})
 
-    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
-        return {name: outputs.tensors[name] for name in self.gives}
-
 
 def _of_package(side: Side, inputs: Arrays) -> dict[str, np.ndarray]:
     from mlx_cosyvoice import audio

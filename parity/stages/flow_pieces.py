@@ -36,9 +36,6 @@ class FlowPieces(Stage):
         # of the estimator's parts the first step; a state that another step has left shows there
         return not path.startswith(f"{STEPWISE}.") or call % STEPS == 0
 
-    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
-        return {}
-
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         token, prompt = utterance(inputs)
         mel = _whole(side, token, prompt) if side.name == "pytorch" else _hop_by_hop(side, token, prompt)

@@ -78,9 +78,6 @@ class Generation(Loop):
     def suspect(self, output: str) -> str:
         return self.owners[output]
 
-    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
-        return {}
-
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         outputs = Outputs()
         for name, script in SCRIPTS.items():

@@ -20,10 +20,12 @@ from parity.pieces import STEPS
 from parity.sides import Side
 from parity.stages.base import Arrays, Outputs, Settings
 from parity.stages.flow_pieces import PROMPT_TOKENS, TOKENS, utterance
-from parity.stages.loop import SINES, Loop
+from parity.stages.loop import Loop
+from parity.stages.vocoder import noise as source_noise
+from parity.stages.vocoder import samples_per_frame
 from parity.tape import Tape
 
-FRAMES, SAMPLES_PER_FRAME = 2 * TOKENS, 480
+FRAMES = 2 * TOKENS
 #: New tokens of every hop and whether it is the last: the first one ends, after 20 or more, at the border of a chunk of
 #: 25 and has its lookahead of 3.
 HOPS = [[23, 0], [25, 0], [TOKENS - 48, 1]]
@@ -67,9 +69,6 @@ class Incremental(Loop):
         "wav": "incremental.held_back",
     }
 
-    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
-        return {}
-
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         if side.name == "mlx":
             return _streamed(side, inputs, tape, None)
@@ -79,7 +78,7 @@ class Incremental(Loop):
         mel = flow.inference(*arrays, streaming=True, finalize=True, n_timesteps=STEPS)
         _, spks, _ = flow.encode(*arrays, streaming=True, finalize=True)
         f0 = hift.f0_predictor(mel)
-        source = hift.source(f0, *map(side.array, _draws(tape, 0, FRAMES)))
+        source = hift.source(f0, *map(side.array, _draws(hift, tape)))
         whole = Whole(*map(side.official, (mel, f0, source)))
         return _outputs(whole, side.official(spks), side.official(hift.decode(mel, source)), prompt[0])
 
@@ -89,17 +88,15 @@ class Incremental(Loop):
             return _streamed(side, inputs, tape, whole)
         exact = copy.deepcopy(side.module.hift).double()
         mel, f0, source = map(side.array, (whole.mel, whole.f0, whole.source))
-        made = exact.source(f0, *map(side.array, _draws(tape, 0, FRAMES)))
+        made = exact.source(f0, *map(side.array, _draws(exact, tape)))
         precise = Whole(whole.mel, side.official(exact.f0_predictor(mel)), side.official(made))
         wav = side.official(exact.decode(mel, source))
         return _outputs(precise, expected.tensors["voice"], wav, expected.tokens["voice_token"])
 
 
-def _draws(tape: Tape, first: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the frames from `first` on: the same numbers in whatever pieces they are asked for."""
-    noise = tape.normal("incremental/sine_noise", (1, FRAMES * SAMPLES_PER_FRAME, SINES))
-    samples = slice(first * SAMPLES_PER_FRAME, (first + frames) * SAMPLES_PER_FRAME)
-    return tape.uniform("incremental/rand_ini", (1, SINES)), noise[:, samples]
+def _draws(hift: Any, tape: Tape) -> tuple[np.ndarray, np.ndarray]:
+    """Of the whole utterance, which is the same in whatever pieces it is computed."""
+    return source_noise(hift, tape, FRAMES * samples_per_frame(hift), "incremental")
 
 
 def _outputs(whole: Whole, spks: np.ndarray, wav: np.ndarray, prompt_token: np.ndarray) -> Outputs:
@@ -123,10 +120,11 @@ def _streamed(side: Side, inputs: Arrays, tape: Tape, whole: Whole | None) -> Ou
     token, prompt = utterance(inputs)
     seen = Seen()
 
+    rand_ini, sine_noise = map(side.array, _draws(side.module.hift, tape))
+
     def noise(samples: int) -> tuple[Any, Any]:
-        drawn = sum(source.shape[2] for source in seen.sources) // SAMPLES_PER_FRAME
-        rand_ini, sine_noise = _draws(tape, drawn, samples // SAMPLES_PER_FRAME)
-        return side.array(rand_ini), side.array(sine_noise)
+        drawn = sum(source.shape[2] for source in seen.sources)
+        return rand_ini, sine_noise[:, drawn : drawn + samples]
 
     decoder = IncrementalDecoder(*side.module, n_timesteps=STEPS, left_context_chunks=None)
     other, own = (Prompt(*map(side.array, (*prompt[:2], embedding))) for embedding in (-prompt[2], prompt[2]))
@@ -172,8 +170,12 @@ class Watch:
         self.seen.mels.append(self.side.official(call.args[1], channels_first=True))
         return call.run()
 
+    @property
+    def scale(self) -> int:
+        return samples_per_frame(self.side.module.hift)
+
     def source(self, call: ModuleCall) -> Any:
-        begin, frames = call.kwargs["start"], call.args[2].shape[1] // SAMPLES_PER_FRAME
+        begin, frames = call.kwargs["start"], call.args[2].shape[1] // self.scale
         before, f0 = min(begin, 1), self.side.official(call.args[0])
         self.seen.f0.append(f0[:, before : before + frames])
         if self.whole is not None:
@@ -184,13 +186,13 @@ class Watch:
         self.seen.sources.append(self.side.official(made, channels_first=True))
         if self.whole is None:
             return made
-        samples = slice(begin * SAMPLES_PER_FRAME, (begin + frames) * SAMPLES_PER_FRAME)
+        samples = slice(begin * self.scale, (begin + frames) * self.scale)
         return self.side.array(self.whole.source[:, :, samples], channels_first=True)
 
     def window(self, call: ModuleCall) -> Any:
         """For modules that need mel, or mel and source: of the frames that the vocoder claims to be at."""
         if self.whole is not None:
-            whole = (self.whole.mel, 1), (self.whole.source, SAMPLES_PER_FRAME)
+            whole = (self.whole.mel, 1), (self.whole.source, self.scale)
             call.args = tuple(self._part(array, *of) for array, of in zip(call.args, whole, strict=False))
         return call.run()
 

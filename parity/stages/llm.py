@@ -77,7 +77,7 @@ class LanguageModel(Stage):
     title = "Language model"
     component = "llm"
     needs = ("text_token", "prompt_text_token", "prompt_token")
-    gives = ("speech_token",)
+    gives = ("log_probs", "speech_token")
     owners: ClassVar[Mapping[str, str]] = {"log_probs_after_prefix": "llm.prefill_prefix"}
 
     def keep(self, path: str, call: int) -> bool:
@@ -117,9 +117,6 @@ class LanguageModel(Stage):
             tokens={"speech_token": np.array([picked], np.int64), "sampler": _trials(side, tape)[None]},
             details=side.module.sampling if side.name == "pytorch" else None,
         )
-
-    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
-        return {"log_probs": outputs.tensors["log_probs"], "speech_token": outputs.tokens["speech_token"]}
 
     def near_ties(self, name: str, sides: Sides, inputs: Arrays, dtype: str, factor: float) -> np.ndarray:
         """Where MLX may draw another token than the reference.

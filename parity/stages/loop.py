@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from parity.sides.mlx import MLXSide
     from parity.sides.pytorch import TorchSide
 
-#: Harmonics of the vocoder's source.
-SINES = 9
-
 
 class Networks(NamedTuple):
     """The two components that the loop runs."""

@@ -13,7 +13,8 @@ from parity.intercept import ModuleCall, intercepted
 from parity.sides import Side
 from parity.stages.base import Arrays, Outputs, Settings
 from parity.stages.flow_pieces import utterance
-from parity.stages.loop import SINES, Loop
+from parity.stages.loop import Loop
+from parity.stages.vocoder import noise as source_noise
 from parity.tape import Tape
 
 #: Slower, faster, and as it was learned.
@@ -47,9 +48,6 @@ class Offline(Loop):
         }.items()
     }
 
-    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
-        return {}
-
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         return _run(side, inputs, tape, None)
 
@@ -70,8 +68,8 @@ def _speak(side: Side, inputs: Arrays, tape: Tape, speed: float) -> None:
     token, prompt = utterance(inputs)
 
     def noise(samples: int) -> tuple[Any, Any]:
-        rand_ini = tape.uniform(f"offline/rand_ini/{speed}", (1, SINES))
-        return side.array(rand_ini), side.array(tape.normal(f"offline/sine_noise/{speed}", (1, samples, SINES)))
+        rand_ini, sine_noise = source_noise(side.module.hift, tape, samples, "offline", f"/{speed}")
+        return side.array(rand_ini), side.array(sine_noise)
 
     if side.name == "pytorch":
         from reference.streaming import Prompt, offline

@@ -17,7 +17,8 @@ import numpy as np
 from parity.intercept import ModuleCall, intercepted
 from parity.sides import Side
 from parity.stages.base import Arrays, Outputs, Settings
-from parity.stages.loop import SINES, Loop
+from parity.stages.loop import Loop
+from parity.stages.vocoder import noise as source_noise
 from parity.tape import Tape
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 TOKENS, PROMPT_TOKENS, HOPS = 95, 12, 3
 #: Two Euler steps: what the loop does between the networks does not depend on how fine the mel is.
 TIMESTEPS = 2
-SAMPLES_PER_FRAME = 480
 
 #: Part of a hop -> the part of the loop that makes it.
 PARTS = {
@@ -106,8 +106,7 @@ class Streaming(Loop):
         hops: list[Hop] = []
 
         def noise(samples: int) -> tuple[Any, Any]:
-            rand_ini = tape.uniform(f"streaming/rand_ini/{len(hops)}", (1, SINES))
-            sine_noise = tape.normal(f"streaming/sine_noise/{len(hops)}", (1, samples, SINES))
+            rand_ini, sine_noise = source_noise(side.module.hift, tape, samples, "streaming", f"/{len(hops)}")
             return side.array(rand_ini), side.array(sine_noise)
 
         stream = _reference_stream if side.name == "pytorch" else _model_stream
@@ -190,13 +189,13 @@ def outputs(hops: list[Hop]) -> Outputs:
     for number, hop in enumerate(hops, start=1):
         token, streaming, finalize = hop.flow
         mel, source = hop.vocoder
-        kept = reference.KEPT_FRAMES if number > 1 else 0
+        kept, faded = (reference.KEPT_FRAMES, reference.KEPT_SAMPLES) if number > 1 else (0, 0)
         parts = {"vocoder_mel_new": mel[:, :, kept:]}
         if number > 1:
             parts["vocoder_mel_kept"] = mel[:, :, :kept]
             parts["vocoder_source"] = np.zeros((1, 1, 0)) if source is None else source
-            parts["wav_seam"] = hop.wav[:, : reference.KEPT_SAMPLES]
-        parts["wav"] = hop.wav[:, kept * SAMPLES_PER_FRAME :]
+            parts["wav_seam"] = hop.wav[:, :faded]
+        parts["wav"] = hop.wav[:, faded:]
         parts |= dict(zip(("mel_cache", "source_cache", "speech_tail"), hop.cache, strict=False))
         result.tensors |= {f"hop{number}.{part}": array for part, array in parts.items()}
         result.tokens[f"hop{number}.flow_token"] = token

@@ -11,18 +11,27 @@ from parity.sides import Side
 from parity.stages.base import Arrays, Outputs, Settings, Stage
 from parity.tape import Tape
 
-SAMPLES_PER_FRAME = 480
-SINES = 9
-
 #: How many frames are made so loud that magnitudes and samples reach their limits; by what their log mel is raised to
 #: find out how far, at most that often; and the share of samples at their limit that is enough.
 LOUD_FRAMES, LOUDER, MOST, ENOUGH = 24, 8.0, 8, 0.25
 
 
-def draws(tape: Tape, frames: int) -> dict[str, np.ndarray]:
-    """The random numbers of a source of so many frames: `rand_ini` and `sine_noise`."""
-    sine_noise = tape.normal("vocoder/sine_noise", (1, frames * SAMPLES_PER_FRAME, SINES))
-    return {"rand_ini": tape.uniform("vocoder/rand_ini", (1, SINES)), "sine_noise": sine_noise}
+def samples_per_frame(hift: Any) -> int:
+    """Of the vocoder of either side."""
+    return hift.m_source.l_sin_gen.upsample_scale
+
+
+def noise(hift: Any, tape: Tape, samples: int, stage: str, run: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """The random numbers of a source of so many samples, in a run of a stage: `rand_ini` and `sine_noise`."""
+    sines = hift.m_source.l_linear.weight.shape[1]
+    rand_ini = tape.uniform(f"{stage}/rand_ini{run}", (1, sines))
+    return rand_ini, tape.normal(f"{stage}/sine_noise{run}", (1, samples, sines))
+
+
+def draws(hift: Any, tape: Tape, frames: int) -> dict[str, np.ndarray]:
+    """Those of a source of so many frames, by name."""
+    arrays = noise(hift, tape, frames * samples_per_frame(hift), "vocoder")
+    return dict(zip(("rand_ini", "sine_noise"), arrays, strict=True))
 
 
 def f0(side: Side, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -62,7 +71,7 @@ class Vocoder(Stage):
 
     def prepare(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, Any]:
         made = f0(side, inputs)
-        made |= source(side, made | draws(tape, inputs["mel"].shape[2]))
+        made |= source(side, made | draws(side.module, tape, inputs["mel"].shape[2]))
         return {"reference_f0": made["f0"], "reference_source": made["source"]}
 
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
@@ -75,7 +84,7 @@ class Vocoder(Stage):
             return right
 
         right = side.array(inputs["reference_source"], channels_first=True)
-        drawn = {name: side.array(array) for name, array in draws(tape, inputs["mel"].shape[2]).items()}
+        drawn = {name: side.array(array) for name, array in draws(side.module, tape, inputs["mel"].shape[2]).items()}
         with intercepted({"hift": side.module}, answer, "source"):
             wav, _ = getattr(side.module, side.entry)(side.array(inputs["mel"], channels_first=True), **drawn)
         return Outputs({**made, "wav": side.official(wav)})
@@ -92,14 +101,11 @@ class LoudVocoder(Stage):
 
     def prepare(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, Any]:
         mel = inputs["mel"][:, :, :LOUD_FRAMES]
-        source = inputs["source"][:, :, : mel.shape[2] * SAMPLES_PER_FRAME]
+        source = inputs["source"][:, :, : mel.shape[2] * samples_per_frame(side.module)]
         return {"loud_mel": _raised(side, {"mel": mel, "source": source}), "loud_source": source}
 
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         return Outputs(generated(side, {"mel": inputs["loud_mel"], "source": inputs["loud_source"]}))
-
-    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
-        return {}
 
 
 def _raised(side: Side, inputs: Arrays) -> np.ndarray:

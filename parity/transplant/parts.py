@@ -46,7 +46,7 @@ def _third(name: str, title: str, needs: tuple[str, ...], make: Callable[..., An
     """A third of the vocoder. Its phase is a running sum of F0, so that the origin of an error is worth knowing."""
 
     def call(side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, np.ndarray]:
-        return make(side, {**inputs, **(vocoder.draws(tape, inputs["f0"].shape[1]) if draws else {})})
+        return make(side, {**inputs, **(vocoder.draws(side.module, tape, inputs["f0"].shape[1]) if draws else {})})
 
     return Part(f"vocoder.{name}", f"Vocoder: {title}", _stage("vocoder"), needs, call)
 

@@ -16,25 +16,10 @@ BLANK_EN = "CosyVoice-BlankEN"
 #: Tokens of the base vocabulary. 151643 is Qwen2's number; the tiny one leaves room below 1000 for special tokens.
 BASE_VOCAB = {"tiny": 900, "full": 151643}
 
-#: What the published files say; null is filled in.
+#: What the published files say, where null is filled in; and words that merges are made of.
 _FILES: dict[str, Any] = json.loads(Path(__file__).with_name("blank_en.json").read_text(encoding="utf-8"))
 
 BASE_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-
-ENGLISH = """
-    the of and to in is you that it he was for on are as with his they at be this have from or one had by word but
-    not what all were we when your can said there use an each which she do how their if will up other about out many
-    then them these so some her would make like him into time has look two more write go see number no way could
-    people my than first water been call who its now find long down day did get come made may part over new sound
-    take only little work know place year live me back give most very after thing our just name good sentence man
-    think say great where help through much before line right too mean old any same tell boy follow came want show
-    hello voice speech quick brown fox jumps lazy dog enjoying warm sunshine
-"""
-CHINESE = (
-    "的一是不了人我在有他这为之大来以个中上们到说国和地也子时道出而要于就下得可你年生自会那后能对着事其里所去行过家十"
-    "用发天如然作方成者多日都三小军二无同么经法当起与好看学进种将还分此心前面又定见只主没公从收到好友寄生日礼物意外惊喜"
-    "深祝福让充满甜蜜快乐希望以后能够做比我还好呦"
-)
 
 
 def write_blank_en(
@@ -119,11 +104,11 @@ def _merges(count: int, seed: int) -> list[tuple[str, str]]:
 def _texts(large: bool) -> Iterator[str]:
     """What real text is full of; each is learned from its start on, byte by byte, so its beginnings are tokens too."""
     yield from (" ", "  ", "    ", "\n\n", "\r\n", "...", "\u3002", "\uff0c", "\uff01", "\uff1f", "\u3001")
-    for word in ENGLISH.split():
+    for word in _FILES["english"].split():
         yield " " + word
-    yield from CHINESE
+    yield from _FILES["chinese"]
     if large:
-        yield from ENGLISH.split()
+        yield from _FILES["english"].split()
         yield from map(chr, range(0x4E00, 0xA000))
         yield from map(chr, range(0x3041, 0x3100))  # Japanese syllables
 

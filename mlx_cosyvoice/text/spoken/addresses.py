@@ -5,17 +5,10 @@ from __future__ import annotations
 import re
 
 from mlx_cosyvoice.text.spoken.speaker import Speaker
+from mlx_cosyvoice.text.spoken.tables import tables
 
 _TOP_SURE = "com|org|net|edu|gov|io|ai|cn|de|fr|jp|kr|uk|eu|app|dev|info|co\\.uk|com\\.cn"
-_EXTENSIONS = (
-    "py|js|ts|tsx|jsx|json|jsonl|yaml|yml|toml|ini|cfg|conf|xml|html|htm|css|csv|tsv|txt|md|rst|pdf|docx?|xlsx?|"
-    "pptx?|odt|epub|"
-    "png|jpe?g|gif|svg|webp|bmp|tiff?|ico|mp3|mp4|wav|flac|ogg|m4a|aac|mkv|avi|mov|webm|zip|tar|gz|tgz|bz2|xz|7z|"
-    "rar|exe|msi|"
-    "dmg|deb|rpm|apk|iso|bin|dll|so|sh|bat|ps1|c|cc|cpp|h|hpp|java|kt|swift|go|rs|rb|php|pl|lua|sql|db|sqlite|"
-    "log|lock|env|"
-    "onnx|pt|pth|safetensors|gguf|npz|npy|ckpt|ipynb|tex|bib|srt|vtt|psd|ttf|otf|wasm|vue|jar|class|tmp|bak"
-)
+_EXTENSIONS = "|".join(tables("signs")["endings"].split())
 _LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9_])?"
 _REST = "[/?#][A-Za-z0-9_.~%/?#=&+:;,@!*-]{0,1000}"
 _HOST = rf"(?:{_LABEL}\.){{1,5}}"

@@ -7,17 +7,10 @@ import re
 
 from mlx_cosyvoice.text.spoken.number import NUMBER, read
 from mlx_cosyvoice.text.spoken.speaker import Speaker
-from mlx_cosyvoice.text.spoken.tables import any_of
+from mlx_cosyvoice.text.spoken.tables import any_of, tables, words
 
 #: Signs of money to codes of currencies.
-CODES = {
-    "$": "USD", "US$": "USD", "A$": "AUD", "AU$": "AUD", "C$": "CAD", "CA$": "CAD", "HK$": "HKD", "NT$": "TWD",
-    "S$": "SGD",
-    "R$": "BRL", "\u20ac": "EUR", "\u00a3": "GBP", "\u00a5": "\u00a5", "\uffe5": "\u00a5", "\u20a9": "KRW",
-    "\u20b9": "INR",
-    "\u20bd": "RUB", "USD": "USD", "EUR": "EUR", "GBP": "GBP", "JPY": "JPY", "CNY": "CNY", "RMB": "CNY", "CHF": "CHF",
-    "KRW": "KRW", "INR": "INR", "AUD": "AUD", "CAD": "CAD", "HKD": "HKD",
-}  # fmt: skip
+CODES = words(tables("signs")["currencies"])
 _SIGN = any_of(CODES)
 _TO = r"\s?[-\u2013\u2014~\uff5e]\s?"
 _MINUS = r"(?:(?<![\w)\].%])[-\u2212+](?=[\d$\u20ac\u00a3\u00a5]))?"

@@ -5,28 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from mlx_cosyvoice.text.spoken.tables import any_of, tables, words
+
 if TYPE_CHECKING:
     from mlx_cosyvoice.text.spoken.english import English
 
 #: The pattern of a numeral from 1 to 89, without groups of its own.
 NUMERAL = r"(?=[IVXL])(?:XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
-_NAMES = (
-    "Louis|Henry|George|Charles|Elizabeth|Edward|James|William|Richard|Napoleon|Paul|Pius|Benedict|Philip|"
-    "Frederick|Alexander|"
-    "Catherine|Nicholas|Ivan|Leo|Peter|Gregory|Clement|Innocent|Ramses|Ramesses|Mary|Robert|Francis|Ferdinand|"
-    "Wilhelm|Leopold|"
-    "Gustav|Christian|Carl|Urban|Julius|Boniface|Alfonso|Felipe|Juan Carlos|Margrethe|Albert|Otto|Ptolemy|"
-    "Cleopatra|Darius|"
-    "Xerxes|Umberto|Sixtus|Stephen|John|David|Malcolm|Harald|Haakon|Olaf|Friedrich|Thutmose|Amenhotep|Selim|"
-    "Mehmed|Murad"
-)
-_NOUNS = (
-    "Chapter|Part|Volume|Section|Act|Scene|Phase|Type|Level|Stage|Appendix|Book|War|Figure|Table|Title|Article|"
-    "Class|Category|"
-    "Mark|Episode|Season|Grade|Unit|Lesson|Step|Round|Bowl|Fantasy|Rocky|Apollo|Saturn|Gemini|Pentium|Vatican|"
-    "Division|Schedule|"
-    "Amendment|Group|Stadium|Tier|Track|Olympiad|Quest|Wars|Factor"
-)
+_NAMES = any_of(words(tables("en")["monarchs"]))
+_NOUNS = "|".join(tables("en")["numbered"].split())
 _KING = re.compile(rf"\b({_NAMES}) ({NUMERAL})(?!\w|\.\w|[-'\u2019][A-Za-z]{{3}})")
 _NUMBERED = re.compile(rf"\b((?i:{_NOUNS})) ({NUMERAL})(?!\w|\.\w|['\u2019][a-z])")
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50}
