@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -219,38 +219,38 @@ class Identity(Module):
 class Activation(Module):
     """An elementwise function as a module, so that it can be tapped under its official path."""
 
+    #: Its name in `nn.functional`.
+    function: ClassVar[str]
+
     def __init__(self, *, official_axes: str = "btc") -> None:
         super().__init__()
         self.official_axes = official_axes
 
+    def __call__(self, x: mx.array) -> mx.array:
+        return getattr(functional, self.function)(x)
+
 
 class Mish(Activation):
-    def __call__(self, x: mx.array) -> mx.array:
-        return functional.mish(x)
+    function = "mish"
 
 
 class SiLU(Activation):
-    def __call__(self, x: mx.array) -> mx.array:
-        return functional.silu(x)
+    function = "silu"
 
 
 class GELU(Activation):
     """The exact one (erf), not the tanh approximation."""
 
-    def __call__(self, x: mx.array) -> mx.array:
-        return functional.gelu(x)
+    function = "gelu"
 
 
 class ELU(Activation):
-    def __call__(self, x: mx.array) -> mx.array:
-        return functional.elu(x)
+    function = "elu"
 
 
 class ReLU(Activation):
-    def __call__(self, x: mx.array) -> mx.array:
-        return functional.relu(x)
+    function = "relu"
 
 
 class Tanh(Activation):
-    def __call__(self, x: mx.array) -> mx.array:
-        return functional.tanh(x)
+    function = "tanh"
