@@ -43,8 +43,8 @@ class StageJudge:
             found = self._call(side, None)
             if found is None:
                 self.unobserved.append(f"{self.stage.title}: what comes after the exception")
-            else:
-                self._judge_outputs(found, blame=not self.accused)
+            elif not self.accused:
+                self._judge_outputs(found)
             return
         explained = self.accused | self._audit_constants(side)
         with observe(side, self.stage.component, self.stage.keep, self.captured.calls) as calls:
