@@ -35,6 +35,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="a larger N goes on where a smaller one ends")
     parser.add_argument("--only", metavar="I,...", help="of these the ones of these numbers alone")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="how many at a time")
+    parser.add_argument("--tests", action="store_true", help="run the nearest unit tests on survivors as well")
     parser.add_argument("--list", action="store_true", help="print the mutants and do nothing else")
     parser.add_argument(
         "--work", type=Path, metavar="DIR", help="keep models, recordings and outcomes there, and go on from them"
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         results, started = Results(work / f"seed{arguments.seed}.jsonl", ROOT, arguments.seed), time.perf_counter()
         try:
-            _try(bench, mutants, results, arguments.jobs, console)
+            _try(bench, mutants, results, arguments, console)
         except KeyboardInterrupt:
             _report([results.outcomes[n] for n in mutants if n in results.outcomes], arguments, started, console)
             raise
@@ -84,7 +85,9 @@ def _bench(work: Path) -> Bench:
     return Bench(checkpoint, model, packed, work)
 
 
-def _try(bench: Bench, mutants: dict[int, Mutant], results: Results, jobs: int, console: Console) -> None:
+def _try(
+    bench: Bench, mutants: dict[int, Mutant], results: Results, arguments: argparse.Namespace, console: Console
+) -> None:
     from rich.console import Console as Screen
 
     from parity.mutation.campaign import Processes, prepare, try_all
@@ -96,7 +99,7 @@ def _try(bench: Bench, mutants: dict[int, Mutant], results: Results, jobs: int, 
     with Processes() as processes:
         with Screen(stderr=True).status("") as status:
             prepare(processes, bench, ROOT, files(ROOT), status.update)
-        for outcome in try_all(processes, bench, left, jobs):
+        for outcome in try_all(processes, bench, left, arguments.jobs, ROOT if arguments.tests else None):
             results.add(outcome)
             _print_outcome(outcome, f"{len(results.outcomes)}/{len(mutants)}", console)
 

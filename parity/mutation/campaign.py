@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from parity.mutation import bench as benches
 from parity.mutation import trial as trials
 from parity.mutation.bench import Bench
 from parity.mutation.mutant import Mutant, Outcome
+from parity.mutation.nearest import failing
 from parity.mutation.reach import Reach
 from parity.mutation.results import code_digest
 from parity.mutation.trial import Trial
@@ -103,21 +105,31 @@ def _prepare(bench: Bench, root: str, files: list[str], send: Callable[[Any], No
         send((str(error),))
 
 
-def try_all(processes: Processes, bench: Bench, mutants: Iterable[tuple[int, Mutant]], jobs: int) -> Iterator[Outcome]:
-    """Try numbered mutants, `jobs` at a time; outcomes come in the order in which they are known."""
+def try_all(
+    processes: Processes, bench: Bench, mutants: Iterable[tuple[int, Mutant]], jobs: int, tested: Path | None = None
+) -> Iterator[Outcome]:
+    """Try numbered mutants, `jobs` at a time; outcomes come in the order in which they are known.
+
+    With `tested`, the checkout's root, a survivor that one of the nearest unit tests catches is missed.
+    """
     reach, components = bench.reach, benches.stages_by_component()
     pool = ThreadPoolExecutor(jobs)
     planned = [plan(number, mutant, bench, reach, components) for number, mutant in mutants]
     try:
-        for future in as_completed([pool.submit(_try, processes, trial) for trial in planned]):
+        for future in as_completed([pool.submit(_try, processes, trial, tested) for trial in planned]):
             yield future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _try(processes: Processes, trial: Trial) -> Outcome:
+def _try(processes: Processes, trial: Trial, tested: Path | None) -> Outcome:
     outcome = processes.call(trials.run, trial)
-    return outcome if isinstance(outcome, Outcome) else trial.outcome("dies", named="wrong")
+    if not isinstance(outcome, Outcome):
+        return trial.outcome("dies", named="wrong")
+    if tested and trial.mutant.is_code and outcome.end == "survives":
+        failed = processes.call(failing, tested, trial.mutant)
+        return replace(outcome, end="missed", evidence=f"{failed[0]} fails") if failed else outcome
+    return outcome
 
 
 def plan(number: int, mutant: Mutant, bench: Bench, reach: Reach, components: dict[str, set[str]]) -> Trial:
@@ -133,7 +145,8 @@ def plan(number: int, mutant: Mutant, bench: Bench, reach: Reach, components: di
 def _of_code(mutant: Mutant, reach: Reach, components: dict[str, set[str]]) -> tuple[set[str], set[str]]:
     """The modules, or stages, that the edited function computes for or the edited statement builds; where it runs.
 
-    What runs when a model is loaded shows in all stages of the components that it is for.
+    What runs when a model is loaded shows in all stages of the components that it is for; what runs when a file is
+    imported, in all stages that run anything of the file or, if it has no functions, in all that there are.
     """
 
     def over(found: dict[tuple[str, int], set[str]], lines: tuple[int, int]) -> set[str]:
@@ -141,16 +154,12 @@ def _of_code(mutant: Mutant, reach: Reach, components: dict[str, set[str]]) -> t
 
     expected = over(reach.owners, mutant.scope) | over(reach.built, mutant.lines)
     reached = over(reach.stages, mutant.lines)
-    if not reached:
-        loaded = (components.get(path.partition(".")[0], set()) for path in expected)
-        in_constructor = bool(over(reach.owners, mutant.lines))
-        reached = (
-            set().union(*loaded)
-            if in_constructor
-            else over(reach.stages, mutant.scope)
-            if _at_import(mutant)
-            else set()
-        )
+    if not reached and over(reach.owners, mutant.lines):
+        reached = set().union(*(components.get(path.partition(".")[0], set()) for path in expected))
+    if not reached and _at_import(mutant):
+        whole = [name for name in reach.stages if name[0] == mutant.file]
+        expected = expected or set().union(*(reach.owners.get(line, set()) for line in whole))
+        reached = set().union(*(reach.stages[line] for line in whole)) or set().union(*components.values())
     return expected, reached
 
 

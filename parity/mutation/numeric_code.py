@@ -29,11 +29,14 @@ LEFT_OUT = {
     "mlx_cosyvoice/nn/official.py": "the rules of conversion, by which the harness lays out arrays as well",
     "mlx_cosyvoice/nn/backend.py": "chooses between two forms that compute the same",
     "mlx_cosyvoice/nn/cpu/threads.py": "divides work among threads",
+    "mlx_cosyvoice/llm/uniforms.py": "draws by a seed, for which upstream has no counterpart",
 }
 
-#: Functions that say how much memory is held, or only refuse.
-_OTHER_FUNCTIONS = ("__repr__", "nbytes", "arrays", "unused")
+#: Functions that say how much memory is held or how tensors are converted, or only refuse.
+_OTHER_FUNCTIONS = ("__repr__", "nbytes", "arrays", "unused", "rules", "folded_weight_norm")
 _REFUSING = ("_check", "check_", "_refuse")
+#: Keywords that say how much memory is made at a time.
+_ROOM = ("capacity", "room")
 #: Statements that say when something is computed, not what.
 _WHEN = ("eval", "async_eval", "clear_cache", "synchronize", "warn")
 
@@ -66,9 +69,16 @@ def _other(node: ast.AST) -> bool:
         return all(isinstance(one, ast.Raise) for one in node.body) or "TYPE_CHECKING" in ast.dump(node.test)
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) or called(node.value) in _WHEN
+    if isinstance(node, ast.keyword):
+        return is_room(node)
     if isinstance(node, ast.Call):
         return called(node) in ("TypeVar", "isinstance", "cast") or called(node).startswith(_REFUSING)
     return isinstance(node, (ast.Raise, ast.Assert, ast.Import, ast.ImportFrom, ast.JoinedStr))
+
+
+def is_room(keyword: ast.keyword) -> bool:
+    """Whether an argument changes how much memory is made, and no number."""
+    return keyword.arg in _ROOM
 
 
 def called(node: ast.AST) -> str:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from parity.mutation.numeric_code import called, numeric_nodes
+from parity.mutation.numeric_code import called, is_room, numeric_nodes
 from parity.mutation.source import Edit, Source
 
 #: Yields the edits that a mistake can make of one node.
@@ -97,7 +97,7 @@ def argument_exchanged(source: Source, node: ast.AST) -> Iterator[Edit]:
 def default_not_passed(source: Source, node: ast.AST) -> Iterator[Edit]:
     if isinstance(node, ast.Call):
         for place, keyword in enumerate(node.keywords):
-            if not (keyword.arg or "").startswith(_OF_THE_HARNESS):
+            if not (keyword.arg or "").startswith(_OF_THE_HARNESS) and not is_room(keyword):
                 yield _call(source, node, node.args, node.keywords[:place] + node.keywords[place + 1 :])
 
 

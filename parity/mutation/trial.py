@@ -113,6 +113,8 @@ def _try_folder(trial: Trial) -> Outcome:
 def _refused(trial: Trial, message: str) -> str:
     """A refusal names what it says in words, at least the component."""
     place = trial.mutant.place
+    if trial.mutant.file == damage.TOKENIZER:
+        return "exactly" if damage.TOKENIZER in message else "wrong"
     if place in message or f"{place.split('.')[-1]} " in message:
         return "exactly"
     return "parent" if f"{place.split('.')[0]}." in message else "wrong"
@@ -155,15 +157,21 @@ def _judged(trial: Trial, report: RunReport) -> Outcome | None:
 
 
 def _raised(trial: Trial, error: BaseException, end: str) -> Outcome:
-    """An exception names the function of its innermost frame in the package, and whatever its message names."""
+    """What an exception names: the edited statement or function, if its traceback goes through it; see `_names`."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/mlx_cosyvoice/" in frame.filename]
-    at = [frame.filename.endswith(trial.mutant.file) and frame.name == _function(trial.mutant) for frame in frames]
+    culprits = tuple(f"{frame.filename.rpartition('/mlx_cosyvoice/')[2]}:{frame.name}" for frame in frames[-1:])
     text = f"{type(error).__name__}: {error}"
-    named = "exactly" if at[-1:] == [True] or any(f"{path}." in text for path in trial.expected) else "wrong"
-    named = "parent" if named == "wrong" and any(at) else named
-    last = frames[-1] if frames else None
-    culprits = (f"{last.filename.rpartition('/mlx_cosyvoice/')[2]}:{last.name}",) if last else ()
-    return trial.outcome(end, named=named, culprits=culprits, evidence=text[:300])
+    return trial.outcome(end, named=_names(trial, frames, text), culprits=culprits, evidence=text[:300])
+
+
+def _names(trial: Trial, frames: list[traceback.FrameSummary], text: str) -> str:
+    """Exactly: the edited statement is on the way, or raises within its function, or a module of it is in the text."""
+    mutant = trial.mutant
+    inside = [frame.filename.endswith(mutant.file) and frame.name == _function(mutant) for frame in frames]
+    on_the_way = [same and frame.lineno in range(*mutant.lines) for same, frame in zip(inside, frames, strict=True)]
+    if inside[-1:] == [True] or any(on_the_way) or any(f"{path}." in text for path in trial.expected):
+        return "exactly"
+    return "parent" if any(inside) else "wrong"
 
 
 def _function(mutant: Mutant) -> str:
