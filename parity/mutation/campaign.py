@@ -139,6 +139,8 @@ def plan(number: int, mutant: Mutant, bench: Bench, reach: Reach, components: di
     names = {benches.key_of(settings, stage): stage for settings, stages in benches.modes() for stage in stages}
     named = {name for one in expected for name in (benches.names_of(names[one]) if one in names else (one,))}
     parents = {reach.parent(name) for name in named if "*" not in name}
+    # a module's method may have a name of its own
+    named |= {name for one in reached for name in names[one].owners.values() if name.rpartition(".")[0] in named}
     return Trial(number, mutant, bench, [k for k in order if k in reached], frozenset(named), frozenset(parents))
 
 
