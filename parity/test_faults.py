@@ -13,10 +13,11 @@ import mlx.core as mx
 import pytest
 from rich.console import Console
 
+from mlx_cosyvoice.flow import estimator
 from parity.__main__ import main
 from parity.compare import Verdict
 from parity.faults import FAULTS, Fault, choose
-from parity.faults.base import behaving, modules_at
+from parity.faults.base import behaving, calling, modules_at
 from parity.faults.trial import LLM_STEPS, Bench
 from parity.findings import KINDS
 from parity.localization.search import ReferenceCapture
@@ -120,6 +121,14 @@ def test_a_wrong_mask_is_the_first_thing_one_reads(pair: Pair, inputs: dict[str,
     assert re.search(r"worst of \d+ seams? at frame", text.getvalue())
     (culprit,) = json.loads(json.dumps(to_dict(report)))["culprits"]
     assert (culprit["module"], culprit["argument"]) == (estimator, "mask")
+
+
+def test_who_raises_on_what_a_wrong_caller_hands_on_is_not_blamed(pair: Pair, inputs: dict[str, Any]) -> None:
+    settings = Settings(llm_steps=4, n_timesteps=2)  # within the second step no module is fed
+    capture = ReferenceCapture(pair, inputs, stages=["flow_decoder"], settings=settings)
+    with calling(estimator, "mx", concatenate=lambda arrays, axis: mx.concatenate(arrays, axis=0)):
+        report = capture.localise(pair)
+    assert [culprit.module for culprit in report.culprits] == ["flow.decoder.estimator"]
 
 
 def test_stages_can_be_chosen(pair: Pair, capture: ReferenceCapture) -> None:

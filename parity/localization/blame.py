@@ -36,6 +36,7 @@ class StageJudge:
         self._place = {key: place for place, key in enumerate(captured.calls)}
         self._rank: dict[tuple[str, str], int] = {}
         self._doubtful: list[tuple[Call, str, Layer]] = []
+        self._unfed: tuple[str, str, str, str] | None = None
 
     def run(self) -> None:
         side = self.stage.model(self.pair)
@@ -79,7 +80,11 @@ class StageJudge:
             failed = calls.failed if calls else None
             root = self.stage.component or self.stage.name
             path, children = (failed.path, failed.children) if failed else (root, 1)
-            self._blame(path, "glue" if children else "leaf", path, f"raised {type(error).__name__}: {error}")
+            raised = (path, "glue" if children else "leaf", path, f"raised {type(error).__name__}: {error}")
+            if failed and (path, failed.index) not in self.captured.calls:
+                self._unfed = raised
+            else:
+                self._blame(*raised)
             return None
 
     def _blame(
@@ -200,7 +205,9 @@ class StageJudge:
         return typical_floor((expected[place], double[place]) for expected, double in arrays if place < len(expected))
 
     def _judge_doubtful(self) -> None:
-        """Blame a module that ran others once too often, unless a fault inside it explains what it returns."""
+        """Blame what a module did that was not fed, or ran others once too often, unless another fault explains it."""
+        if self._unfed and not self.culprits:
+            self._blame(*self._unfed)
         for call, kind, layer in self._doubtful:
             wrong = {*self.accused, *(culprit.module for culprit in self.culprits)}
             explained = any(module.startswith(f"{call.path}.") for module in wrong)
