@@ -329,6 +329,22 @@ def test_all_culprits_must_be_right(tmp_path: Path, culprits: list[str], named: 
     assert _trial(tmp_path).named(culprits) == named
 
 
+@pytest.mark.parametrize(
+    ("file", "place", "culprits", "named"),
+    [
+        ("config.json", "flow.a.sizes.0", ["config.json: flow.a.sizes", "flow.a.b"], "exactly"),
+        ("config.json", "flow.a.size", ["flow.a.b"], "wrong"),
+        ("tokenizer.json", "model.merges.0", ["tokenizer.json: merge 'a b'", "text_tokenizer"], "exactly"),
+        ("model.safetensors: flow", "flow.a.weight", ["flow.a", "flow.b"], "wrong"),
+    ],
+)
+def test_what_a_folder_holds_is_named_by_its_field_or_tensor(
+    tmp_path: Path, file: str, place: str, culprits: list[str], named: str
+) -> None:
+    mutant = Mutant("operator", file, place, "")
+    assert plan(1, mutant, _bench(tmp_path), Reach(), COMPONENTS).named(culprits) == named
+
+
 def _raise(file: str, function: str, message: str = "no") -> Exception:
     code = compile(f"def {function}():\n    raise ValueError({message!r})", f"/x/{file}", "exec")
     names: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
@@ -172,9 +173,11 @@ def _at_import(mutant: Mutant) -> bool:
 
 def _of_folder(mutant: Mutant, components: dict[str, set[str]]) -> tuple[set[str], set[str]]:
     if mutant.file.startswith("tokenizer"):
-        return {"text_tokenizer"}, {"offline-text_tokenizer"}
+        return {"text_tokenizer", f"{mutant.file}: *"}, {"offline-text_tokenizer"}
     component, name = mutant.place.partition(".")[0], mutant.place
     offline = {key for key in components.get(component, set()) if key.startswith("offline")}
     if mutant.file.startswith("config"):
-        return {name, f"*{name}*"}, offline or {key for keys in components.values() for key in keys}
+        return {f"{mutant.file}: {re.sub(r'[.][0-9.]+$', '', name)}"}, offline or {
+            key for keys in components.values() for key in keys
+        }
     return {tensor.rpartition(".")[0] for tensor in (name, mutant.partner) if tensor}, offline

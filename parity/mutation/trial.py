@@ -47,8 +47,10 @@ class Trial:
     expected: frozenset[str]
     parents: frozenset[str]
 
-    def named(self, culprits: Iterable[str]) -> str:
-        """How well the culprits are named: each of them must be."""
+    def named(self, culprits: Sequence[str]) -> str:
+        """How well the culprits are named: each must be, but for the modules in which a wrong setting shows as well."""
+        if self.mutant.file == damage.CONFIG and any(_all_match([culprit], self.expected) for culprit in culprits):
+            return "exactly"
         if _all_match(culprits, self.expected):
             return "exactly"
         return "parent" if _all_match(culprits, self.expected | self.parents) else "wrong"
