@@ -5,7 +5,6 @@ The CPU plays the device: MLX's plain forms run on it too.
 
 from __future__ import annotations
 
-import threading
 from itertools import islice
 from typing import Any
 
@@ -224,7 +223,6 @@ def test_a_thread_that_runs_ahead_can_be_stopped_amid_a_step(model: Qwen2LM) -> 
         ahead.close()
         ahead._thread.join(10)
         assert not ahead._thread.is_alive()
-    assert threading.active_count() < 20
     expected = list(model.generate(*PROMPT, make(model, 1, CalledSampler)))
     ahead = RunAhead(lambda: [model.generate(*PROMPT, make(model, 1))])
     assert [list(tokens) for tokens in ahead.utterances()] == [expected]
