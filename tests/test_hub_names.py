@@ -24,13 +24,17 @@ MODEL, CHECKPOINT = "somebody/tiny-mlx", "somebody/CosyVoice2-0.5B"
 FOREIGN = {"model_type": "cosyvoice2", "version": "0.5B", "sample_rate": 24000, "mel_channels": 80, "dtype": "fp16"}
 
 
-def _repository(folder: Path) -> Repository:
-    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    return Repository(private=False, branches={"main": files})
+@pytest.fixture(scope="module")
+def contents(tiny_model: Path, tiny_checkpoint: Path) -> dict[str, dict[str, bytes]]:
+    """Repository -> file -> what is in it."""
+    return {
+        name: {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for name, folder in ((MODEL, tiny_model), (CHECKPOINT, tiny_checkpoint))
+    }
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path, tiny_checkpoint: Path) -> Iterator[Hub]:
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, contents: dict[str, dict[str, bytes]]) -> Iterator[Hub]:
     """A stand-in of the hub that has a converted model and a checkpoint."""
     with hub_server() as running:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.url)
@@ -38,8 +42,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path, tiny_
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-        running.repositories[MODEL] = _repository(tiny_model)
-        running.repositories[CHECKPOINT] = _repository(tiny_checkpoint)
+        for name, files in contents.items():
+            running.repositories[name] = Repository(private=False, branches={"main": dict(files)})
         yield running
 
 

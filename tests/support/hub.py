@@ -204,3 +204,4 @@ def hub_server() -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+        _digest.cache_clear()  # it holds every file
