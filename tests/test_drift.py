@@ -27,7 +27,7 @@ from parity.sides.mlx import MLXSide
 from parity.stages import Settings
 from parity.tape import Tape
 
-SETTINGS = Settings(llm_steps=6, n_timesteps=2)
+SETTINGS = Settings(llm_steps=6, n_timesteps=2, sampler_rows=40)
 HALVES = [Precision("float16"), Precision("bfloat16")]
 
 

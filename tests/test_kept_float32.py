@@ -66,7 +66,7 @@ def owners(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[t
         yield seen
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(path=st.sampled_from(FLOW))
 @example(path="encoder.encoders.0")
 @example(path="encoder")

@@ -187,7 +187,7 @@ STAGES += ["vocoder", "vocoder_loud", "offline"]
     ids=["offline", "streaming", "incremental"],
 )
 def test_parity(pair: Pair, inputs: dict[str, Any], stages: list[str] | None, streaming: Streaming | None) -> None:
-    settings = Settings(streaming=streaming, llm_steps=12, n_timesteps=2)
+    settings = Settings(streaming=streaming, llm_steps=12, n_timesteps=2, sampler_rows=40)
     report = run(pair, inputs, stages=stages, settings=settings)
     assert report.verdict is Verdict.PASS, [(stage.name, stage.worst_layer) for stage in report.stages]
     assert [stage.name for stage in report.stages] == (stages or STAGES)

@@ -16,7 +16,7 @@ from reference.folders.claim import claim_path
 from reference.folders.new_folder import check_free
 from reference.folders.new_folder import new_folder as folder_at
 from tests.support.checkpoints import snapshot
-from tests.support.lines import at_line, killed_at_line, lines_of
+from tests.support.lines import at_line, before_lines, killed_at_line, lines_of
 
 MODULES = (claim, new_folder, rename)
 
@@ -282,9 +282,9 @@ class TestOthers:
             assert names(out.parent) == ["out", "theirs"]
 
 
-#: Each line takes a process of its own, so that the default run looks at a third of them.
+#: Each line takes a process of its own, so that the default run looks at some of them.
 EVERY = pytest.mark.parametrize(
-    "every", [7, pytest.param(3, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.soak)]
+    "every", [11, pytest.param(3, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.soak)]
 )
 
 
@@ -340,17 +340,15 @@ class TestKills:
 
     @pytest.fixture
     def swapping(self, places: Iterator[Path]) -> Path:
-        """An output whose writer was killed when two names were about to change places, or had just done so."""
-        place = next(places)
+        """An output whose writer was killed when two names were about to change places."""
+        place, out = next(places), next(places) / "out"
         write(place / "out", "old")
-        count = lines_of(MODULES, lambda: write(place / "out", "new", force=True))
-        for number in range(count // 2, count):
-            out = next(places) / "out"
-            write(out, "old")
-            killed_at_line(number, MODULES, partial(write, out, "new", force=True))
-            if (claim_path(out) / "swap").exists():
-                return out
-        raise AssertionError("it was never about to")
+        swap, swaps = claim_path(place / "out") / "swap", list[bool]()
+        before_lines(MODULES, partial(write, place / "out", "new", force=True), lambda: swaps.append(swap.exists()))
+        write(out, "old")
+        killed_at_line(1 + swaps.index(True), MODULES, partial(write, out, "new", force=True))
+        assert (claim_path(out) / "swap").exists()
+        return out
 
     @EVERY
     def test_while_the_old_one_is_removed(self, places: Iterator[Path], swapping: Path, every: int) -> None:

@@ -21,7 +21,7 @@ from parity.stages import STAGES, Settings
 from tests.support.recordings import short_inputs
 
 #: Long enough for a chunk boundary after the prompt.
-STREAMING = Settings(streaming="official", llm_steps=30, n_timesteps=2)
+STREAMING = Settings(streaming="official", llm_steps=30, n_timesteps=2, sampler_rows=40)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_values_that_are_not_finite_are_spelled_out(pair: Pair) -> None:
 def test_a_flipped_token_is_named_with_its_margin(pair: Pair) -> None:
     head = pair.model.llm.llm_decoder  # type: ignore[union-attr]
     with mock.patch.object(head, "weight", -head.weight):
-        stage = _run(pair, ["llm"], Settings(llm_steps=6))["llm"]
+        stage = _run(pair, ["llm"], Settings(llm_steps=6, sampler_rows=40))["llm"]
     flip = stage.measures["first_flip"]
     assert not flip["near_tie"]
     assert abs(flip["logit_margin"]) > stage.measures["log_prob_noise"]

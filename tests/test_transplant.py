@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -26,7 +27,7 @@ from parity.transplant.matrix import TransplantReport, _shares, transplant
 from parity.transplant.parts import PARTS
 from tests.support.recordings import short_inputs
 
-SHORT = Settings(llm_steps=12, n_timesteps=2)
+SHORT = Settings(llm_steps=12, n_timesteps=2, sampler_rows=40)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_a_healthy_model_has_rounding_errors_alone(pair: Pair) -> None:
 def test_a_wrong_guidance_rate_is_the_flow_decoders(pair: Pair) -> None:
     decoder = pair.model.flow.decoder  # type: ignore[union-attr]
     with mock.patch.object(decoder, "inference_cfg_rate", 0.5):
-        report = _transplant(pair, settings=Settings(streaming="official", llm_steps=12, n_timesteps=2))
+        report = _transplant(pair, settings=dataclasses.replace(SHORT, streaming="official"))
     assert report.verdict is Verdict.DIVERGED
     for name in ("mel", "wav"):
         row = report.responsible(name)

@@ -13,6 +13,7 @@ import numpy as np
 from parity.compare import EPSILON
 from parity.pieces import Piece
 from parity.sides import Side
+from parity.stages.sampler_trials import ROWS
 from parity.tape import Tape
 
 if TYPE_CHECKING:
@@ -38,11 +39,12 @@ def mode_title(streaming: Streaming | None) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked of a run, beside the inputs."""
+    """What is asked of a run, beside the inputs. `sampler_rows`: from how many log-probabilities samplers are tried."""
 
     streaming: Streaming | None = None
     llm_steps: int = 50
     n_timesteps: int = 10
+    sampler_rows: int = ROWS
 
 
 @dataclass

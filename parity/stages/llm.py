@@ -114,7 +114,7 @@ class LanguageModel(Stage):
             x = side.module.speech_embedding(side.plain(np.array([[token]])))
         return Outputs(
             tensors={"log_probs": np.stack(rows)[None], "log_probs_after_prefix": _after_prefix(side, inputs, rows[0])},
-            tokens={"speech_token": np.array([picked], np.int64), "sampler": _trials(side, tape)[None]},
+            tokens={"speech_token": np.array([picked], np.int64), "sampler": _trials(side, tape, settings)[None]},
             details=side.module.sampling if side.name == "pytorch" else None,
         )
 
@@ -184,19 +184,19 @@ def _candidates(log_probs: np.ndarray, config: Mapping[str, Any]) -> np.ndarray:
     return _right_sampler(config, ()).candidates(allowed)[0].numpy()
 
 
-def _trials(side: Side, tape: Tape) -> np.ndarray:
+def _trials(side: Side, tape: Tape, settings: Settings) -> np.ndarray:
     """What a side's sampler draws in the trials. The reference's draws the same in every dtype, so it is asked once."""
     if side.name == "pytorch":
-        return _reference_trials(tape.seed, tuple(sorted(side.module.sampling.items())))
-    return make_trials(tape).tokens(lambda uniforms: sampler(side, uniforms))
+        return _reference_trials(tape.seed, settings.sampler_rows, tuple(sorted(side.module.sampling.items())))
+    return make_trials(tape, settings.sampler_rows).tokens(lambda uniforms: sampler(side, uniforms))
 
 
 @lru_cache(maxsize=8)
-def _reference_trials(seed: int, config: tuple[tuple[str, Any], ...]) -> np.ndarray:
+def _reference_trials(seed: int, rows: int, config: tuple[tuple[str, Any], ...]) -> np.ndarray:
     import torch
 
     def make(uniforms: Iterable[float]) -> Draw:
         draw = _right_sampler(dict(config), uniforms)
         return lambda row, decoded, ignore_eos: draw(torch.from_numpy(row), decoded, ignore_eos)
 
-    return make_trials(Tape(seed)).tokens(make)
+    return make_trials(Tape(seed), rows).tokens(make)

@@ -68,24 +68,24 @@ class Trials:
         return np.array(drawn, np.int64)
 
 
-def make_trials(tape: Tape) -> Trials:
-    """The trials of a tape's seed."""
-    u = tape.uniform("llm/trials/rows", (ROWS, 4))
-    logits = tape.normal("llm/trials/logits", (ROWS, IDS)) * (0.2 * 40 ** u[:, :1])  # standard deviation 0.2 to 8
+def make_trials(tape: Tape, count: int = ROWS) -> Trials:
+    """The trials of a tape's seed: `DRAWS` from each of so many rows."""
+    u = tape.uniform("llm/trials/rows", (count, 4))
+    logits = tape.normal("llm/trials/logits", (count, IDS)) * (0.2 * 40 ** u[:, :1])  # standard deviation 0.2 to 8
     coarse = u[:, 1] < 0.1
     logits[coarse] = np.round(4 * logits[coarse]) / 4  # as half precision makes them: some are equal
     ends = u[:, 2] < 0.15
     logits[ends, IDS - 3] = logits[ends].max(axis=1)
     log_probs = logits - np.log(np.exp(logits.astype(np.float64)).sum(axis=1, keepdims=True))
-    order = np.argsort(tape.uniform("llm/trials/order", (ROWS * DRAWS,)), kind="stable")
-    strata = np.tile(np.arange(DRAWS, dtype=np.float32), ROWS)[order]
-    uniforms = tape.uniform("llm/trials/draws", (ROWS * DRAWS, 2))
+    order = np.argsort(tape.uniform("llm/trials/order", (count * DRAWS,)), kind="stable")
+    strata = np.tile(np.arange(DRAWS, dtype=np.float32), count)[order]
+    uniforms = tape.uniform("llm/trials/draws", (count * DRAWS, 2))
     uniforms[:, 0] = np.minimum((strata + uniforms[:, 0]) / DRAWS, np.float32(1 - 2**-24))
     return Trials(
         log_probs.astype(np.float32),
-        tuple(_history(logits[row], tape.uniform(f"llm/trials/history{row}", (40,)), row) for row in range(ROWS)),
+        tuple(_history(logits[row], tape.uniform(f"llm/trials/history{row}", (40,)), row) for row in range(count)),
         tuple(bool(flag) for flag in u[:, 3] < 0.5),
-        np.repeat(np.arange(ROWS), DRAWS)[order],
+        np.repeat(np.arange(count), DRAWS)[order],
         uniforms,
     )
 

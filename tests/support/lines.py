@@ -17,7 +17,7 @@ def lines_of(modules: Iterable[ModuleType], run: Callable[[], object]) -> int:
     def step() -> None:
         count[0] += 1
 
-    _traced(modules, run, step)
+    before_lines(modules, run, step)
     return count[0]
 
 
@@ -30,7 +30,7 @@ def at_line(number: int, modules: Iterable[ModuleType], run: Callable[[], object
         if count[0] == number:
             act()
 
-    _traced(modules, run, step)
+    before_lines(modules, run, step)
 
 
 def killed_at_line(number: int, modules: Iterable[ModuleType], run: Callable[[], object]) -> bool:
@@ -45,7 +45,8 @@ def killed_at_line(number: int, modules: Iterable[ModuleType], run: Callable[[],
     return os.WIFSIGNALED(status)
 
 
-def _traced(modules: Iterable[ModuleType], run: Callable[[], object], step: Callable[[], object]) -> None:
+def before_lines(modules: Iterable[ModuleType], run: Callable[[], object], step: Callable[[], object]) -> None:
+    """Run `run`, and `step` before each line of the modules."""
     files = {module.__file__ for module in modules}
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
