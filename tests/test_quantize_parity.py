@@ -126,7 +126,8 @@ def test_weights_of_another_model_are_found(
     layer = quantized_modules(other.model.llm)["llm_decoder"]
     layer["scales"] = layer["scales"] * 1.5
     compared = run(other, inputs, stages=["llm"], settings=SETTINGS)
-    wrong = {row.path: row.reason for row in compared.audits[0].layers if row.verdict is not Verdict.PASS}
+    rows = [row for part in compared.audits for row in part.layers]
+    wrong = {row.path: row.reason for row in rows if row.verdict is not Verdict.PASS}
     assert wrong["llm.llm_decoder.scales"] == "times 1.5"
     assert all(path.startswith("llm.llm_decoder.") for path in wrong)
     assert [(culprit.module, culprit.kind) for culprit in compared.culprits] == [("llm.llm_decoder", "weights")]
