@@ -41,7 +41,12 @@ class Prompt:
             )
         if self.embedding.ndim != 2 or self.embedding.shape[0] != 1:
             raise ValueError(f"embedding must be [1, 192], not {list(self.embedding.shape)}")
-        mx.eval(self.prompt_token, self.prompt_feat, self.embedding)
+        mx.eval(*self.arrays)
+
+    @property
+    def arrays(self) -> tuple[mx.array, mx.array, mx.array]:
+        """What the flow continues, in the order of its arguments."""
+        return self.prompt_token, self.prompt_feat, self.embedding
 
     @property
     def tokens(self) -> int:

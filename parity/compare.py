@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
@@ -61,12 +61,18 @@ class Difference:
     std_reference: float
 
     def to_dict(self) -> dict[str, Any]:
-        return {key: _json_number(value) for key, value in asdict(self).items()}
+        return dict(as_json(asdict(self)))
 
 
-def _json_number(value: float) -> float | str:
-    """JSON knows no infinities; they are spelled out."""
-    return value if isinstance(value, int) or math.isfinite(value) else str(value)
+def as_json(value: Any) -> Any:
+    """Lists and numbers that JSON can hold; NaN and infinities as words."""
+    if isinstance(value, Mapping):
+        return {key: as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [as_json(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else str(float(value))
+    return value
 
 
 def _rms(x: np.ndarray) -> float:
@@ -154,8 +160,7 @@ class Layer:
         row: dict[str, Any] = {"type": self.type, "verdict": self.verdict.value}
         if self.difference:
             row |= {"shape": list(self.shape), **self.difference.to_dict()}
-            row |= {"error": _json_number(self.error), "floor": _json_number(self.floor)}
-            row["error_over_floor"] = _json_number(self.ratio)
+            row |= as_json({"error": self.error, "floor": self.floor, "error_over_floor": self.ratio})
         if self.reason:
             row["reason"] = self.reason
         return row

@@ -11,9 +11,9 @@ import pytest
 
 from mlx_cosyvoice.flow import cfm
 from mlx_cosyvoice.vocoder import HiFTGenerator
-from parity.compare import Verdict
+from parity.compare import Verdict, as_json
 from parity.findings import StageReport
-from parity.measures.of_stages import MEASURES, as_json
+from parity.measures.of_stages import MEASURES
 from parity.pair import Pair, load_pair
 from parity.report.measures import measures_line
 from parity.run import run

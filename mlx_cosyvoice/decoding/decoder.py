@@ -34,14 +34,20 @@ class Decoder(Protocol):
         """How many new tokens the next step needs, unless it is the final one; None: everything is said at the end."""
 
     def step(self, state: State, token: Sequence[int], *, final: bool) -> tuple[mx.array, State]:
-        """Say what `token`, the new tokens only, makes possible to say.
+        """Say what the new tokens make possible to say or, with `final=True`, all the rest.
+
+        Args:
+            state: of the stream. It stays as it was and can be continued again.
+            token: the new tokens only: exactly `due(state)`; in the final step any number, also none.
+            final: no more tokens will come.
 
         Returns:
-            float32 samples in [-1, 1], evaluated, maybe none; and the state to go on with. The old one stays as it
-            was and can be continued again.
+            float32 samples [n] in [-1, 1], evaluated, and the state to go on with. n may be 0; in the final step it is
+            so only where the utterance has no tokens at all.
 
         Raises:
-            ValueError: a token that is none, another number of tokens than is due, or an utterance that has ended.
+            ValueError: a token outside the vocabulary, another number of tokens than is due, an utterance that has
+                ended, or one that is too long for the flow's noise (300 s with the prompt).
         """
 
 

@@ -68,20 +68,7 @@ class OfficialDecoder:
         return state.spoken + hop + self.hops.lookahead - len(state.token)
 
     def step(self, state: OfficialState, token: Sequence[int], *, final: bool) -> tuple[mx.array, OfficialState]:
-        """Speak one hop or, with `final=True`, all the rest.
-
-        Args:
-            state: of the stream.
-            token: exactly `due(state)` new tokens; in the final step any number, also none.
-            final: no more tokens will come.
-
-        Returns:
-            float32 samples [n] and the new state. n is 0 only if the utterance has no tokens at all.
-
-        Raises:
-            ValueError: a token outside the vocabulary, another number of tokens than is due, an utterance that has
-                ended, or one that is too long for the flow's noise (300 s with the prompt).
-        """
+        """One hop, or the rest: samples [n] and the new state; errors as of `Decoder`."""
         heard = state.token + check_step(
             token, self.flow.vocab_size, due=self.due(state), final=final, ended=state.ended
         )
@@ -97,9 +84,7 @@ class OfficialDecoder:
         """The mel [1, T, 80] of what has not been spoken yet."""
         mel = self.flow(
             mx.array([heard], dtype=mx.int32),
-            state.prompt.prompt_token,
-            state.prompt.prompt_feat,
-            state.prompt.embedding,
+            *state.prompt.arrays,
             streaming=not final,
             finalize=final,
             n_timesteps=self.n_timesteps,

@@ -88,24 +88,14 @@ class OfflineDecoder:
         return None
 
     def step(self, state: OfflineState, token: Sequence[int], *, final: bool) -> tuple[mx.array, OfflineState]:
-        """Collect any number of tokens or, with `final=True`, speak all.
-
-        Returns:
-            float32 samples [n], 480 a mel frame; none if the step is not final or no token has come. And the new state.
-
-        Raises:
-            ValueError: a token outside the vocabulary, an utterance that has ended, or one that is too long for the
-                flow's noise (300 s with the prompt).
-        """
+        """Collect any number of tokens or, in the final step, speak all [n], 480 samples a frame; else as `Decoder`."""
         check_open(state.ended)
         state = replace(state, token=state.token + check_tokens(token, self.flow.vocab_size), ended=final)
         if not final or not state.token:
             return mx.zeros((0,)), state
         mel = self.flow(
             mx.array([state.token], dtype=mx.int32),
-            state.prompt.prompt_token,
-            state.prompt.prompt_feat,
-            state.prompt.embedding,
+            *state.prompt.arrays,
             streaming=False,
             finalize=True,
             n_timesteps=self.n_timesteps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,7 +12,6 @@ import numpy as np
 Config = Mapping[str, Any]
 
 TOKENS_PER_SECOND, FRAMES_PER_SECOND = 25, 50
-SAMPLES_PER_FRAME = 480
 
 #: The recording that is continued, in seconds; what is said, in seconds.
 PROMPT_SECONDS, SECONDS = 3.0, 10.0
@@ -108,10 +108,11 @@ def flow(config: Config, seconds: float = SECONDS, name: str = "flow") -> Case:
 def vocoder(config: Config, seconds: float = SECONDS, name: str = "vocoder") -> Case:
     random, hift = _random(2), config["hift"]
     frames, sines = round(seconds * FRAMES_PER_SECOND), hift["nb_harmonics"] + 1
+    samples = frames * math.prod(hift["upsample_rates"]) * hift["istft_params"]["hop_len"]
     inputs = {
         "mel": _mel(random, frames, hift["in_channels"]).transpose(0, 2, 1),
         "rand_ini": random.random((1, sines)).astype(np.float32),
-        "sine_noise": random.standard_normal((1, frames * SAMPLES_PER_FRAME, sines)).astype(np.float32),
+        "sine_noise": random.standard_normal((1, samples, sines)).astype(np.float32),
     }
     return Case(name, f"Vocoder, {seconds:g} s", "vocoder", "hift", inputs, audio_seconds=seconds)
 

@@ -100,7 +100,7 @@ def measure(
         ValueError: no token.
     """
     progress("one run over everything")
-    arguments = (mx.array([token], mx.int32), prompt.prompt_token, prompt.prompt_feat, prompt.embedding)
+    arguments = (mx.array([token], mx.int32), *prompt.arrays)
     whole = np.array(flow(*arguments, streaming=True, finalize=True, n_timesteps=n_timesteps))
     progress("incremental, exact")
     exact, sizes = _spoken(IncrementalFlow(flow, n_timesteps=n_timesteps), prompt, token)

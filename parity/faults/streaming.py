@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -38,17 +39,7 @@ def stream_mel_cache(original: Any, self: Any, mel: mx.array, source: mx.array, 
 @at("streaming.offset").wrapping(OfficialDecoder, "_new_frames")
 def stream_offset(original: Any, self: Any, state: Any, heard: tuple[int, ...], final: bool) -> mx.array:
     """What was spoken is skipped in tokens in place of mel frames."""
-    prompt = state.prompt
-    mel = self.flow(
-        mx.array([heard], dtype=mx.int32),
-        prompt.prompt_token,
-        prompt.prompt_feat,
-        prompt.embedding,
-        streaming=not final,
-        finalize=final,
-        n_timesteps=self.n_timesteps,
-    )
-    return mel[:, state.spoken :]
+    return original(self, replace(state, spoken=0), heard, final)[:, state.spoken :]
 
 
 @at("streaming.hop").wrapping(Hops, "hop")

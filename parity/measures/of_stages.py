@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from parity import measures
+from parity.compare import as_json
 from parity.measures.seams import MEL_WINDOW, WAVE_WINDOW
 from parity.pair import DTYPES, Pair
 from parity.stages import Outputs, Settings, Sides, Stage
@@ -59,20 +59,9 @@ def measure(observed: Observed) -> dict[str, Any]:
     """
     function = MEASURES.get(observed.stage.name)
     try:
-        return {name: as_json(value) for name, value in function(observed).items()} if function else {}
+        return dict(as_json(function(observed))) if function else {}
     except ValueError as error:
         return {"not_measured": str(error)}
-
-
-def as_json(value: Any) -> Any:
-    """Lists and numbers that JSON can hold; NaN and infinities as words."""
-    if isinstance(value, Mapping):
-        return {key: as_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [as_json(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else str(float(value))
-    return value
 
 
 def _speaker_encoder(observed: Observed) -> dict[str, Any]:

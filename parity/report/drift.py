@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from parity.compare import Difference
+from parity.compare import Difference, as_json
 from parity.drift.measure import GroupDrift, StageDrift
 from parity.drift.ranking import DriftReport
 from parity.drift.rounding import BITS
@@ -154,16 +153,11 @@ def _stage(stage: StageDrift) -> dict[str, Any]:
     return data
 
 
-def _number(value: float) -> float | str:
-    """JSON knows no infinities; they are spelled out."""
-    return value if math.isfinite(value) else str(value)
-
-
 def _group(rank: int, group: GroupDrift) -> dict[str, Any]:
-    row = {"rank": rank, "path": group.path, "own_error": _number(group.own), "share": _number(group.share)}
+    row = {"rank": rank, "path": group.path, "own_error": as_json(group.own), "share": as_json(group.share)}
     row["verified"] = group.alone is not None
     if group.alone is not None:
-        row["final_error_alone"] = _number(group.alone)
+        row["final_error_alone"] = as_json(group.alone)
     return row
 
 

@@ -116,20 +116,7 @@ class IncrementalDecoder:
         return self.first + -(prompt + self.first) % self.flow.chunk + self.flow.lookahead
 
     def step(self, state: IncrementalState, token: Sequence[int], *, final: bool) -> tuple[mx.array, IncrementalState]:
-        """Speak one hop or, with `final=True`, all the rest.
-
-        Args:
-            state: of the stream.
-            token: exactly `due(state)` new tokens; in the final step any number, also none.
-            final: no more tokens will come.
-
-        Returns:
-            float32 samples [n] and the new state. n is 0 only if the utterance has no tokens at all.
-
-        Raises:
-            ValueError: a token outside the vocabulary, another number of tokens than is due, an utterance that has
-                ended, or one that is too long for the flow's noise (300 s with the prompt).
-        """
+        """One hop, or the rest: samples [n] and the new state; errors as of `Decoder`."""
         new = check_step(token, self.flow.flow.vocab_size, due=self.due(state), final=final, ended=state.ended)
         if final and not new and len(state.flow.tokens) == state.flow.prompt.tokens:
             return mx.zeros((0,)), replace(state, flow=state.flow.ended())

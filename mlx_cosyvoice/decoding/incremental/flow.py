@@ -199,12 +199,9 @@ class IncrementalFlow:
         return mel, dataclasses.replace(state, computed=end, cache=cache.state)
 
     def _whole(self, state: FlowState) -> mx.array:
-        prompt = state.prompt
         mel = self.flow(
             mx.array([state.tokens[state.prompt.tokens :]], mx.int32),
-            prompt.prompt_token,
-            prompt.prompt_feat,
-            prompt.embedding,
+            *state.prompt.arrays,
             streaming=False,
             finalize=True,
             n_timesteps=self.n_timesteps,

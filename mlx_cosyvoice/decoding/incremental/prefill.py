@@ -61,7 +61,7 @@ class PrefilledVoices:
 def _fingerprint(prompt: Prompt) -> str:
     """The same for prompts of the same content."""
     digest = hashlib.sha256()
-    for value in (prompt.prompt_token, prompt.prompt_feat, prompt.embedding):
+    for value in prompt.arrays:
         array = np.asarray(value)
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
