@@ -37,6 +37,7 @@ class StageJudge:
         self._rank: dict[tuple[str, str], int] = {}
         self._doubtful: list[tuple[Call, str, Layer]] = []
         self._unfed: tuple[str, str, str, str] | None = None
+        self._latest: dict[str, Call] = {}
 
     def run(self) -> None:
         side = self.stage.model(self.pair)
@@ -52,6 +53,7 @@ class StageJudge:
             outputs = self._call(side, calls)
         misled = self._misled(calls)
         for call in calls.entered:
+            self._latest[call.path] = call
             if call.caller not in self.accused and not call.caller.startswith(misled):
                 self._judge_arguments(call)
             if not call.path.startswith(misled):
@@ -90,6 +92,9 @@ class StageJudge:
     def _blame(
         self, module: str, kind: str, place: str, evidence: str, layer: Layer | None = None, argument: str = ""
     ) -> None:
+        call = self._cut_off(module)
+        if call is not None:
+            module, kind, place, argument = call.caller, "glue", call.path, "cache"
         known = self._seen.get((module, kind))
         if known:
             known.evidence.append(evidence)
@@ -98,6 +103,20 @@ class StageJudge:
         self._seen[module, kind] = culprit
         self._rank[module, kind] = self._moment(module, place)
         self.culprits.append(culprit)
+
+    def _cut_off(self, module: str) -> Call | None:
+        """The outermost call around a module to which nothing was handed of the pieces before.
+
+        None where there is no such call, or the module was wrong in the first piece already.
+        """
+        found, call = None, self._latest.get(module)
+        if not self.stage.pieces(self.pair) or any(known == module for known, _ in self._seen):
+            return None
+        while call is not None:
+            if call_before(call.path, call.index) >= 0 and call.arguments.get("cache", OPAQUE) is None:
+                found = call
+            call = self._latest.get(call.caller)
+        return found
 
     def _moment(self, module: str, place: str) -> int:
         """When a fault shows in the data flow: at the call of `place`, or after the last child of a module itself."""

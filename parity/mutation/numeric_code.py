@@ -29,6 +29,7 @@ LEFT_OUT = {
     "mlx_cosyvoice/nn/official.py": "the rules of conversion, by which the harness lays out arrays as well",
     "mlx_cosyvoice/nn/backend.py": "chooses between two forms that compute the same",
     "mlx_cosyvoice/nn/cpu/threads.py": "divides work among threads",
+    "mlx_cosyvoice/llm/drawing.py": "the sampler in the form of a GPU, which a CPU does not run",
     "mlx_cosyvoice/llm/uniforms.py": "draws by a seed, for which upstream has no counterpart",
 }
 
