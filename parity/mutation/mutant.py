@@ -86,11 +86,11 @@ class Outcome:
 #: How a mutant ends, and what that means.
 ENDS = {
     "diverged": "parity says that it diverges",
-    "raises": "it raises where it is imported, loaded or run",
+    "raises": "it raises where it is imported or loaded",
     "refused": "the model's folder is refused",
     "hangs": "it was stopped at the time limit",
     "dies": "its process died",
-    "missed": "parity passes it, and yet a public function returns something else",
+    "missed": "parity passes it, and yet a public function returns something else or raises, or a unit test fails",
     "survives": "nothing that was looked at differs, beyond rounding",
 }
 FOUND = ("diverged", "raises", "refused", "hangs", "dies")

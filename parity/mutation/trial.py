@@ -142,7 +142,10 @@ def _examined(trial: Trial, pair: Pair) -> Outcome:
         outcome = _judged(trial, localise_in(pair, captured, captured[0].settings))
         if outcome:
             return outcome
-    different = changed(probe(pair.model, SAMPLE), trial.bench.healthy())
+    try:
+        different = changed(probe(pair.model, SAMPLE), trial.bench.healthy())
+    except Exception as error:  # parity saw nothing of it
+        different = [f"{type(error).__name__}: {error}"[:300]]
     return trial.outcome("missed", evidence=", ".join(different)) if different else trial.outcome("survives")
 
 
@@ -160,7 +163,10 @@ def _judged(trial: Trial, report: RunReport) -> Outcome | None:
 
 def _raised(trial: Trial, error: BaseException, end: str) -> Outcome:
     """What an exception names: the edited statement or function, if its traceback goes through it; see `_names`."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/mlx_cosyvoice/" in frame.filename]
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    frames = [frame for frame in traceback.extract_tb(cause.__traceback__) if "/mlx_cosyvoice/" in frame.filename]
     culprits = tuple(f"{frame.filename.rpartition('/mlx_cosyvoice/')[2]}:{frame.name}" for frame in frames[-1:])
     text = f"{type(error).__name__}: {error}"
     return trial.outcome(end, named=_names(trial, frames, text), culprits=culprits, evidence=text[:300])
