@@ -84,12 +84,14 @@ class Family:
         networks: by official name.
         tokens: those that it adds to the text tokenizer, in order.
         mel_fmax: where the mel of the prompt ends, in Hz; None is the Nyquist frequency.
+        defaults: argument of the official code's functions -> what it is where nobody says otherwise.
     """
 
     yaml: str
     networks: Mapping[str, Network]
     tokens: tuple[str, ...]
     mel_fmax: float | None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 COSYVOICE2 = Family(
@@ -122,6 +124,7 @@ COSYVOICE2 = Family(
     },
     COSYVOICE2_TOKENS,
     8000.0,
+    {"n_timesteps": 10, "min_token_text_ratio": 2, "max_token_text_ratio": 20, "speed": 1.0},
 )
 
 #: By the `model_type` of converted models.

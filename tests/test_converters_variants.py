@@ -106,7 +106,7 @@ def test_what_trainers_save(kind: str, tiny_checkpoint: Path, tiny_model: Path, 
     assert record["stripped"] == ({component: stripped} if stripped else {})
 
 
-@pytest.mark.parametrize("kind", ["data parallel", "a vocoder's training", "the older weight norm", "safetensors"])
+@pytest.mark.parametrize("kind", WRAPPED)
 def test_the_reference_reads_it_too(kind: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
     """So that parity can be proven."""
     component, change, _ = WRAPPED[kind]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from parity.audit.config import audit_config
+from parity.audit.defaults import audit_defaults
 from parity.audit.tokenizer import audit_tokenizer
 from parity.audit.weights import audit_weights
 from parity.compare import Layer, Verdict
@@ -17,7 +18,7 @@ from parity.stages import STAGES, Stage
 PREFIX = "audit."
 
 #: Each gives the layers of a component, "" being the whole model; none for one that it has nothing to say of.
-SUBJECTS = (audit_config, audit_tokenizer, audit_weights)
+SUBJECTS = (audit_config, audit_defaults, audit_tokenizer, audit_weights)
 
 
 def audit(

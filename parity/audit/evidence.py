@@ -58,7 +58,7 @@ def _twin(found: np.ndarray, dtype: str, others: Iterable[tuple[str, np.ndarray]
 
 def _rearranged(found: np.ndarray, expected: np.ndarray) -> str:
     for order in permutations(range(found.ndim)):
-        if order != tuple(range(found.ndim)) and np.array_equal(found, _permuted(expected, order)):
+        if order != tuple(range(found.ndim)) and np.array_equal(found, expected.transpose(order)):
             return "transposed" if found.ndim == 2 else f"its axes are in the order {list(order)}"
     for axis, size in enumerate(found.shape):
         if np.array_equal(found, np.flip(expected, axis)):
@@ -67,10 +67,6 @@ def _rearranged(found: np.ndarray, expected: np.ndarray) -> str:
         if moved:
             return f"{moved} along axis {axis}"
     return ""
-
-
-def _permuted(array: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
-    return array.transpose(order)
 
 
 def _moved(found: np.ndarray, expected: np.ndarray) -> str:
@@ -86,8 +82,10 @@ def _moved(found: np.ndarray, expected: np.ndarray) -> str:
 
 def _computed(found: np.ndarray, expected: np.ndarray, official: np.ndarray, dtype: str) -> str:
     """Whether it is a multiple, a sum, a constant, or rounded once more."""
+    if found.size == 1:
+        return ""
     if np.ptp(found) == 0:
-        return f"is {found.flat[0]:.6g} throughout"
+        return f"is {found.flat[0] + 0.0:.6g} throughout"
     for coarser in ("bfloat16", "float16"):
         if coarser != dtype and np.array_equal(found, rounded(rounded(official, coarser), dtype)):
             return f"rounded to {coarser}"
@@ -95,7 +93,7 @@ def _computed(found: np.ndarray, expected: np.ndarray, official: np.ndarray, dty
     factor = float((wide * exact).sum() / max(np.square(exact).sum(), np.finfo(float).tiny))
     step = 2 * EPSILON[dtype]
     if np.all(np.abs(wide - factor * exact) <= step * np.abs(factor * exact) + np.finfo(np.float16).smallest_subnormal):
-        return f"times {factor:.4g}"
+        return f"times {factor:.{6 if dtype == 'float32' else 4}g}"
     offset = float((wide - exact).mean())
     if np.all(np.abs(wide - exact - offset) <= step * (np.abs(exact) + abs(offset))):
         return f"plus {offset:.4g}"

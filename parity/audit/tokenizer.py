@@ -78,7 +78,10 @@ def _table(what: str, model: Mapping[str, Any], official: Mapping[str, Any], fil
     wrong |= {key: f"{file} has no such" for key in model if key not in official}
     if not wrong:  # or they would follow from that
         changed = [key for key in official if model[key] != official[key]]
-        wrong = {key: f"is {_said(model[key])}, {file} says {_said(official[key])}" for key in changed}
+        wrong = {
+            key: f"is {_said(model[key], official[key])}, {file} says {_said(official[key], model[key])}"
+            for key in changed
+        }
     if not wrong:
         yield _layer(f"{what}s", f"{len(official)} equal", Verdict.PASS)
     elif len(wrong) > MOST:
@@ -87,10 +90,11 @@ def _table(what: str, model: Mapping[str, Any], official: Mapping[str, Any], fil
         yield from (_layer(f"{what} {key!r}", reason) for key, reason in wrong.items())
 
 
-def _said(entry: Any) -> str:
-    return (
-        ", ".join(f"{name} {value}" for name, value in entry.items()) if isinstance(entry, dict) else f"number {entry}"
-    )
+def _said(entry: Any, other: Any) -> str:
+    """An entry; of several fields those that another one has otherwise."""
+    if not isinstance(entry, dict):
+        return f"number {entry}"
+    return ", ".join(f"{name} {value}" for name, value in entry.items() if value != other.get(name))
 
 
 def _parts(content: Mapping[str, Any]) -> Iterator[Layer]:

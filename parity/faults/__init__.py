@@ -14,6 +14,7 @@ from parity.faults import (
     offline,
     speaker_encoder,
     speech_tokenizer,
+    stored,
     streaming,
     text,
     vocoder,
@@ -25,7 +26,7 @@ _FILES = (
     vocoder,
 )
 _REST = (vocoder.LOUD, offline.CATALOGUE, streaming.CATALOGUE, incremental.PIECES, incremental.LOOP)
-_CATALOGUES = (*(file.CATALOGUE for file in _FILES), *_REST)
+_CATALOGUES = (*(file.CATALOGUE for file in _FILES), *_REST, *stored.CATALOGUES)
 
 #: All faults, in data-flow order of their stages.
 FAULTS: tuple[Fault, ...] = tuple(fault for catalogue in _CATALOGUES for fault in catalogue.faults)

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from unittest import mock
 
@@ -118,6 +118,12 @@ class Place:
 def patched(owner: Any, name: str, value: Any) -> Context:
     """Give a module, class or object another attribute."""
     return mock.patch.object(owner, name, value)
+
+
+def replaced(config: Any, field: str, value: Any) -> Any:
+    """A configuration with another value at the path of a field."""
+    name, _, rest = field.partition(".")
+    return replace(config, **{name: replaced(getattr(config, name), rest, value) if rest else value})
 
 
 def wrapped(owner: Any, name: str, call: Callable[..., Any]) -> Context:

@@ -21,7 +21,7 @@ SCHEMA_VERSION = 1
 MOST_EVIDENCE, MOST_UNOBSERVED = 3, 5
 
 WORDS = {
-    "config": "not what the checkpoint says",
+    "config": "not what the checkpoint or the official code says",
     "tokenizer": "not what the official tokenizer has",
     "weights": "a parameter differs from the official one",
     "leaf": "wrong by itself, on the right input",

@@ -1,0 +1,68 @@
+"""Mistakes in what is stored: fields, tensors and tokens that no stage need feel."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import mlx.core as mx
+from tokenizers import Tokenizer
+
+from parity.faults.base import Catalogue, Context, patched, replaced
+from parity.pair import Pair
+
+TEXT, LLM, FLOW, HIFT = (Catalogue(stage) for stage in ("text_tokenizer", "llm", "flow_encoder", "vocoder"))
+CATALOGUES = (TEXT, LLM, FLOW, HIFT)
+
+
+def _field(catalogue: Catalogue, name: str, mistake: str, field: str, value: Any) -> None:
+    """A fault in which a field of the configuration has another value."""
+    place = catalogue.at(f"config.json: {field}", kind="config")
+    place.add(name, mistake, lambda pair: patched(pair.model, "config", replaced(pair.model.config, field, value)))
+
+
+_field(LLM, "stored-window", "The window for repetitions has 11 tokens in place of 10.", "llm.sampling.win_size", 11)
+_field(LLM, "stored-mix-ratio", "Speech and text are mixed 5 to 14.", "llm.mix_ratio", (5, 14))
+_field(LLM, "stored-token-rate", "Speech tokens are counted 50 a second.", "token_frame_rate", 50)
+_field(HIFT, "stored-threshold", "What is voiced begins at 5 Hz.", "hift.nsf_voiced_threshold", 5.0)
+_field(HIFT, "stored-limit", "Samples are clipped at 1 in place of 0.99.", "hift.audio_limit", 1.0)
+
+
+LLM.at("llm.llm.model.model.embed_tokens", kind="weights").setting(
+    "stored-unread-row",
+    "The embedding of a token that nobody says is not a number.",
+    weight=lambda own: mx.concatenate([own[:-1], mx.full((1, own.shape[1]), mx.nan, own.dtype)]),
+)
+LLM.at("llm.speech_embedding", kind="weights").setting(
+    "stored-rows-exchanged",
+    "The embeddings of the last two speech tokens are exchanged.",
+    weight=lambda own: mx.concatenate([own[:-2], own[-1:], own[-2:-1]]),
+)
+FLOW.at("flow.decoder", kind="weights").setting(
+    "stored-noise-end",
+    "The fixed noise ends after ten seconds.",
+    rand_noise=lambda own: mx.concatenate([own[:, :500], mx.zeros_like(own[:, 500:])], axis=1),
+)
+FLOW.at("flow.encoder_proj", kind="weights").setting(
+    "stored-scaled", "A tensor is a hundredth of a percent too large.", weight=lambda own: own * 1.0001
+)
+
+
+def _tokens(name: str, mistake: str, *tokens: str, **change: Any) -> None:
+    """A fault in which the entries of special tokens are changed; the id of two is exchanged without a `change`."""
+    paths = (f"tokenizer.json: added token {token!r}" for token in tokens)
+
+    def switch(pair: Pair) -> Context:
+        live = pair.model.text_tokenizer
+        assert live is not None
+        content = json.loads(live._tokenizer.to_str())
+        entries = [entry for entry in content["added_tokens"] if entry["content"] in tokens]
+        for entry, other in zip(entries, tokens[::-1], strict=True):
+            entry.update(change or {"content": other})
+        return patched(live, "_tokenizer", Tokenizer.from_str(json.dumps(content)))
+
+    TEXT.at(*paths, kind="tokenizer").add(name, mistake, switch)
+
+
+_tokens("stored-tokens-exchanged", "[cough] and [sigh] have each other's id.", "[cough]", "[sigh]")
+_tokens("stored-token-strips", "<strong> swallows the space before it.", "<strong>", lstrip=True)
