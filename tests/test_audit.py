@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from converters.convert import convert
 from parity.audit import audit, packed
@@ -23,6 +25,7 @@ from parity.faults import choose
 from parity.inputs import load_inputs
 from parity.localization.search import localise
 from parity.pair import Pair, load_pair
+from parity.report.terminal import print_report
 from parity.run import run
 from parity.stages import STAGES
 from reference.families import COSYVOICE2
@@ -156,6 +159,9 @@ def test_run_and_localise_name_what_is_stored_first(tiny_checkpoint: Path, tiny_
         for report in reports:
             assert report.verdict is Verdict.DIVERGED
             assert {culprit.module for culprit in report.culprits} == set(fault.expected)
+            printed = StringIO()
+            print_report(report, Console(file=printed, width=200), "failed")
+            assert "tokenizer.json: added token '[cough]'" in printed.getvalue()  # brackets are no markup
 
 
 def leaves(fields: dict[str, Any]) -> Iterator[str]:

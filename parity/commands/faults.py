@@ -91,19 +91,26 @@ def _print_healthy(reports: list[RunReport], console: Console) -> None:
         mode = mode_title(report.settings.streaming)
         console.print(f"healthy model, {mode}: {report.verdict.value}, {len(report.culprits)} culprits")
         for culprit in report.culprits:
-            console.print(f"  [red]{culprit.module}[/] ({culprit.kind}): {culprit.evidence[0]}", highlight=False)
+            console.print(
+                f"  {culprit.module} ({culprit.kind}): {culprit.evidence[0]}",
+                highlight=False,
+                markup=False,
+                style="red",
+            )
         for line in report.unobserved[:5]:
             console.print(f"  [yellow]not observed[/]: {line}", highlight=False)
 
 
 def _print_trial(trial: Trial, number: str, console: Console) -> None:
+    from rich.markup import escape
+
     mark = "[green]named[/]" if trial.exact else "[yellow]found[/]" if trial.found else "[red]missed[/]"
     first = trial.culprits[0] if trial.culprits else None
     more = f" and {len(trial.named) - 1} more" if len(trial.named) > 1 else ""
-    named = f"{first.module}{more} ({first.kind})" if first else "nothing"
+    named = f"{escape(first.module)}{more} ({first.kind})" if first else "nothing"
     console.print(f"{number:>7} {mark} {trial.fault.name}: {named}  {trial.seconds:.1f} s", highlight=False)
     if not trial.exact:
-        console.print(f"        {trial.reason}", highlight=False)
+        console.print(f"        {escape(trial.reason)}", highlight=False)
 
 
 def _print_summary(trials: list[Trial], healthy: list[RunReport], seconds: float, console: Console) -> bool:
@@ -111,6 +118,6 @@ def _print_summary(trials: list[Trial], healthy: list[RunReport], seconds: float
     console.print(f"\nfound {found} / {len(trials)}, named exactly {exact} / {len(trials)}, {seconds:.0f} s")
     for trial in trials:
         if not trial.exact:
-            console.print(f"  {trial.fault.name}: {trial.reason}", highlight=False)
+            console.print(f"  {trial.fault.name}: {trial.reason}", highlight=False, markup=False)
     blamed = any(report.culprits or report.unobserved for report in healthy)
     return found == len(trials) and exact >= EXACT_SHARE * len(trials) and not blamed

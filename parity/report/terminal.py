@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from parity.compare import Layer, Verdict
@@ -41,7 +42,7 @@ def layer_table(title: str, layers: list[Layer]) -> Table:
     for layer in layers:
         d = layer.difference
         numbers = (
-            [layer.reason]
+            [escape(layer.reason)]
             if d is None
             else [
                 _number(layer.ratio),
@@ -54,7 +55,7 @@ def layer_table(title: str, layers: list[Layer]) -> Table:
                 f"{_number(d.std)} / {_number(d.std_reference)}",
             ]
         )
-        table.add_row(layer.path, _verdict(layer.verdict), *numbers)
+        table.add_row(escape(layer.path), _verdict(layer.verdict), *numbers)
     return table
 
 
@@ -86,7 +87,7 @@ def stage_table(report: RunReport) -> Table:
             _number(min(snr), 4) if snr else "-",
             f"{stage.seconds_reference:.2f}",
             f"{stage.seconds_model:.2f}",
-            worst.path if worst and worst.difference is not None else "",
+            escape(worst.path) if worst and worst.difference is not None else "",
         )
     return table
 
@@ -130,7 +131,9 @@ def print_report(report: RunReport, console: Console, layers: str = "all") -> No
             found = layer.reason
             if not found and layer.difference:
                 found = f"{_number(layer.ratio)} noise floors off, max abs {_number(layer.difference.max_abs)}"
-            console.print(f"{stage.title}: first wrong layer is [bold]{layer.path}[/] ({found})", highlight=False)
+            console.print(
+                f"{stage.title}: first wrong layer is [bold]{escape(layer.path)}[/] ({escape(found)})", highlight=False
+            )
     for drift in report.quantization:
         console.print(f"quantization drift: {drift.summary()}", highlight=False)
     console.print(f"\nverdict: {_verdict(report.verdict)}")
