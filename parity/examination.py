@@ -23,7 +23,7 @@ def examine(pair: Pair, captured: Captured, factor: float, accused: Set[str] = f
         accused: modules of its component that are wrong as they are stored.
     """
     stage = captured.stage
-    report = StageReport(stage.name, stage.title, pair.dtype(stage.component))
+    report = StageReport(stage.name, stage.title, stage.dtype(pair))
     judge = StageJudge(pair, captured, factor, accused)
     judge.run()
     report.culprits, report.isolated, report.unobserved = judge.culprits, judge.layers, judge.unobserved

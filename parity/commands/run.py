@@ -22,6 +22,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write report.html and parity.json there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a summary in Markdown")
+    parser.add_argument(
+        "--coverage", action="store_true", help="run every mode, and list the lines of networks and decoders not run"
+    )
     parser.set_defaults(run=run)
 
 
@@ -61,6 +64,8 @@ def load_both(arguments: argparse.Namespace) -> tuple[Pair, dict[str, Any]]:
 def run(arguments: argparse.Namespace) -> int:
     from parity.report import culprits, terminal
 
+    if arguments.coverage:
+        return print_coverage(arguments)
     report, console = compare(arguments), terminal.make_console()
     terminal.print_report(report, console, arguments.layers)
     if report.culprits:
@@ -68,6 +73,25 @@ def run(arguments: argparse.Namespace) -> int:
     for path in write_outputs(report, arguments):
         console.print(f"written: {path}")
     return report.verdict.exit_code
+
+
+def print_coverage(arguments: argparse.Namespace) -> int:
+    """Which lines no stage comes to in any mode; the exit status is that of the runs."""
+    from parity.compare import worst
+    from parity.coverage import PACKAGE, watched_lines
+    from parity.report.terminal import make_console
+    from parity.stages.base import STREAMING
+
+    console = make_console()
+    modes = (argparse.Namespace(**{**vars(arguments), "streaming": mode}) for mode in (None, *STREAMING))
+    with watched_lines() as coverage:
+        verdict = worst([compare(mode).verdict for mode in modes])
+    for file, lines in coverage.missed.items():
+        source = (PACKAGE / file).read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            console.print(f"{PACKAGE.name}/{file}:{line}: {source[line - 1].strip()}", highlight=False, markup=False)
+    console.print(f"{sum(map(len, coverage.missed.values()))} lines were not run; verdict: {verdict.value}")
+    return verdict.exit_code
 
 
 def compare(arguments: argparse.Namespace, fault: Fault | None = None) -> RunReport:

@@ -28,7 +28,7 @@ class StageJudge:
         """`accused` are modules of its component that are wrong as they are stored."""
         self.stage, self.pair, self.captured, self.factor = captured.stage, pair, captured, factor
         self.accused = accused
-        self.dtype = pair.dtype(captured.stage.component)
+        self.dtype = captured.stage.dtype(pair)
         self.culprits: list[Culprit] = []
         self.layers: list[Layer] = []
         self.unobserved: list[str] = []

@@ -86,6 +86,10 @@ class Stage(ABC):
     #: The kinds of streaming (None: offline) in which the stage exists.
     modes: ClassVar[tuple[Streaming | None, ...]] = (None, *STREAMING)
 
+    def dtype(self, pair: Pair) -> str:
+        """What the stage works in, a key of `EPSILON`."""
+        return pair.dtype(self.component)
+
     def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
         """The reference's side, to run in `dtype`."""
         from parity.sides.pytorch import TorchSide

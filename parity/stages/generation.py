@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
+from unittest import mock
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class Script:
         options: of the call.
         bistream: the text arrives token by token.
         prompt: how many text and speech tokens of the prompt.
+        prefix: MLX goes on after what it has run of the voice.
     """
 
     text: int
@@ -45,6 +47,7 @@ class Script:
     options: Mapping[str, float]
     bistream: bool = False
     prompt: tuple[int, int] = (3, 4)
+    prefix: bool = False
 
 
 END, FILL = -3, -1
@@ -55,8 +58,12 @@ SCRIPTS = {
     "usual_longest": Script(1, ((0, END, -30.0),), {}),
     "repeats": Script(8, ((0, 7, 9.0), (0, 8, 7.0)), {"max_token_text_ratio": 4}),
     "other_special": Script(9, ((6, FILL, 30.0),), {}),
+    "after_prefix": Script(5, ((11, END, 30.0),), {}, prefix=True),
     "arriving": Script(
-        17, ((0, END, -30.0), (9, FILL, 30.0), (10, FILL, -30.0), (40, END, 60.0)), {}, bistream=True, prompt=(4, 9)
+        17, ((0, END, -30.0), (3, FILL, 30.0), (4, FILL, -30.0), (60, END, 60.0)), {}, bistream=True, prompt=(4, 9)
+    ),
+    "arriving_for_text_alone": Script(
+        12, ((0, END, -30.0), (0, FILL, -30.0), (40, END, 60.0)), {}, bistream=True, prompt=(2, 0)
     ),
     "arriving_after_long_prompt": Script(
         22, ((0, END, -30.0), (0, FILL, -30.0), (36, END, 60.0)), {}, bistream=True, prompt=(6, 31)
@@ -72,7 +79,7 @@ class Generation(Loop):
     owners: ClassVar[Mapping[str, str]] = {
         f"{name}.{part}": "llm.generate_bistream" if script.bistream else "llm.generate"
         for name, script in SCRIPTS.items()
-        for part in ("token", "input", "cache")
+        for part in ("token", "token_in_graph", "input", "cache")
     }
 
     def suspect(self, output: str) -> str:
@@ -82,10 +89,24 @@ class Generation(Loop):
         outputs = Outputs()
         for name, script in SCRIPTS.items():
             token, steps, caches = _run(side, script, tape, name)
+            if not script.bistream:
+                outputs.tokens[f"{name}.token_in_graph"] = np.array(
+                    [_in_graph(side, script, tape, name, token)], np.int64
+                )
             outputs.tensors[f"{name}.input"] = np.concatenate(steps, axis=1)
             outputs.tokens[f"{name}.token"] = np.array([token], np.int64)
             outputs.tokens[f"{name}.cache"] = np.array([[caches]])
         return outputs
+
+
+def _in_graph(side: Side, script: Script, tape: Tape, name: str, called: list[int]) -> list[int]:
+    """The tokens where MLX draws them as a part of its graph, as on a device; the reference only calls its sampler."""
+    if side.name == "pytorch":
+        return called
+    from mlx_cosyvoice.llm import drawing
+
+    with mock.patch.object(drawing, "in_cpu_form", return_value=False):
+        return _run(side, script, tape, name)[0]
 
 
 def _run(side: Side, script: Script, tape: Tape, name: str) -> tuple[list[int], list[np.ndarray], int]:
@@ -96,7 +117,7 @@ def _run(side: Side, script: Script, tape: Tape, name: str) -> tuple[list[int], 
 
     def answer(call: ModuleCall) -> Any:
         x, cache = call.args
-        cache = object() if cache is None else cache
+        cache = cache or object()
         caches[id(cache)] = cache
         row = side.plain(_row(script, tape, name, len(steps), llm.llm_decoder.weight.shape[0]))
         steps.append(side.official(x))
@@ -104,6 +125,8 @@ def _run(side: Side, script: Script, tape: Tape, name: str) -> tuple[list[int], 
 
     with intercepted({"llm": llm}, answer, "step"):
         token = list(_tokens(side, script, tape, name))
+    if script.prefix and side.name == "pytorch":
+        steps[0] = steps[0][:, 1 + script.prompt[0] :]
     if not script.bistream:  # a device may have begun with one more
         steps = steps[: len(token) + 1]
     return token, steps, len(caches)
@@ -118,7 +141,10 @@ def _tokens(side: Side, script: Script, tape: Tape, name: str) -> Iterator[int]:
     draw = sampler(side.holding(llm), tape.uniform(f"generation/{name}/draws", (400,)).tolist())
     prompt = (side.ids(prompt_text), side.ids(prompt_token), draw)
     if not script.bistream:
-        return llm.generate(side.ids(text), *prompt, **script.options)
+        options = dict(script.options)
+        if script.prefix and side.name == "mlx":
+            options["prefix"] = llm.prefill_prefix(prompt[0])
+        return llm.generate(side.ids(text), *prompt, **options)
     if side.name == "mlx":
         return llm.generate_bistream(side.ids(text), *prompt)
     return llm.generate_bistream([side.ids(text[:, at : at + 1]) for at in range(script.text)], *prompt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from parity.compare import EPSILON
 from parity.stages.base import Stage
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ class Loop(Stage):
     """A stage whose side holds the networks that it runs: their names are those of components."""
 
     networks: ClassVar[Any] = Networks
+
+    def dtype(self, pair: Pair) -> str:
+        """The coarsest of its networks' dtypes."""
+        return max(map(pair.dtype, self.networks._fields), key=EPSILON.__getitem__)
 
     def suspect(self, output: str) -> str:
         """The network, as the loop was judged by itself."""
