@@ -19,10 +19,10 @@ REFUSALS = r"^\s*raise "
 
 
 class Coverage:
-    """`missed` is, once the run is over, what no stage came to: file, relative to the package -> line numbers."""
+    """`missed` is, once the run is over, what no stage came to: file in the package -> line -> its function."""
 
     def __init__(self) -> None:
-        self.missed: dict[str, list[int]] = {}
+        self.missed: dict[str, dict[int, str]] = {}
 
 
 @contextmanager
@@ -46,15 +46,16 @@ def watched_lines() -> Iterator[Coverage]:
     finally:
         library.stop()
         for file in files:
-            missing = _inside_functions(file) & set(library.analysis2(str(file))[3])
+            inside = _inside_functions(file)
+            missing = [line for line in library.analysis2(str(file))[3] if line in inside]
             if missing:
-                found.missed[str(file.relative_to(PACKAGE))] = sorted(missing)
+                found.missed[str(file.relative_to(PACKAGE))] = {line: inside[line] for line in missing}
 
 
-def _inside_functions(file: Path) -> set[int]:
-    """Lines of function bodies; what a module does when it is imported may have been done before."""
-    lines: set[int] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            lines.update(range(node.body[0].lineno, (node.end_lineno or node.lineno) + 1))
+def _inside_functions(file: Path) -> dict[int, str]:
+    """Lines of function bodies and whose; what a module does when it is imported may have been done before."""
+    lines: dict[int, str] = {}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):  # the inner ones come later
+        if isinstance(node, ast.FunctionDef):
+            lines |= dict.fromkeys(range(node.body[0].lineno, (node.end_lineno or node.lineno) + 1), node.name)
     return lines

@@ -88,8 +88,10 @@ def print_coverage(arguments: argparse.Namespace) -> int:
         verdict = worst([compare(mode).verdict for mode in modes])
     for file, lines in coverage.missed.items():
         source = (PACKAGE / file).read_text(encoding="utf-8").splitlines()
-        for line in lines:
-            console.print(f"{PACKAGE.name}/{file}:{line}: {source[line - 1].strip()}", highlight=False, markup=False)
+        for line, function in lines.items():
+            console.print(
+                f"{PACKAGE.name}/{file}:{line}: {function}: {source[line - 1].strip()}", highlight=False, markup=False
+            )
     console.print(f"{sum(map(len, coverage.missed.values()))} lines were not run; verdict: {verdict.value}")
     return verdict.exit_code
 

@@ -1,0 +1,44 @@
+"""No line of the networks is left that no stage runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parity.conftest import compared_in
+from parity.coverage import NETWORKS, watched_lines
+from parity.models import ensure_model
+from parity.pair import load_pair
+from parity.run import run
+from parity.stages import Settings
+from parity.stages.base import STREAMING
+
+#: Functions in the networks' files that no stage runs -> why.
+APART = {
+    **dict.fromkeys(
+        ("uniforms", "_from_key", "__next__", "from_key"), "draws of the product's own; a run has a tape's"
+    ),
+    **dict.fromkeys(("trim", "nbytes", "candidates"), "for users"),
+    **dict.fromkeys(
+        ("new_text_before_speech", "begun"), "by which the product decides on the order of text and speech"
+    ),
+    "starting_noise": "of which only the refusal is left",
+}
+
+
+@pytest.mark.slow
+def test_every_line_of_the_networks_is_run(tmp_path: Path, inputs: dict[str, Any]) -> None:
+    checkpoint, model = ensure_model("tiny", tmp_path)
+    with watched_lines() as coverage:
+        pair = load_pair(checkpoint, model)
+        for streaming in (None, *STREAMING):
+            run(pair, inputs, stages=compared_in(streaming), settings=Settings(streaming=streaming))
+    missed = {
+        f"{file}:{line} in {function}"
+        for file, lines in coverage.missed.items()
+        for line, function in lines.items()
+        if file.partition("/")[0] in NETWORKS and function not in APART
+    }
+    assert not missed
