@@ -17,7 +17,7 @@ from mlx_cosyvoice.flow import estimator
 from parity.__main__ import main
 from parity.compare import Verdict
 from parity.faults import FAULTS, Fault, choose
-from parity.faults.base import behaving, calling, modules_at
+from parity.faults.base import behaving, calling, modules_at, setting
 from parity.faults.trial import LLM_STEPS, Bench
 from parity.findings import KINDS
 from parity.localization.search import ReferenceCapture
@@ -129,6 +129,13 @@ def test_who_raises_on_what_a_wrong_caller_hands_on_is_not_blamed(pair: Pair, in
     with calling(estimator, "mx", concatenate=lambda arrays, axis: mx.concatenate(arrays, axis=0)):
         report = capture.localise(pair)
     assert [culprit.module for culprit in report.culprits] == ["flow.decoder.estimator"]
+
+
+def test_a_wrong_weight_explains_that_something_raises_behind_it(pair: Pair, capture: ReferenceCapture) -> None:
+    path = "llm.llm.model.model.layers.1.self_attn.v_proj"
+    with setting(modules_at(pair, path), weight=lambda weight: weight * float("nan")):
+        report = capture.localise(pair, stages=["llm"])
+    assert [culprit.module for culprit in report.culprits] == [path]
 
 
 def test_stages_can_be_chosen(pair: Pair, capture: ReferenceCapture) -> None:

@@ -83,7 +83,7 @@ class StageJudge:
             root = self.stage.component or self.stage.name
             path, children = (failed.path, failed.children) if failed else (root, 1)
             raised = (path, "glue" if children else "leaf", path, f"raised {type(error).__name__}: {error}")
-            if failed and (path, failed.index) not in self.captured.calls:
+            if calls and not ((path, failed.index) in self.captured.calls if failed else calls.isolated):
                 self._unfed = raised
             else:
                 self._blame(*raised)
@@ -225,7 +225,7 @@ class StageJudge:
 
     def _judge_doubtful(self) -> None:
         """Blame what a module did that was not fed, or ran others once too often, unless another fault explains it."""
-        if self._unfed and not self.culprits:
+        if self._unfed and not (self.culprits or self.accused):
             self._blame(*self._unfed)
         for call, kind, layer in self._doubtful:
             wrong = {*self.accused, *(culprit.module for culprit in self.culprits)}
