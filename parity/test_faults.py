@@ -17,13 +17,13 @@ from mlx_cosyvoice.flow import estimator
 from parity.__main__ import main
 from parity.compare import Verdict
 from parity.faults import FAULTS, Fault, choose
-from parity.faults.base import behaving, calling, modules_at, setting
+from parity.faults.base import behaving, calling, modules_at, patched, setting
 from parity.faults.trial import LLM_STEPS, Bench
 from parity.findings import KINDS
 from parity.localization.search import ReferenceCapture
 from parity.pair import Pair
 from parity.report.culprits import print_culprits, to_dict
-from parity.stages import STAGES, Settings
+from parity.stages import STAGES, Settings, features
 
 QUICK = (
     "text-gpt2-words",
@@ -136,6 +136,14 @@ def test_a_wrong_weight_explains_that_something_raises_behind_it(pair: Pair, cap
     with setting(modules_at(pair, path), weight=lambda weight: weight * float("nan")):
         report = capture.localise(pair, stages=["llm"])
     assert [culprit.module for culprit in report.culprits] == [path]
+
+
+def test_an_output_that_never_comes_is_wrong(pair: Pair, inputs: dict[str, Any]) -> None:
+    capture, made = ReferenceCapture(pair, inputs, stages=["audio_features"]), features._of_package
+    with patched(features, "_of_package", lambda *sides: {"log_mel": made(*sides)["log_mel"]}):
+        report = capture.localise(pair)
+    assert {culprit.module for culprit in report.culprits} == {"audio_features.fbank", "audio_features.prompt_mel"}
+    assert report.verdict is Verdict.DIVERGED
 
 
 def test_stages_can_be_chosen(pair: Pair, capture: ReferenceCapture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Set
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -239,6 +240,8 @@ class StageJudge:
         sides = Sides(outputs, expected, self.captured.isolated_outputs)
         root = stage.component or stage.name
         for layer in judge_outputs(stage, sides, self.captured.inputs, self.dtype, self.factor, expected, "output"):
+            if layer.path not in {**outputs.tensors, **outputs.tokens}:  # it ran to its end, so that is its own doing
+                layer = replace(layer, verdict=Verdict.DIVERGED, reason="MLX ended without it")
             self.layers.append(layer)
             if layer.verdict is Verdict.DIVERGED:
                 module = stage.owners.get(layer.path, root if stage.component else f"{root}.{layer.path}")
