@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ class Culprit:
     right, what it does between them is not: a mask, an order, a scale, a missing activation). `place` is the call at
     which it shows: its own path, or that of the child that was called with a wrong argument, `argument` then being that
     one's name. It is `inferred` if every module is right by itself, and yet errors add up to more than they may.
+    `within` is the network in which a loop raised: a culprit there explains it.
     """
 
     module: str
@@ -34,6 +36,12 @@ class Culprit:
     layer: Layer | None = None
     argument: str = ""
     inferred: bool = False
+    within: str = ""
+
+    def explained(self, sure: Set[str]) -> bool:
+        """Whether it is there because of one of these modules."""
+        inside = [*([self.module] if self.inferred else []), *([self.within] if self.within else [])]
+        return any(f"{module}.".startswith(f"{network}.") for module in sure for network in inside)
 
 
 @dataclass
@@ -98,16 +106,12 @@ class RunReport:
 
     @property
     def culprits(self) -> list[Culprit]:
-        """Those of the audits, then in data-flow order, without inferred ones that another stage's culprits explain."""
+        """Those of the audits, then in data-flow order, without those that another stage's culprits explain."""
         every = [culprit for part in self.parts for culprit in part.culprits]
         # two stages may share a component, whose constants are audited in both
         first = {(culprit.module, culprit.kind): culprit for culprit in reversed(every)}
         sure = {culprit.module for culprit in every if not culprit.inferred}
-        return [
-            culprit
-            for culprit in reversed(first.values())
-            if not culprit.inferred or not any(f"{module}.".startswith(f"{culprit.module}.") for module in sure)
-        ]
+        return [culprit for culprit in reversed(first.values()) if not culprit.explained(sure)]
 
     @property
     def unobserved(self) -> list[str]:

@@ -146,6 +146,20 @@ def test_an_output_that_never_comes_is_wrong(pair: Pair, inputs: dict[str, Any])
     assert report.verdict is Verdict.DIVERGED
 
 
+def test_a_loop_is_not_blamed_for_what_its_network_raises(pair: Pair, inputs: dict[str, Any]) -> None:
+    def broken(self: Any, x: mx.array) -> mx.array:
+        raise ValueError("no such shape")
+
+    path = "flow.encoder.after_norm"
+    capture = ReferenceCapture(
+        pair, inputs, stages=["flow_pieces", "incremental"], settings=Settings(streaming="incremental", llm_steps=4)
+    )
+    with behaving(modules_at(pair, path), broken):
+        both, alone = capture.localise(pair), capture.localise(pair, stages=["incremental"])
+    assert [culprit.module for culprit in both.culprits] == [path]
+    assert [(culprit.module, culprit.within) for culprit in alone.culprits] == [("incremental", "flow")]
+
+
 def test_stages_can_be_chosen(pair: Pair, capture: ReferenceCapture) -> None:
     assert [stage.name for stage in capture.localise(pair, stages=["llm"]).stages] == ["llm"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import traceback
 from collections.abc import Set
 from dataclasses import replace
 from functools import partial
@@ -88,6 +89,7 @@ class StageJudge:
                 self._unfed = raised
             else:
                 self._blame(*raised)
+                self.culprits[-1].within = "" if calls else _network_of(side, error)
             return None
 
     def _blame(
@@ -246,6 +248,14 @@ class StageJudge:
             if layer.verdict is Verdict.DIVERGED:
                 module = stage.owners.get(layer.path, root if stage.component else f"{root}.{layer.path}")
                 self._blame(module, "glue", module, f"output `{layer.path}`: {evidence_of(layer)}", layer)
+
+
+def _network_of(side: Side, error: Exception) -> str:
+    """The network of a loop in which an exception was raised; "" if it was none."""
+    networks: dict[str, Any] = getattr(side.module, "_asdict", dict)()
+    owner_of = {id(module): name for name, network in networks.items() for module in network.modules()}
+    owners = [id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((owner_of[owner] for owner in owners if owner in owner_of), "")
 
 
 def _kept(state: CacheState | None) -> tuple[Any, ...]:
