@@ -25,7 +25,7 @@ from parity.mutation.draw import Pool
 from parity.mutation.mutant import Mutant, Outcome
 from parity.mutation.numeric_code import LEFT_OUT, files
 from parity.mutation.operators import OPERATORS, changes, edits
-from parity.mutation.probe import changed
+from parity.mutation.probe import changed, noise
 from parity.mutation.reach import Reach, Tracer
 from parity.mutation.recordings import recall, store
 from parity.mutation.results import Results
@@ -371,10 +371,14 @@ def test_an_exception_names_its_function(tmp_path: Path, error: Exception, named
 
 def test_what_public_functions_return_is_compared() -> None:
     healthy: dict[str, np.ndarray] = {"wave": np.ones(9, np.float32), "token": np.arange(3)}
-    assert changed({"wave": healthy["wave"] + np.float32(1e-5), "token": np.arange(3)}, healthy) == []
-    assert changed({"wave": healthy["wave"] * np.float32(1.01), "token": np.arange(1, 4)}, healthy) == ["wave", "token"]
-    assert changed({"wave": np.ones(8, np.float32), "token": np.arange(3)}, healthy) == ["wave"]
-    assert changed({"wave": np.full(9, np.nan, np.float32), "token": np.arange(3)}, healthy) == ["wave"]
+    none = noise(healthy, healthy)
+    assert changed({"wave": healthy["wave"] + np.float32(1e-5), "token": np.arange(3)}, healthy, none) == []
+    louder: dict[str, np.ndarray] = {"wave": healthy["wave"] * np.float32(1.01), "token": np.arange(1, 4)}
+    assert changed(louder, healthy, none) == ["wave", "token"]
+    assert changed({"wave": np.ones(8, np.float32), "token": np.arange(3)}, healthy, none) == ["wave"]
+    assert changed({"wave": np.full(9, np.nan, np.float32), "token": np.arange(3)}, healthy, none) == ["wave"]
+    shaken = noise({"wave": healthy["wave"] * np.float32(1.005), "token": np.arange(1, 4)}, healthy)
+    assert changed(louder, healthy, shaken) == []
 
 
 def _outcomes() -> list[Outcome]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from parity.stages import Settings, Stage
 
 #: Files of a bench; the last one says of which code the others are.
-REACH, HEALTHY, READY = "reach.pickle", "healthy.npz", "ready.txt"
+REACH, HEALTHY, READY = "reach.pickle", "healthy.recording", "ready.txt"
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Bench:
         reach: Reach = pickle.loads((self.folder / REACH).read_bytes())
         return reach
 
-    def healthy(self) -> dict[str, np.ndarray]:
-        """What the public functions of the healthy model return."""
-        with np.load(self.folder / HEALTHY) as arrays:
-            return dict(arrays)
+    def healthy(self) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """What the public functions of the healthy model return, and how much rounding changes of it."""
+        healthy: tuple[dict[str, np.ndarray], dict[str, float]] = recall(self.folder / HEALTHY)
+        return healthy
 
 
 def modes() -> Iterator[tuple[Settings, list[Stage]]]:
@@ -99,7 +99,7 @@ def prepare(bench: Bench, root: str, files: list[str], progress: Callable[[str],
     """
     from parity.inputs import SAMPLE, load_inputs
     from parity.localization.captured import captures
-    from parity.mutation.probe import probe
+    from parity.mutation.probe import noise, nudged, probe
     from parity.pair import load_pair
 
     tracer = Tracer(root, files)
@@ -113,8 +113,10 @@ def prepare(bench: Bench, root: str, files: list[str], progress: Callable[[str],
             progress(f"{key}: the healthy model")
             _look(pair, bench.recall(key), partial(tracer.during, key))
     progress("the public functions")
-    np.savez(bench.folder / HEALTHY, **probe(pair.model, SAMPLE))  # type: ignore[arg-type]
     (bench.folder / REACH).write_bytes(pickle.dumps(tracer.reach(_paths(pair))))
+    healthy = probe(pair.model, SAMPLE)
+    nudged(pair.model)
+    store((healthy, noise(probe(pair.model, SAMPLE), healthy)), bench.folder / HEALTHY)
 
 
 def _look(pair: Pair, captured: Captured, traced: Callable) -> None:  # type: ignore[type-arg]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
 import numpy as np
 
-from parity.compare import relative_rms
+from parity.compare import FACTOR, relative_rms
 
-#: How far two waves may be apart before one counts as changed. The whole way from text to wave in float32 loses some
-#: 1e-4 of a wave against float64; parity allows 8 times what is lost.
+#: How far two outputs may be apart in any case; else as many times what one rounding step in all weights changes, as
+#: parity allows of a noise floor.
 BOUND = 1e-3
+#: A factor that is one rounding step of float32, or two.
+STEP = 1 + 2.0**-22
 
 TEXT = "Hello from MLX."
 TRANSCRIPT = "What is said in the recording."
@@ -40,14 +43,30 @@ def probe(model: Any, recording: Any) -> dict[str, np.ndarray]:
     return made
 
 
-def changed(made: dict[str, np.ndarray], healthy: dict[str, np.ndarray]) -> list[str]:
-    """The functions that return something else than the healthy model's."""
-    return [name for name, right in healthy.items() if _differs(made[name], right)]
+def nudged(model: Any) -> None:
+    """Change all weights of a model by a rounding step."""
+    from mlx.utils import tree_map
+
+    for component in model.family.names:
+        network = getattr(model, component)
+        network.update(tree_map(lambda weight: weight * STEP, network.parameters()))
 
 
-def _differs(mine: np.ndarray, right: np.ndarray) -> bool:
+def noise(made: dict[str, np.ndarray], healthy: dict[str, np.ndarray]) -> dict[str, float]:
+    """Function -> how far a nudged model's output is from the healthy one's: infinite if another token was drawn."""
+    return {name: _distance(made[name], right) for name, right in healthy.items()}
+
+
+def changed(made: dict[str, np.ndarray], healthy: dict[str, np.ndarray], noises: dict[str, float]) -> list[str]:
+    """The functions that return something else than the healthy model's, and not for rounding."""
+    return [
+        name for name, right in healthy.items() if not _distance(made[name], right) <= max(BOUND, FACTOR * noises[name])
+    ]
+
+
+def _distance(mine: np.ndarray, right: np.ndarray) -> float:
     if mine.shape != right.shape:
-        return True
+        return math.inf
     if not np.issubdtype(right.dtype, np.floating):
-        return not np.array_equal(mine, right)
-    return not relative_rms(mine, right) <= BOUND
+        return 0.0 if np.array_equal(mine, right) else math.inf
+    return relative_rms(mine, right)

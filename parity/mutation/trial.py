@@ -143,7 +143,7 @@ def _examined(trial: Trial, pair: Pair) -> Outcome:
         if outcome:
             return outcome
     try:
-        different = changed(probe(pair.model, SAMPLE), trial.bench.healthy())
+        different = changed(probe(pair.model, SAMPLE), *trial.bench.healthy())
     except Exception as error:  # parity saw nothing of it
         different = [f"{type(error).__name__}: {error}"[:300]]
     return trial.outcome("missed", evidence=", ".join(different)) if different else trial.outcome("survives")
