@@ -135,7 +135,7 @@ def _look(pair: Pair, captured: Captured, traced: Callable) -> None:  # type: ig
 
 def _forget() -> None:
     """Let functions that remember what they returned run again, so that it is seen what they run."""
-    for remembering in (one for one in gc.get_objects() if isinstance(one, _lru_cache_wrapper)):
+    for remembering in (one for one in gc.get_objects() if type(one) is _lru_cache_wrapper):
         if remembering.__module__.startswith("mlx_cosyvoice."):
             remembering.cache_clear()
 
