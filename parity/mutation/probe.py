@@ -45,11 +45,13 @@ def probe(model: Any, recording: Any) -> dict[str, np.ndarray]:
 
 def nudged(model: Any) -> None:
     """Change all weights of a model by a rounding step."""
+    import mlx.core as mx
     from mlx.utils import tree_map
 
     for component in model.family.names:
         network = getattr(model, component)
         network.update(tree_map(lambda weight: weight * STEP, network.parameters()))
+        mx.eval(network.parameters())  # other threads read them
 
 
 def noise(made: dict[str, np.ndarray], healthy: dict[str, np.ndarray]) -> dict[str, float]:
