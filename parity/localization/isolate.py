@@ -128,6 +128,30 @@ def _replace(own: Value, right: Value, array: Callable[[Any, Any], Any]) -> Valu
     return own
 
 
+class _Memory:
+    """Holds equal arrays once: what a module returns goes, mostly as it is, into the next one."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, np.ndarray] = {}  # by the tensor's id, which another one may have had before
+
+    def map(self, value: Value, note: Callable[[Any], np.ndarray], right: Value = None) -> Value:
+        """A value as it is noted; `right` is what the other side noted in its place."""
+
+        def once(tensor: Any) -> np.ndarray:
+            noted = note(tensor)
+            for other in (right, self._last.get(id(tensor))):
+                if (
+                    isinstance(other, np.ndarray)
+                    and noted.dtype.kind == other.dtype.kind
+                    and np.array_equal(noted, other)
+                ):
+                    return other
+            self._last[id(tensor)] = noted
+            return noted
+
+        return _map(value, once)
+
+
 class _Recorder:
     """Keeps track of which module is running inside which."""
 
@@ -137,11 +161,11 @@ class _Recorder:
         self._caches: list[Cache | None] = []
         self._counts: dict[str, int] = {}
 
-    def enter(self, path: str, arguments: dict[str, Value], caches: list[Cache], feed: Feed) -> Call:
+    def enter(self, path: str, caches: list[Cache], feed: Feed) -> Call:
         index = self._counts.get(path, 0)
         self._counts[path] = index + 1
         caller = self.stack[-1].path if self.stack else self.root
-        call = Call(path, index, caller, arguments)
+        call = Call(path, index, caller, {})
         call.cache = next((cache for cache in caches if cache not in self._caches), None)
         self._caches.append(call.cache)
         outer = self.stack[-1] if self.stack else self.calls
@@ -178,22 +202,24 @@ def observe(side: Side, component: str, keep: Keep, feed: Feed | None = None) ->
         feed: (path, call index) -> the reference's call in the working dtype.
     """
     calls, feed = Calls(), feed or {}
-    recorder = _Recorder(calls, keep, component)
+    recorder, memory = _Recorder(calls, keep, component), _Memory()
 
     def answer(call: ModuleCall) -> Any:
         module, function = call.module, side.parameters_of(call.module)
         arguments = _bind(function, call.args, call.kwargs)
-        note = partial(side.noted, module, incoming=True)
         caches = [value for value in arguments.values() if isinstance(value, Cache)]
-        noted = recorder.enter(call.path, {name: _map(value, note) for name, value in arguments.items()}, caches, feed)
-        right = feed.get((call.path, noted.index))
+        noted = recorder.enter(call.path, caches, feed)
+        right, kept = feed.get((call.path, noted.index)), keep(call.path, noted.index)
+        if kept:
+            note, known = partial(side.noted, module, incoming=True), right.arguments if right else {}
+            noted.arguments = {name: memory.map(value, note, known.get(name)) for name, value in arguments.items()}
         if right is not None:
             put = partial(side.fed, module, incoming=True)
             replaced = {name: _replace(own, right.arguments.get(name, own), put) for name, own in arguments.items()}
             call.args, call.kwargs = _unbind(function, replaced)
         try:
             output = call.run()
-            noted_output = _map(output, partial(side.noted, module))
+            noted_output = memory.map(output, partial(side.noted, module)) if kept else None
         except Exception:
             recorder.fail()
             raise
