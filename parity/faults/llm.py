@@ -180,3 +180,9 @@ def sampler_exchange(pair: Pair) -> Context:
         return ids, weights
 
     return patched(sampling.RASSampler, "nucleus", exchanged)
+
+
+@at("llm.prefill_prefix").wrapping(lm.Qwen2LM, "prefill_prefix")
+def prefix_order(original: Any, self: Any, prompt_text: Any) -> Any:
+    """What all utterances of a voice begin with is run in the wrong order."""
+    return original(self, prompt_text[::-1])

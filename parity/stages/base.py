@@ -83,6 +83,8 @@ class Stage(ABC):
     gives: ClassVar[tuple[str, ...]] = ()
     #: Output -> the official module that makes it, where that is not the component itself.
     owners: ClassVar[Mapping[str, str]] = {}
+    #: Outputs that come from no isolated run, so that their errors have added up in any.
+    added_up: ClassVar[tuple[str, ...]] = ()
     #: The kinds of streaming (None: offline) in which the stage exists.
     modes: ClassVar[tuple[Streaming | None, ...]] = (None, *STREAMING)
 

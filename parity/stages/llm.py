@@ -79,6 +79,7 @@ class LanguageModel(Stage):
     needs = ("text_token", "prompt_text_token", "prompt_token")
     gives = ("log_probs", "speech_token")
     owners: ClassVar[Mapping[str, str]] = {"log_probs_after_prefix": "llm.prefill_prefix"}
+    added_up = ("log_probs_after_prefix",)
 
     def keep(self, path: str, call: int) -> bool:
         # the prompt, and the first step after it; the words of the prompt are looked up in one call
