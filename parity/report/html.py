@@ -115,7 +115,7 @@ def _culprits(report: RunReport, result: dict[str, Any]) -> str:
         cards.append(_card(Verdict.DIVERGED, headline(culprit), evidence, _command("localise", culprit.stage, result)))
     for stage in report.parts:
         layer = stage.worst_layer
-        if stage.verdict is Verdict.PASS or stage.name in blamed or layer is None:
+        if stage.verdict is Verdict.PASS or stage.culprits or stage.name in blamed or layer is None:
             continue
         title = f"{stage.title}: first wrong layer is {layer.path} ({layer.type})"
         cards.append(_card(stage.verdict, title, [_evidence(layer)], _command("run", stage.name, result)))
