@@ -8,7 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_cosyvoice.nn import Identity, Module, functional
-from mlx_cosyvoice.nn.cache import Cache, attended, shared_rows
+from mlx_cosyvoice.nn.cache import Cache, attended
 
 
 def split_heads(x: mx.array, heads: int) -> mx.array:
@@ -63,7 +63,7 @@ class RelPositionMultiHeadedAttention(Module):
         q = split_heads(self.linear_q(x), self.heads)
         k = split_heads(self.linear_k(x), self.heads)
         v = split_heads(self.linear_v(x), self.heads)
-        p = split_heads(shared_rows(self.linear_pos, pos_emb, x.shape[1], cache), self.heads)
+        p = split_heads(self.linear_pos(pos_emb), self.heads)
         scale = 1 / math.sqrt(self.head_dim)
         blocks = attended(k, v, cache)
         # The positions' share of the scores is what fused attention calls an additive mask.

@@ -54,13 +54,11 @@ class CacheOptions:
         dtype: in which keys and values are kept; None as they are computed.
         left_chunks: how many chunks before its own attention sees; None for all.
         room: for how many pieces new memory is made, where it is needed.
-        tables: what all sequences share, which is no state: see `shared_rows`.
     """
 
     dtype: mx.Dtype | None = None
     left_chunks: int | None = None
     room: int = 1
-    tables: dict[int, tuple[mx.array, int]] = field(default_factory=dict)
 
 
 class Cache:
@@ -109,22 +107,6 @@ class Cache:
         self._tensors.append(tensor)
         return tensor
 
-    def shared_rows(self, make: Callable[[mx.array], mx.array], rows: mx.array, length: int) -> mx.array:
-        """`make(rows)`, row by row, for positions [1, S+T-1, C] that begin at the farthest of S keys, T being `length`.
-
-        Only those rows are made that no piece of any sequence had before.
-        """
-        table, reach = self._options.tables.get(id(make), (rows[:, :0], 0))
-        farther = rows.shape[1] - length - reach
-        if table.shape[1] < reach + length:
-            table, reach = make(rows), rows.shape[1] - length
-        elif farther > 0:
-            table, reach = mx.concatenate([make(rows[:, :farther]), table], axis=1), reach + farther
-        mx.eval(table)
-        self._options.tables[id(make)] = table, reach
-        start = reach - (rows.shape[1] - length)
-        return table[:, start : start + rows.shape[1]]
-
     def extend(self, x: mx.array, reach: int) -> mx.array:
         """x [B, T, C] behind the `reach` frames before it: [B, reach + T, C]."""
         tail = self.recalled()
@@ -165,11 +147,6 @@ def keys_with(cache: Cache | None, length: int) -> int:
 def constant(make: Callable[[], mx.array], cache: Cache | None) -> mx.array:
     """What `make` gives, which is the same for every piece."""
     return make() if cache is None else cache.constant(make)
-
-
-def shared_rows(make: Callable[[mx.array], mx.array], rows: mx.array, length: int, cache: Cache | None) -> mx.array:
-    """`make(rows)` for the relative positions of a piece of that length."""
-    return make(rows) if cache is None else cache.shared_rows(make, rows, length)
 
 
 def extended(x: mx.array, reach: int, cache: Cache | None) -> mx.array:

@@ -100,7 +100,6 @@ class IncrementalFlow:
         #: Tokens of a chunk, and how many after it must be known.
         self.chunk, self.lookahead = flow.encoder.static_chunk_size, flow.pre_lookahead_len
         self.ratio = flow.token_mel_ratio
-        self._tables: dict[int, tuple[mx.array, int]] = {}
         if n_timesteps < 1:
             raise ValueError(f"n_timesteps must be at least 1, not {n_timesteps}")
         frames = flow.decoder.estimator.static_chunk_size
@@ -184,7 +183,7 @@ class IncrementalFlow:
         Where memory for keys and values is needed, it is made for `room` chunks.
         """
         start, flow = state.computed, self.flow
-        cache = Cache(state.cache, CacheOptions(self.state_dtype, self.left_context_chunks, room, self._tables))
+        cache = Cache(state.cache, CacheOptions(self.state_dtype, self.left_context_chunks, room))
         encoder, decoder = cache.part("encoder", 0), cache.part("decoder", 0)
         tokens = state.tokens[start : end + self.lookahead]
         lookahead = len(tokens) - (end - start)
