@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
@@ -23,8 +23,6 @@ ONCE = re.compile(r"flow\.(spk_embed_affine_layer|decoder\.estimator\.(time_\w+|
 TOGETHER = ("flow.input_embedding",)
 #: ... and projected for each by itself.
 APART = "flow.encoder.embed"
-#: What is made of relative positions, which pieces share.
-POSITIONS = ".linear_pos"
 #: Whatever is called at every Euler step, of which there are two: each has a state of its own.
 STEPWISE = "flow.decoder.estimator"
 STEPS = 2
@@ -37,7 +35,6 @@ class Piece:
     Attributes:
         seen: the token before which its lookahead ends.
         keys: how many tokens attention sees from it, its own included.
-        only_new: of relative positions those alone that no piece before it had.
     """
 
     tokens: int
@@ -45,7 +42,6 @@ class Piece:
     end: int
     seen: int
     keys: int
-    only_new: bool = False
 
     @property
     def together(self) -> Piece:
@@ -78,9 +74,7 @@ class Piece:
                 return slice(rate * self.start, rate * self.end + margin)
             if length == 2 * rate * self.tokens - 1:  # position `tokens` - 1 is the first
                 first = rate * (self.tokens - self.keys)
-                return slice(
-                    first, first + rate * own if self.only_new and self.start else rate * (self.tokens + own) - 1
-                )
+                return slice(first, rate * (self.tokens + own) - 1)
         return None
 
 
@@ -117,6 +111,6 @@ def in_pieces(
                     embedded[path] += 1
             else:
                 new = number * (STEPS if path.startswith(STEPWISE) else calls[path]) + index
-                part = piece.together if path in TOGETHER else replace(piece, only_new=path.endswith(POSITIONS))
+                part = piece.together if path in TOGETHER else piece
                 found[path, new] = cut(item, new, part)
     return found
