@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from itertools import takewhile
 
+from parity.audit import accused_by
 from parity.compare import Verdict
 from parity.findings import Culprit, StageReport
 from parity.free_run import run_freely
 from parity.localization.blame import StageJudge, evidence_of
 from parity.localization.captured import Captured
 from parity.pair import Pair
+
+
+def examine_all(
+    pair: Pair,
+    captured: Iterable[Captured],
+    audits: Sequence[StageReport],
+    factor: float,
+    progress: Callable[[str], None],
+) -> list[StageReport]:
+    """`examine` stage by stage, each as soon as it was captured; what `audits` accuse is not blamed again."""
+    reports = []
+    for one in captured:
+        progress(f"{one.stage.title}: MLX")
+        reports.append(examine(pair, one, factor, accused_by(audits, one.stage)))
+    return reports
 
 
 def examine(pair: Pair, captured: Captured, factor: float, accused: Set[str] = frozenset()) -> StageReport:
@@ -40,14 +56,14 @@ def _where_they_part(captured: Captured, report: StageReport) -> Culprit:
     wrong, root = rows[len(right)], stage.component or stage.name
     path = wrong.path.split("#")[0]
     if wrong.type == "witness":
-        kind, module = "glue", root
+        module = root
     elif path in captured.types:
-        kind, module = "glue", _common(path, right[-1].path.split("#")[0] if right else root) or root
+        module = _common(path, right[-1].path.split("#")[0] if right else root) or root
     else:
-        kind, module = "glue", stage.suspect(path)
+        module = stage.suspect(path)
     before = f"{right[-1].path} agrees, " if right else ""
     evidence = f"{before}{wrong.path} is the first that does not, though every module is right by itself"
-    return Culprit(module, kind, report.name, module, [evidence, evidence_of(wrong)], wrong, inferred=True)
+    return Culprit(module, "glue", report.name, module, [evidence, evidence_of(wrong)], wrong, inferred=True)
 
 
 def _common(path: str, other: str) -> str:

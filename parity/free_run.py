@@ -30,14 +30,14 @@ def run_freely(pair: Pair, captured: Captured, report: StageReport, factor: floa
     actual, actual_layers = _run(pair, captured, report)
     expected_layers = recorded(captured.calls)
     exact_layers, exempt = captured.layers, exempt_modules(pair, stage)
-    floors = _floors_of_calls(expected_layers, exact_layers)
+    calls = _calls_of_modules(expected_layers)
     for path in _union(exact_layers, expected_layers, actual_layers):
         module_path = path.split("#")[0]
         if module_path in exempt and path not in actual_layers:
             report.exempt[module_path] = exempt[module_path]
             continue
         arrays = (layers.get(path) for layers in (actual_layers, expected_layers, exact_layers))
-        typical = partial(floors.__getitem__, module_path)
+        typical = partial(_floor_of, expected_layers, exact_layers, calls.get(module_path, ()))
         kind = captured.types.get(module_path, "")
         report.layers.append(judge(path, kind, *arrays, dtype=report.dtype, factor=factor, typical=typical))
     sides = Sides(actual, captured.outputs, captured.exact_outputs)
@@ -87,12 +87,12 @@ def recorded(calls: CallsByKey) -> Recording:
     return recording
 
 
-def _floors_of_calls(expected: Recording, exact: Recording) -> dict[str, float]:
-    """The `typical_floor` of every module that was called more than once; else 0."""
+def _calls_of_modules(recording: Recording) -> dict[str, list[str]]:
+    """Module -> the names of its calls."""
     calls: dict[str, list[str]] = {}
-    for path in expected:
+    for path in recording:
         calls.setdefault(path.split("#")[0], []).append(path)
-    return {module: _floor_of(expected, exact, paths) for module, paths in calls.items()}
+    return calls
 
 
 def _union(*recordings: Iterable[str]) -> list[str]:
@@ -130,6 +130,7 @@ def judge_outputs(
 
 
 def _floor_of(expected: Mapping[str, np.ndarray], exact: Mapping[str, np.ndarray], names: Sequence[str]) -> float:
+    """The `typical_floor` of what goes by these names; 0 of one alone, whose own floor it would be."""
     return typical_floor((expected[name], exact.get(name)) for name in names) if len(names) > 1 else 0.0
 
 

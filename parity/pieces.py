@@ -73,8 +73,7 @@ class Piece:
             if margin in margins:
                 return slice(rate * self.start, rate * self.end + margin)
             if length == 2 * rate * self.tokens - 1:  # position `tokens` - 1 is the first
-                first = rate * (self.tokens - self.keys)
-                return slice(first, rate * (self.tokens + own) - 1)
+                return slice(rate * (self.tokens - self.keys), rate * (self.tokens + own) - 1)
         return None
 
 
@@ -111,6 +110,5 @@ def in_pieces(
                     embedded[path] += 1
             else:
                 new = number * (STEPS if path.startswith(STEPWISE) else calls[path]) + index
-                part = piece.together if path in TOGETHER else piece
-                found[path, new] = cut(item, new, part)
+                found[path, new] = cut(item, new, piece.together if path in TOGETHER else piece)
     return found

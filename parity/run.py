@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from parity.audit import accused_by, audit
+from parity.audit import audit
 from parity.compare import FACTOR
-from parity.examination import examine
+from parity.examination import examine_all
 from parity.findings import RunReport
 from parity.localization.captured import captures
 from parity.pair import Pair
@@ -46,9 +46,7 @@ def run(
     settings = settings or Settings()
     chosen = choose_stages(stages, settings, stages_of(pair.reference.family.networks))
     audits = audit(pair, chosen, progress)
-    arrays, reports = dict(inputs), []
-    for captured in captures(pair, arrays, chosen, settings, seed, progress):
-        progress(f"{captured.stage.title}: MLX")
-        reports.append(examine(pair, captured, factor, accused_by(audits, captured.stage)))
+    arrays = dict(inputs)
+    reports = examine_all(pair, captures(pair, arrays, chosen, settings, seed, progress), audits, factor, progress)
     packing = quantization_drift(pair, arrays, {report.name for report in reports}, settings, seed, progress)
     return RunReport(reports, settings, audits, packing)

@@ -11,6 +11,7 @@ from mlx_cosyvoice.decoding.cross_fade import StreamingVocoder, VocoderTail
 from mlx_cosyvoice.decoding.decoder import SourceNoise, check_step
 from mlx_cosyvoice.decoding.hops import Hops
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.flow.cfm import check_timesteps
 from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.vocoder import HiFTGenerator
 
@@ -52,9 +53,7 @@ class OfficialDecoder:
     """
 
     def __init__(self, flow: CausalMaskedDiffWithXvec, hift: HiFTGenerator, *, n_timesteps: int = 10) -> None:
-        if n_timesteps < 1:
-            raise ValueError(f"n_timesteps must be at least 1, not {n_timesteps}")
-        self.flow, self.n_timesteps = flow, n_timesteps
+        self.flow, self.n_timesteps = flow, check_timesteps(n_timesteps)
         self.vocoder = StreamingVocoder(hift)
         self.hops = Hops(lookahead=flow.pre_lookahead_len)
 

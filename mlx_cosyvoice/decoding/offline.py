@@ -12,6 +12,7 @@ import numpy as np
 from mlx_cosyvoice.decoding.cross_fade import StreamingVocoder
 from mlx_cosyvoice.decoding.decoder import SourceNoise, check_open, check_tokens
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.flow.cfm import check_timesteps
 from mlx_cosyvoice.nn.interpolation import interpolate, sample_positions
 from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.vocoder import HiFTGenerator
@@ -74,9 +75,7 @@ class OfflineDecoder:
     def __init__(
         self, flow: CausalMaskedDiffWithXvec, hift: HiFTGenerator, *, n_timesteps: int = 10, speed: float = 1.0
     ) -> None:
-        if n_timesteps < 1:
-            raise ValueError(f"n_timesteps must be at least 1, not {n_timesteps}")
-        self.flow, self.n_timesteps, self.speed = flow, n_timesteps, check_speed(speed)
+        self.flow, self.n_timesteps, self.speed = flow, check_timesteps(n_timesteps), check_speed(speed)
         self.vocoder = StreamingVocoder(hift)
 
     def start(self, prompt: Prompt, noise: SourceNoise) -> OfflineState:

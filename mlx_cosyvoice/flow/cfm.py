@@ -17,15 +17,24 @@ FRAMES_PER_SECOND = 50
 NOISE_FRAMES = 300 * FRAMES_PER_SECOND
 
 
+def check_timesteps(n_timesteps: int) -> int:
+    """The number of Euler steps.
+
+    Raises:
+        ValueError: it is less than 1.
+    """
+    if n_timesteps < 1:
+        raise ValueError(f"n_timesteps must be at least 1, not {n_timesteps}")
+    return n_timesteps
+
+
 def euler_schedule(n_timesteps: int) -> list[tuple[float, float]]:
     """The (time, step) pairs of the solver on 1 - cos(pi t / 2), in the float32 arithmetic of the official loop.
 
     Raises:
         ValueError: `n_timesteps` is less than 1.
     """
-    if n_timesteps < 1:
-        raise ValueError(f"n_timesteps must be at least 1, not {n_timesteps}")
-    angles = np.linspace(0, 1, n_timesteps + 1, dtype=np.float32) * np.float32(np.pi / 2)
+    angles = np.linspace(0, 1, check_timesteps(n_timesteps) + 1, dtype=np.float32) * np.float32(np.pi / 2)
     # rounded once, as PyTorch's: NumPy's own float32 cosine is a last bit off at one of ten steps
     times = 1 - np.cos(angles.astype(np.float64)).astype(np.float32)
     schedule = []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from parity.commands.run import add_pair_arguments, compare, write_outputs
+from parity.commands.run import add_pair_arguments, compare, load_both, write_outputs
 
 
 def add_parser(commands: Any) -> None:
@@ -25,7 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
     from parity.report.terminal import make_console
 
     (fault,) = choose([arguments.fault]) if arguments.fault else [None]
-    report, console = compare(arguments, fault), make_console()
+    pair, inputs = load_both(arguments)
+    with fault.switch(pair) if fault else nullcontext():
+        report = compare(pair, inputs, arguments, arguments.streaming)
+    console = make_console()
     culprits.print_culprits(report, console)
     if arguments.json:
         write_json(culprits.to_dict(report), arguments.json)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parity.faults import Fault
     from parity.findings import RunReport
     from parity.pair import Pair
+    from parity.stages.base import Streaming
 
 
 def add_parser(commands: Any) -> None:
@@ -66,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.coverage:
         return print_coverage(arguments)
-    report, console = compare(arguments), terminal.make_console()
+    report, console = compare(*load_both(arguments), arguments, arguments.streaming), terminal.make_console()
     terminal.print_report(report, console, arguments.layers)
     if report.culprits:
         culprits.print_culprits(report, console)
@@ -83,9 +82,9 @@ def print_coverage(arguments: argparse.Namespace) -> int:
     from parity.stages.base import STREAMING
 
     console = make_console()
-    modes = (argparse.Namespace(**{**vars(arguments), "streaming": mode}) for mode in (None, *STREAMING))
     with watched_lines() as coverage:
-        verdict = worst([compare(mode).verdict for mode in modes])
+        pair, inputs = load_both(arguments)
+        verdict = worst([compare(pair, inputs, arguments, mode).verdict for mode in (None, *STREAMING)])
     for file, lines in coverage.missed.items():
         source = (PACKAGE / file).read_text(encoding="utf-8").splitlines()
         for line, function in lines.items():
@@ -96,16 +95,17 @@ def print_coverage(arguments: argparse.Namespace) -> int:
     return verdict.exit_code
 
 
-def compare(arguments: argparse.Namespace, fault: Fault | None = None) -> RunReport:
-    """Run what these options name, with a mistake switched on if there is one."""
+def compare(
+    pair: Pair, inputs: dict[str, Any], arguments: argparse.Namespace, streaming: Streaming | None
+) -> RunReport:
+    """Run the stages that the options name in one mode, and show what is going on."""
     from rich.console import Console
 
     from parity.run import run
     from parity.stages import Settings
 
-    pair, inputs = load_both(arguments)
-    settings, chosen = Settings(streaming=arguments.streaming), {"stages": arguments.stages, "seed": arguments.seed}
-    with Console(stderr=True).status("") as status, fault.switch(pair) if fault else nullcontext():
+    settings, chosen = Settings(streaming=streaming), {"stages": arguments.stages, "seed": arguments.seed}
+    with Console(stderr=True).status("") as status:
         return run(pair, inputs, settings=settings, progress=status.update, **chosen)
 
 

@@ -10,7 +10,7 @@ import mlx.nn as nn
 import numpy as np
 
 from mlx_cosyvoice.vocoder import f0_predictor, generator, source, stft
-from parity.faults.base import Catalogue, Context, calling, patched
+from parity.faults.base import Catalogue, Context, calling
 from parity.pair import Pair
 
 CATALOGUE = Catalogue("vocoder")
@@ -195,13 +195,7 @@ LOUD = Catalogue("vocoder_loud")
 LOUD_HIFT = LOUD.at("hift")
 
 
-@LOUD_HIFT.switching
-def no_limit(pair: Pair) -> Context:
-    """Samples are not held within the audio limit."""
-    return calling(generator, "mx", clip=lambda x, low, high: x)
-
-
-@LOUD_HIFT.switching
-def magnitude_limit(pair: Pair) -> Context:
-    """Magnitudes are not limited to 100."""
-    return patched(generator, "MAX_MAGNITUDE", math.inf)
+LOUD_HIFT.calling(
+    "no-limit", "Samples are not held within the audio limit.", generator, "mx", clip=lambda x, low, high: x
+)
+LOUD_HIFT.patching("magnitude-limit", "Magnitudes are not limited to 100.", generator, "MAX_MAGNITUDE", math.inf)

@@ -16,7 +16,7 @@ import torch
 
 from parity.capture import tap
 from parity.localization.cut import cut_call
-from parity.localization.isolate import Call, Calls, observe
+from parity.localization.isolate import Call, observe
 from parity.pair import DTYPES, Pair
 from parity.pieces import Piece, in_pieces
 from parity.sides import Side
@@ -161,13 +161,9 @@ def _observed(
     stage: Stage, side: Side, inputs: Mapping[str, Any], settings: Settings, seed: int, feed: CallsByKey | None = None
 ) -> tuple[CallsByKey, Outputs, float]:
     """A side's calls and outputs, and the seconds it took."""
-    if not side.modules():
-        calls, started = Calls(), time.perf_counter()
+    started = time.perf_counter()
+    with observe(side, stage.component, stage.keep, feed) as calls:
         outputs = stage.call(side, inputs, Tape(seed), settings)
-    else:
-        started = time.perf_counter()
-        with observe(side, stage.component, stage.keep, feed) as calls:
-            outputs = stage.call(side, inputs, Tape(seed), settings)
     return calls.by_key(), outputs, time.perf_counter() - started
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from parity.audit import accused_by, audit
+from parity.audit import audit
 from parity.compare import FACTOR
-from parity.examination import examine
+from parity.examination import examine_all
 from parity.findings import RunReport
 from parity.inputs import load_inputs
 from parity.localization.captured import Captured, captures
@@ -69,11 +69,7 @@ def localise_in(
 ) -> RunReport:
     """Hold the MLX model of `pair`, as it is now, against what the reference did in some stages."""
     audits = audit(pair, [one.stage for one in captured], progress)
-    reports = []
-    for one in captured:
-        progress(f"{one.stage.title}: MLX")
-        reports.append(examine(pair, one, factor, accused_by(audits, one.stage)))
-    return RunReport(reports, settings, audits)
+    return RunReport(examine_all(pair, captured, audits, factor, progress), settings, audits)
 
 
 def localise(

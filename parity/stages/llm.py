@@ -94,15 +94,15 @@ class LanguageModel(Stage):
         draws = [self._draws(tape, number) for number in range(settings.llm_steps)]
         left = iter(draws)
 
-        first: list[np.ndarray] = []
+        rows: list[np.ndarray] = []
 
         def sample(logp: Any, decoded: list[int], ignore_eos: bool) -> int:
-            first.extend([] if first else [side.official(logp)])
+            rows.append(side.official(logp))
             return sampler(side, next(left))(logp, decoded, ignore_eos)
 
         walk = list(islice(generate(side, inputs, sample), settings.llm_steps))
         found = {"walk": np.array([walk], np.int64), "walk_draws": np.array([draws[: len(walk)]], np.float64)}
-        return {**found, LONG: inputs[LONG], "first_log_probs": first[0]}
+        return {**found, LONG: inputs[LONG], "first_log_probs": rows[0]}
 
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         x, cache, rows, picked = prompt(side, inputs), None, [], []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -93,6 +93,7 @@ class Watch:
     speed: float
     outputs: Outputs
     right: Made | None
+    mel: np.ndarray = field(init=False)
 
     def flow(self, call: ModuleCall) -> Any:
         passed = dict(zip(ARRAYS, call.args, strict=True))

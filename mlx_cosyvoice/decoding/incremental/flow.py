@@ -16,6 +16,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.flow.cfm import check_timesteps
 from mlx_cosyvoice.nn.cache import Cache, CacheOptions, CacheState
 from mlx_cosyvoice.prompt import Prompt
 
@@ -95,13 +96,11 @@ class IncrementalFlow:
             raise ValueError(f"state_dtype must be float32, float16, bfloat16 or None, not {state_dtype}")
         if left_context_chunks is not None and left_context_chunks < 0:
             raise ValueError(f"left_context_chunks must be 0 or more, or None for all, not {left_context_chunks}")
-        self.flow, self.n_timesteps, self.noise = flow, n_timesteps, noise
+        self.flow, self.n_timesteps, self.noise = flow, check_timesteps(n_timesteps), noise
         self.state_dtype, self.left_context_chunks = state_dtype, left_context_chunks
         #: Tokens of a chunk, and how many after it must be known.
         self.chunk, self.lookahead = flow.encoder.static_chunk_size, flow.pre_lookahead_len
         self.ratio = flow.token_mel_ratio
-        if n_timesteps < 1:
-            raise ValueError(f"n_timesteps must be at least 1, not {n_timesteps}")
         frames = flow.decoder.estimator.static_chunk_size
         if frames != self.chunk * self.ratio:
             raise ValueError(
