@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mlx_cosyvoice.flow.embedding import positions
 from parity.conftest import compared_in
 from parity.coverage import NETWORKS, watched_lines
 from parity.models import ensure_model
@@ -26,6 +27,13 @@ APART = {
     ),
     "starting_noise": "of which only the refusal is left",
 }
+
+
+def test_a_table_made_before_hides_no_line() -> None:
+    positions(8, 4)
+    with watched_lines() as coverage:
+        positions(8, 4)
+    assert "positions" not in coverage.missed["flow/embedding.py"].values()
 
 
 @pytest.mark.slow
