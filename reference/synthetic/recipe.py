@@ -35,7 +35,9 @@ def integers(name: str, shape, high: int, seed: int = SEED) -> np.ndarray:
 
 
 # Attention logits with a spread of a few units, and residual branches that weigh as much as the stream they join.
+# The gates, scales and shifts of CosyVoice3's DiT are of order one; its names are no part of a CosyVoice2 name.
 GAINS = (
+    *(("time_embed.time_mlp.", 2.0), ("norm_out.linear.", 0.5), ("proj_out.", 1.6)),
     *((part, 2.0) for part in ("to_q.", "to_k.", "linear_q.", "linear_k.", "q_proj.", "k_proj.", ".query.", ".key.")),
     *((part, 8.0) for part in ("linear_out.", "feed_forward.w_2.")),  # the Conformer scales its input by sqrt(512)
     ("final_proj.", 2.5),
@@ -50,6 +52,8 @@ def parameter(name: str, shape, seed: int = SEED) -> np.ndarray:
     units (so a wrong mask is loud), norms near one, f0 mostly voiced and sometimes not (threshold 10 Hz),
     mel near mean -5, std 2.2.
     """
+    if name.endswith("rotary_embed.inv_freq"):  # a constant that the checkpoint stores
+        return (10000.0 ** (-np.arange(shape[0], dtype=np.float64) / shape[0])).astype(np.float32)
     u = uniform(name, shape, seed)
     if name.endswith("num_batches_tracked"):
         return np.ones(shape, np.float32)
@@ -65,7 +69,7 @@ def parameter(name: str, shape, seed: int = SEED) -> np.ndarray:
         return np.float32(160.0 * np.sqrt(3.0 / shape[1])) * u
     if name.endswith("f0_predictor.classifier.bias"):
         return np.float32(60.0) + np.float32(5.0) * u
-    if name.endswith("final_proj.bias"):
+    if name.endswith(("final_proj.bias", "proj_out.bias")):
         return np.float32(-5.0) + np.float32(0.5) * u
     if name.endswith("conv_post.parametrizations.weight.original0"):
         return np.float32(0.15) + np.float32(0.02) * u
