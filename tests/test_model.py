@@ -21,8 +21,9 @@ from mlx_cosyvoice.audio import AudioError
 from mlx_cosyvoice.hub import ModelNotFoundError
 from mlx_cosyvoice.quantize import quantized_modules
 from mlx_cosyvoice.weights import DTYPES, load_weights
+from tests.support.process import ROOT
 
-SAMPLE = Path(__file__).parent.parent / "parity" / "data" / "sample.wav"
+SAMPLE = ROOT / "parity" / "data" / "sample.wav"
 
 
 @pytest.fixture(scope="module")

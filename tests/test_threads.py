@@ -17,10 +17,11 @@ import pytest
 from converters.convert import convert
 from mlx_cosyvoice import CosyVoice2, Voice, turns
 from mlx_cosyvoice.llm import RASSampler
+from tests.support.process import ROOT
 from tests.support.threads import arrays_within, at_once, in_thread, not_evaluated
 from tests.support.voices import make_voice
 
-SAMPLE = Path(__file__).parent.parent / "parity" / "data" / "sample.wav"
+SAMPLE = ROOT / "parity" / "data" / "sample.wav"
 TEXT = "We have a nice time."
 QUICK: dict[str, Any] = {"n_timesteps": 1, "min_token_text_ratio": 6, "max_token_text_ratio": 8}
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.support.process import ROOT
 from tests.support.speaking import CHUNK, RATE, start, tone, wait_for, wait_until_reached
 
 LONG = " ".join(["word"] * 10_000)
-PROMPT = str(Path(__file__).parent.parent / "parity" / "data" / "sample.wav")
+PROMPT = str(ROOT / "parity" / "data" / "sample.wav")
 
 
 @pytest.fixture

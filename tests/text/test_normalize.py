@@ -8,7 +8,6 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -23,10 +22,11 @@ from mlx_cosyvoice.text.normalize import MODES
 from mlx_cosyvoice.text.split import LIMIT
 from reference.synthetic.text import write_blank_en
 from tests.data.make_text_ids import FRAGMENTS
+from tests.support.process import ROOT
 
 #: From the official `text_normalize` with the code of wetext 0.0.4 on the graphs of wetext 0.1.8 and the tokenizer of
 #: the tiny synthetic checkpoint.
-OFFICIAL = json.loads((Path(__file__).parent / "data" / "text_segments.json").read_text())
+OFFICIAL = json.loads((ROOT / "tests" / "data" / "text_segments.json").read_text())
 
 
 @pytest.fixture(scope="module")

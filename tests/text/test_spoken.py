@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,11 +15,12 @@ from mlx_cosyvoice.text import TextNormalizer
 from mlx_cosyvoice.text.clean import is_speakable
 from mlx_cosyvoice.text.spoken import detect
 from tests.data.make_text_ids import FRAGMENTS
+from tests.support.process import ROOT
 
 #: Written down from what people would say, before the code was tried on them.
 TABLE = [
     line.split("\t")
-    for line in (Path(__file__).parent / "data" / "spoken_texts.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    for line in (ROOT / "tests" / "data" / "spoken_texts.tsv").read_text(encoding="utf-8").splitlines()[1:]
 ]
 
 #: Scripts in which blanks between words make no difference to what is heard.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -18,8 +17,9 @@ from mlx_cosyvoice.audio import filters
 from mlx_cosyvoice.families import COSYVOICE2
 from reference import features as reference
 from tests.support.golden import assert_close, golden
+from tests.support.process import ROOT
 
-SAMPLE = Path(__file__).parent.parent / "parity" / "data" / "sample.wav"
+SAMPLE = ROOT / "parity" / "data" / "sample.wav"
 MAX_ABS = 1e-3
 UP_TO_NYQUIST = replace(COSYVOICE2.mel, fmax=None)
 

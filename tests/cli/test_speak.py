@@ -23,10 +23,10 @@ from mlx_cosyvoice.cli import main, prepare
 from mlx_cosyvoice.cli.progress import Progress
 from mlx_cosyvoice.voices import VoiceLibrary
 from tests.support import speaking
-from tests.support.process import run_python
+from tests.support.process import ROOT, run_python
 from tests.support.speaking import CHUNK, RATE, StandIn, start, tone, voice
 
-PROMPT = str(Path(__file__).parent.parent / "parity" / "data" / "sample.wav")
+PROMPT = str(ROOT / "parity" / "data" / "sample.wav")
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,10 @@ from mlx_cosyvoice import CosyVoice2
 from mlx_cosyvoice.audio import AudioError, read_recording, recording_pieces
 from mlx_cosyvoice.audio.pieces import quietest
 from mlx_cosyvoice.cli import main
+from tests.support.process import ROOT
 from tests.support.sounds import RATE, buzz, encoded, mp3, written
 
-SAMPLE = Path(__file__).parent.parent / "parity" / "data" / "sample.wav"
+SAMPLE = ROOT / "parity" / "data" / "sample.wav"
 
 
 def talk(seconds: float) -> np.ndarray:

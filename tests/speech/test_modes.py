@@ -15,8 +15,9 @@ from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.speech import choose_mode
 from parity.pair import Reference
 from reference.features import log_mel_spectrogram, mel_spectrogram
+from tests.support.process import ROOT
 
-SAMPLE = Path(__file__).parent.parent / "parity" / "data" / "sample.wav"
+SAMPLE = ROOT / "parity" / "data" / "sample.wav"
 TRANSCRIPT = SAMPLE.with_suffix(".txt").read_text(encoding="utf-8").strip()
 TEXT = "We have a nice time."
 INSTRUCTION = "Speak slowly.<|endofprompt|>"

@@ -14,9 +14,10 @@ from mlx_cosyvoice.audio.trim import trimmed
 from mlx_cosyvoice.cli import main
 from mlx_cosyvoice.cli.recordings import moment
 from mlx_cosyvoice.text.pace import mismatch
+from tests.support.process import ROOT
 from tests.support.sounds import RATE, buzz, encoded, written
 
-SAMPLE = Path(__file__).parent.parent / "parity" / "data" / "sample.wav"
+SAMPLE = ROOT / "parity" / "data" / "sample.wav"
 TRANSCRIPT = SAMPLE.with_suffix(".txt").read_text(encoding="utf-8").strip()
 
 

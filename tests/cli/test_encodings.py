@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import mlx_cosyvoice
 from mlx_cosyvoice.cli import main
 from mlx_cosyvoice.cli.encodings import StreamDecoder, decode_file, text_encoding
+from tests.support.process import ROOT
 from tests.support.speaking import StandIn, StandInStream
 
 CHINESE = "\u4f60\u597d\uff0c\u4e16\u754c\u3002\u4eca\u5929\u5929\u6c14\u5f88\u597d\u3002"
@@ -152,7 +153,7 @@ def test_a_few_chinese_characters_are_enough(text: str) -> None:
 
 
 def test_a_recording_on_standard_input_is_no_text(speaks: Callable[..., tuple]) -> None:
-    sample = Path(__file__).parent.parent / "parity" / "data" / "sample.wav"
+    sample = ROOT / "parity" / "data" / "sample.wav"
     status, spoken, errors = speaks(sample.read_bytes(), by_file=False)
     assert (status, spoken) == (1, "")
     assert "standard input is not UTF-8 text (byte" in errors

@@ -11,8 +11,9 @@ import pytest
 import soundfile
 
 from mlx_cosyvoice.audio import MAX_PROMPT_SECONDS, AudioError, load_audio, read_recording, write_wav
+from tests.support.process import ROOT
 
-SAMPLE = Path(__file__).parent.parent / "parity" / "data" / "sample.wav"
+SAMPLE = ROOT / "parity" / "data" / "sample.wav"
 
 
 def tone(rate: int, hz: float = 440.0, seconds: float = 1.0) -> np.ndarray:

@@ -6,7 +6,6 @@ import re
 import time
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from mlx_cosyvoice.text import TextNormalizer
 from mlx_cosyvoice.text.arriving import FULL, MOST, REST, arriving_segments, from_the_first_word, whole_pieces
 from mlx_cosyvoice.text.sentences import LONGEST, Sentences
+from tests.support.process import ROOT
 
 FAMILY, WAVE, FLAG = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f44b\U0001f3fd", "\U0001f1e9\U0001f1ea"
 
@@ -108,7 +108,7 @@ def test_text_in_pieces_is_normalized_as_the_whole(text: str) -> None:
 
 TABLE = [
     line.split("\t")[1].replace("\\n", "\n")
-    for line in (Path(__file__).parent / "data" / "spoken_texts.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    for line in (ROOT / "tests" / "data" / "spoken_texts.tsv").read_text(encoding="utf-8").splitlines()[1:]
 ]
 NO_LANGUAGE = ["7 + 8.", "12:30!"]
 LEFT_OUT = [

@@ -16,10 +16,10 @@ import torch
 from mlx_cosyvoice.cli import main
 from mlx_cosyvoice.cli.table import columns, shorten, size, width
 from mlx_cosyvoice.voices import Voice, VoiceLibrary
-from tests.support.process import run_python
+from tests.support.process import ROOT, run_python
 from tests.support.voices import assert_same_voice, make_voice, sft_entry, zero_shot_entry
 
-SAMPLE = Path(__file__).parent.parent / "parity" / "data" / "sample.wav"
+SAMPLE = ROOT / "parity" / "data" / "sample.wav"
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from mlx_cosyvoice.voices import VoiceLibrary
 from tests.support.process import ROOT, run_python
 from tests.support.speaking import wait_for
 
-DATA = Path(__file__).parent.parent / "parity" / "data"
+DATA = ROOT / "parity" / "data"
 PROMPT = str(DATA / "sample.wav")
 TRANSCRIPT = (DATA / "sample.txt").read_text(encoding="utf-8").strip()
 #: Short speech, so that the tests are fast.

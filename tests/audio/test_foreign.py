@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from mlx_cosyvoice.audio import AudioError, foreign, read_recording
+from tests.support.process import ROOT
 from tests.support.sounds import RATE, buzz, encoded, written
 
-DATA = Path(__file__).parent / "data"
+DATA = ROOT / "tests" / "data"
 FILES = {"m4a": (DATA / "voice_memo.m4a", 24000), "webm": (DATA / "browser_recording.webm", 48000)}
 
 

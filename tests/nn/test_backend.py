@@ -90,7 +90,7 @@ def test_the_form_of_a_device_runs_nothing_of_the_cpus(
 @on_the_cpu
 @pytest.mark.slow
 def test_goldens_hold_in_the_form_of_a_device() -> None:
-    parts = ("conformance", "test_flow_incremental.py", "test_llm_mlx.py", "test_streaming_mlx.py")
+    parts = ("conformance", "flow/test_incremental.py", "llm/test_llm.py", "decoding/test_decoders.py")
     files = [str(ROOT / "tests" / part) for part in parts]
     result = run_python("-m", "pytest", "-q", *files, timeout=1800, MLX_COSYVOICE_FORM="device")
     assert result.returncode == 0, result.stdout
