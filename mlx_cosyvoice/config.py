@@ -1,6 +1,7 @@
 """The sizes and constants of a model.
 
-Field names are the official ones (cosyvoice2.yaml); the defaults are CosyVoice2-0.5B. Beside each default stand the
+Field names are the official ones (cosyvoice2.yaml, cosyvoice3.yaml); the defaults are CosyVoice2-0.5B, and
+Fun-CosyVoice3-0.5B for what that one has of its own. Beside each default stand the
 least and the greatest value that a file may give.
 """
 
@@ -91,18 +92,24 @@ class EstimatorConfig:
 
 
 @dataclass(frozen=True)
-class CFMConfig:
+class SolverConfig:
     """`cosyvoice.flow.flow_matching.CausalConditionalCFM`: Euler solver, cosine time, classifier-free guidance."""
 
     in_channels: int = whole(240, 1, MAX_WIDTH)
     spk_emb_dim: int = whole(80, 1, MAX_WIDTH)
     inference_cfg_rate: float = real(0.7, 0, 100)
+
+
+@dataclass(frozen=True)
+class CFMConfig(SolverConfig):
+    """The solver with CosyVoice2's estimator."""
+
     estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
 
 
 @dataclass(frozen=True)
-class FlowConfig:
-    """`cosyvoice.flow.flow.CausalMaskedDiffWithXvec`: speech tokens to mel."""
+class StageConfig:
+    """What the flow stages of all families have: `input_size` is the width of an embedded token."""
 
     input_size: int = whole(512, 1, MAX_WIDTH)
     output_size: int = whole(80, 1, MAX_WIDTH)
@@ -111,8 +118,56 @@ class FlowConfig:
     input_frame_rate: int = whole(25, 1, 1000)
     token_mel_ratio: int = whole(2, 1, 100)
     pre_lookahead_len: int = whole(3, 1, 1000)
+
+
+@dataclass(frozen=True)
+class FlowConfig(StageConfig):
+    """`cosyvoice.flow.flow.CausalMaskedDiffWithXvec`: speech tokens to mel."""
+
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: CFMConfig = field(default_factory=CFMConfig)
+
+
+@dataclass(frozen=True)
+class PreLookaheadConfig:
+    """`cosyvoice.transformer.upsample_encoder.PreLookaheadLayer`, where it stands by itself."""
+
+    in_channels: int = whole(80, 1, MAX_WIDTH)
+    channels: int = whole(1024, 1, MAX_WIDTH)
+    pre_lookahead_len: int = whole(3, 1, 1000)
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """`cosyvoice.flow.DiT.dit.DiT`."""
+
+    dim: int = whole(1024, 1, MAX_WIDTH)
+    depth: int = whole(22, 1, MAX_LAYERS)
+    heads: int = whole(16, 1, MAX_HEADS)
+    dim_head: int = whole(64, 2, MAX_WIDTH)
+    ff_mult: int = whole(2, 1, 1000)
+    mel_dim: int = whole(80, 1, MAX_WIDTH)
+    mu_dim: int = whole(80, 1, MAX_WIDTH)
+    spk_dim: int = whole(80, 1, MAX_WIDTH)
+    out_channels: int = whole(80, 1, MAX_WIDTH)
+    static_chunk_size: int = whole(50, 1, 100_000)
+    num_decoding_left_chunks: int = whole(-1, -1, 100_000)
+
+
+@dataclass(frozen=True)
+class DiTCFMConfig(SolverConfig):
+    """The solver with CosyVoice3's estimator."""
+
+    estimator: DiTConfig = field(default_factory=DiTConfig)
+
+
+@dataclass(frozen=True)
+class DiTFlowConfig(StageConfig):
+    """`cosyvoice.flow.flow.CausalMaskedDiffWithDiT`: speech tokens to mel."""
+
+    input_size: int = whole(80, 1, MAX_WIDTH)
+    pre_lookahead_layer: PreLookaheadConfig = field(default_factory=PreLookaheadConfig)
+    decoder: DiTCFMConfig = field(default_factory=DiTCFMConfig)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""The flow stage, speech tokens to mel: `cosyvoice.flow.flow.CausalMaskedDiffWithXvec` and its CFM solver."""
+"""The flow stage, speech tokens to mel: `cosyvoice.flow.flow.CausalMaskedDiffWithXvec`, its CFM solver, and what other
+families' stages share with it."""
 
 from __future__ import annotations
 
@@ -33,13 +34,14 @@ def euler_schedule(n_timesteps: int, dtype: torch.dtype) -> Iterator[tuple[Tenso
 class CausalConditionalCFM(nn.Module):
     """`decoder`: Euler steps along the estimator's velocity with classifier-free guidance.
 
-    `rand_noise` is no part of the state dict, as in the official code. `config` has the fields of `CFMConfig`.
+    `rand_noise` is no part of the state dict, as in the official code. `config` has the fields of `CFMConfig`, and
+    `estimator` is the network of its `estimator`.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], estimator: nn.Module) -> None:
         super().__init__()
         self.inference_cfg_rate = config["inference_cfg_rate"]
-        self.estimator = CausalConditionalDecoder(config["estimator"])
+        self.estimator = estimator
         self.rand_noise = fixed_noise(config["estimator"]["out_channels"])
 
     def starting_noise(self, frames: int, noise: Tensor | None) -> Tensor:
@@ -81,19 +83,20 @@ class CausalConditionalCFM(nn.Module):
         return x
 
 
-class CausalMaskedDiffWithXvec(nn.Module):
-    """The whole stage; its state dict is `flow.pt`. `config` has the fields of `FlowConfig`."""
+class CausalMaskedDiff(nn.Module):
+    """What the stages have in common. A family's adds the layers between the embedding and mu, and its `decoder`."""
+
+    decoder: CausalConditionalCFM
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.token_mel_ratio, self.pre_lookahead_len = config["token_mel_ratio"], config["pre_lookahead_len"]
         self.input_embedding = nn.Embedding(config["vocab_size"], config["input_size"])
         self.spk_embed_affine_layer = nn.Linear(config["spk_embed_dim"], config["output_size"])
-        self.encoder = UpsampleConformerEncoder(
-            config["encoder"], lookahead=self.pre_lookahead_len, upsampling=self.token_mel_ratio
-        )
-        self.encoder_proj = nn.Linear(config["encoder"]["output_size"], config["output_size"])
-        self.decoder = CausalConditionalCFM(config["decoder"])
+
+    def mu(self, x: Tensor, context: Tensor | None, *, streaming: bool) -> Tensor:
+        """mu [1, 2T, 80] of embedded tokens x [1, T, C]; `context` [1, lookahead, C], or None at the end of speech."""
+        raise NotImplementedError
 
     def encode(
         self,
@@ -118,13 +121,13 @@ class CausalMaskedDiffWithXvec(nn.Module):
         Returns:
             mu [1, 80, T], spks [1, 80], cond [1, 80, T], T counting prompt and new frames.
         """
-        dtype = self.encoder_proj.weight.dtype
+        dtype = self.spk_embed_affine_layer.weight.dtype
         spks = self.spk_embed_affine_layer(F.normalize(embedding.to(dtype), dim=1))
         x = self.input_embedding(torch.cat([prompt_token, token], dim=1).clamp(min=0))
         context = None
         if not finalize:
             x, context = x[:, : -self.pre_lookahead_len], x[:, -self.pre_lookahead_len :]
-        mu = self.encoder_proj(self.encoder(x, context, streaming=streaming)).transpose(1, 2)
+        mu = self.mu(x, context, streaming=streaming).transpose(1, 2)
         cond = torch.zeros_like(mu)
         cond[:, :, : prompt_feat.shape[1]] = prompt_feat.transpose(1, 2)
         return mu, spks, cond
@@ -153,6 +156,22 @@ class CausalMaskedDiffWithXvec(nn.Module):
         )
         mel = self.decoder(mu, spks, cond, n_timesteps=n_timesteps, noise=start, streaming=streaming)
         return mel[:, :, prompt_feat.shape[1] :]
+
+
+class CausalMaskedDiffWithXvec(CausalMaskedDiff):
+    """The whole stage; its state dict is `flow.pt`. `config` has the fields of `FlowConfig`."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(config)
+        self.encoder = UpsampleConformerEncoder(
+            config["encoder"], lookahead=self.pre_lookahead_len, upsampling=self.token_mel_ratio
+        )
+        self.encoder_proj = nn.Linear(config["encoder"]["output_size"], config["output_size"])
+        estimator = CausalConditionalDecoder(config["decoder"]["estimator"])
+        self.decoder = CausalConditionalCFM(config["decoder"], estimator)
+
+    def mu(self, x: Tensor, context: Tensor | None, *, streaming: bool) -> Tensor:
+        return self.encoder_proj(self.encoder(x, context, streaming=streaming))
 
 
 def build(config: Mapping[str, Any]) -> CausalMaskedDiffWithXvec:

@@ -62,13 +62,13 @@ class LinearNoSubsampling(nn.Module):
 
 
 class PreLookaheadLayer(nn.Module):
-    """`encoder.pre_lookahead_layer`: lets every token see the next few ones, then smooths causally."""
+    """`pre_lookahead_layer`: lets every token see the next few ones, then smooths causally."""
 
-    def __init__(self, channels: int, lookahead: int) -> None:
+    def __init__(self, in_channels: int, channels: int, lookahead: int) -> None:
         super().__init__()
         self.lookahead = lookahead
-        self.conv1 = nn.Conv1d(channels, channels, lookahead + 1)
-        self.conv2 = nn.Conv1d(channels, channels, 3)
+        self.conv1 = nn.Conv1d(in_channels, channels, lookahead + 1)
+        self.conv2 = nn.Conv1d(channels, in_channels, 3)
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         """x [1, T, C]; context [1, lookahead, C] holds the tokens after x, None (zeros) at the end of speech."""
@@ -169,7 +169,7 @@ class UpsampleConformerEncoder(nn.Module):
         self.upsampling = upsampling
         self.embed = LinearNoSubsampling(config["input_size"], width)
         self.after_norm = nn.LayerNorm(width, eps=1e-5)
-        self.pre_lookahead_layer = PreLookaheadLayer(width, lookahead)
+        self.pre_lookahead_layer = PreLookaheadLayer(width, width, lookahead)
         self.encoders = nn.ModuleList(ConformerEncoderLayer(*layer) for _ in range(config["num_blocks"]))
         self.up_layer = Upsample1D(width, upsampling)
         self.up_embed = LinearNoSubsampling(config["input_size"], width)

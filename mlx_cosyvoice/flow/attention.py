@@ -7,19 +7,9 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
+from mlx_cosyvoice.flow.heads import merge_heads, split_heads
 from mlx_cosyvoice.nn import Identity, Module, functional
 from mlx_cosyvoice.nn.cache import Cache, attended
-
-
-def split_heads(x: mx.array, heads: int) -> mx.array:
-    """[B, T, heads * D] -> [B, heads, T, D]."""
-    return x.reshape(*x.shape[:2], heads, -1).transpose(0, 2, 1, 3)
-
-
-def merge_heads(x: mx.array) -> mx.array:
-    """[B, heads, T, D] -> [B, T, heads * D]."""
-    x = x.transpose(0, 2, 1, 3)
-    return x.reshape(*x.shape[:2], -1)
 
 
 def rel_shift(scores: mx.array) -> mx.array:

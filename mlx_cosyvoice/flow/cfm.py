@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.config import CFMConfig
-from mlx_cosyvoice.flow.estimator import CausalConditionalDecoder
+from mlx_cosyvoice.config import CFMConfig, DiTCFMConfig
 from mlx_cosyvoice.flow.masks import chunk_mask
 from mlx_cosyvoice.nn import Module
 from mlx_cosyvoice.nn.cache import Cache, part_of
@@ -52,7 +53,7 @@ def with_unconditioned(array: mx.array) -> mx.array:
 
 
 class CausalConditionalCFM(Module):
-    """`flow.decoder`.
+    """`flow.decoder`; `estimator` is the network of `config.estimator`, and is called as `CausalConditionalDecoder` is.
 
     `rand_noise` [1, 15000, 80] float32 is the noise that every official synthesis starts from. It is no part of
     `flow.pt`: who converts supplies it as the official tensor `decoder.rand_noise` [1, 80, 15000].
@@ -60,11 +61,11 @@ class CausalConditionalCFM(Module):
 
     official_axes = "bct"
 
-    def __init__(self, config: CFMConfig) -> None:
+    def __init__(self, config: CFMConfig | DiTCFMConfig, estimator: Any) -> None:
         super().__init__()
         self.inference_cfg_rate = config.inference_cfg_rate
         self.rand_noise = mx.zeros((1, NOISE_FRAMES, config.estimator.out_channels))
-        self.estimator = CausalConditionalDecoder(config.estimator)
+        self.estimator = estimator
 
     def rules(self) -> dict[str, Rule]:
         return {"rand_noise": Rule(("rand_noise",), lambda noise: noise.transpose(0, 2, 1))}

@@ -1,4 +1,4 @@
-"""Input projection and sinusoids of the flow's encoder, and the time sinusoids of its estimator."""
+"""Input projection and relative positions of the flow's encoder, and the time embedding of its estimator."""
 
 from __future__ import annotations
 
@@ -9,17 +9,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlx_cosyvoice.flow.sinusoids import rates
 from mlx_cosyvoice.nn import Identity, Module, Sequential, SiLU
-
-
-def rates(exponents: np.ndarray, factor: float) -> mx.array:
-    """exp(exponents * factor) as float32 [n], rounded once after a product in float32, as PyTorch has it.
-
-    Angles are hundreds of these, so that a last bit here is the same error in every frame, which the phase of the
-    vocoder then adds up over the utterance. MLX's own exp misses the last bit of two in three.
-    """
-    product = exponents.astype(np.float32) * np.float32(factor)
-    return mx.array(np.exp(product.astype(np.float64)).astype(np.float32))
 
 
 @lru_cache(maxsize=16)
@@ -66,20 +57,6 @@ class LinearNoSubsampling(Module):
     def __call__(self, x: mx.array, keys: int | None = None) -> tuple[mx.array, mx.array]:
         """x [1, T, in_size], the last of S `keys` -> (features [1, T, out_size], pos_emb [1, S+T-1, out_size])."""
         return self.pos_enc(self.out(x), keys)
-
-
-class SinusoidalPosEmb(Module):
-    """`estimator.time_embeddings`: times in 0..1, [B] float32, to [B, width] float32 sinusoids of 1000 t."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.width = width
-
-    def __call__(self, t: mx.array) -> mx.array:
-        half = self.width // 2
-        rate = rates(np.arange(half), -math.log(10000) / (half - 1))
-        angle = 1000 * t[:, None] * rate[None, :]
-        return mx.concatenate([mx.sin(angle), mx.cos(angle)], axis=-1)
 
 
 class TimestepEmbedding(Module):

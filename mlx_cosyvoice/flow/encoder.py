@@ -12,27 +12,11 @@ from mlx_cosyvoice.config import EncoderConfig
 from mlx_cosyvoice.flow.attention import RelPositionMultiHeadedAttention
 from mlx_cosyvoice.flow.embedding import LinearNoSubsampling
 from mlx_cosyvoice.flow.masks import chunk_mask
-from mlx_cosyvoice.nn import Conv1d, Identity, Module, SiLU, functional
+from mlx_cosyvoice.flow.pre_lookahead import PreLookaheadLayer
+from mlx_cosyvoice.nn import Conv1d, Identity, Module, SiLU
 from mlx_cosyvoice.nn.cache import Cache, extended, keys_with, part_of
 
 NUM_UP_BLOCKS = 4
-
-
-class PreLookaheadLayer(Module):
-    """`encoder.pre_lookahead_layer`: lets every token see the next few ones, then smooths causally."""
-
-    def __init__(self, channels: int, lookahead: int) -> None:
-        super().__init__()
-        self.lookahead = lookahead
-        self.conv1 = Conv1d(channels, channels, lookahead + 1)
-        self.conv2 = Conv1d(channels, channels, 3)
-
-    def __call__(self, x: mx.array, context: mx.array | None, cache: Cache | None = None) -> mx.array:
-        """x [1, T, C]; context [1, L, C] holds the tokens after x, fewer than the lookahead at the end of speech."""
-        seen = x if context is None else mx.concatenate([x, context], axis=1)
-        missing = x.shape[1] + self.lookahead - seen.shape[1]
-        y = self.conv1(mx.pad(seen, [(0, 0), (0, missing), (0, 0)]))
-        return self.conv2(extended(functional.leaky_relu(y, 0.01), 2, cache)) + x
 
 
 class Upsample1D(Module):
@@ -88,7 +72,7 @@ class UpsampleConformerEncoder(Module):
         width = config.output_size
         self.static_chunk_size, self.upsampling = config.static_chunk_size, upsampling
         self.embed = LinearNoSubsampling(config.input_size, width)
-        self.pre_lookahead_layer = PreLookaheadLayer(width, lookahead)
+        self.pre_lookahead_layer = PreLookaheadLayer(width, width, lookahead)
         self.encoders = [self._layer(config) for _ in range(config.num_blocks)]
         self.up_layer = Upsample1D(width, upsampling)
         self.up_embed = LinearNoSubsampling(config.input_size, width)

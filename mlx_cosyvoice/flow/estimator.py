@@ -13,7 +13,8 @@ import mlx.nn as nn
 
 from mlx_cosyvoice.config import EstimatorConfig
 from mlx_cosyvoice.flow.attention import Attention
-from mlx_cosyvoice.flow.embedding import SinusoidalPosEmb, TimestepEmbedding
+from mlx_cosyvoice.flow.embedding import TimestepEmbedding
+from mlx_cosyvoice.flow.sinusoids import SinusoidalPosEmb
 from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.nn import Conv1d, Identity, Mish, Module, Sequential, functional
 from mlx_cosyvoice.nn.cache import Cache, constant

@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec, attention, embedding, encoder, flow
+from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec, attention, embedding, encoder, masked_diff, pre_lookahead
 from parity.faults.base import Catalogue, Context
 from parity.pair import Pair
 
@@ -132,7 +132,7 @@ UPSAMPLING.calling(
 LOOKAHEAD.calling(
     "lookahead-slope",
     "The leaky ReLU of the lookahead layer has the vocoder's slope of 0.1.",
-    encoder,
+    pre_lookahead,
     "functional",
     leaky_relu=lambda x, slope: nn.leaky_relu(x, 0.1),
 )
@@ -159,7 +159,11 @@ def encoder_post_norm(self: Any, x: mx.array, mask: mx.array | None, pos_emb: mx
 
 
 FLOW.patching(
-    "speaker-not-normalized", "The speaker embedding is not scaled to unit length.", flow, "normalized", lambda x: x
+    "speaker-not-normalized",
+    "The speaker embedding is not scaled to unit length.",
+    masked_diff,
+    "normalized",
+    lambda x: x,
 )
 
 
@@ -173,7 +177,7 @@ def prompt_mel_missing(original: Any, self: Any, *inputs: mx.array, **mode: bool
 FLOW.calling(
     "prompt-token-order",
     "The prompt's tokens follow the new ones in place of preceding them.",
-    flow,
+    masked_diff,
     "mx",
     concatenate=lambda arrays, axis=0: mx.concatenate(arrays[::-1], axis=axis),
 )

@@ -15,8 +15,8 @@ from typing import Literal
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.flow.cfm import check_timesteps
+from mlx_cosyvoice.flow.masked_diff import CausalMaskedDiff
 from mlx_cosyvoice.nn.cache import Cache, CacheOptions, CacheState
 from mlx_cosyvoice.prompt import Prompt
 
@@ -85,7 +85,7 @@ class IncrementalFlow:
 
     def __init__(
         self,
-        flow: CausalMaskedDiffWithXvec,
+        flow: CausalMaskedDiff,
         *,
         n_timesteps: int = 10,
         state_dtype: mx.Dtype | None = None,
@@ -99,12 +99,12 @@ class IncrementalFlow:
         self.flow, self.n_timesteps, self.noise = flow, check_timesteps(n_timesteps), noise
         self.state_dtype, self.left_context_chunks = state_dtype, left_context_chunks
         #: Tokens of a chunk, and how many after it must be known.
-        self.chunk, self.lookahead = flow.encoder.static_chunk_size, flow.pre_lookahead_len
+        self.chunk, self.lookahead = flow.chunk_size, flow.pre_lookahead_len
         self.ratio = flow.token_mel_ratio
         frames = flow.decoder.estimator.static_chunk_size
         if frames != self.chunk * self.ratio:
             raise ValueError(
-                f"the encoder's chunks of {self.chunk} tokens and the estimator's of {frames} frames "
+                f"the flow's chunks of {self.chunk} tokens and its estimator's of {frames} frames "
                 f"differ (a token has {self.ratio} frames): such a network cannot be computed chunk by chunk"
             )
 
