@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import mlx.nn as nn
 
 import mlx_cosyvoice
+from mlx_cosyvoice.families.declaration import Family, imported
 
 PACKAGE = Path(mlx_cosyvoice.__file__).parent
 #: The networks, and what runs them. `nn/cpu` holds kernels in place of others.
@@ -24,6 +30,11 @@ class Coverage:
 
     def __init__(self) -> None:
         self.missed: dict[str, dict[int, str]] = {}
+
+    def missed_of(self, family: Family) -> dict[str, dict[int, str]]:
+        """`missed`, without the files that only networks of other families are made of."""
+        others = _files_of_others(family)
+        return {file: lines for file, lines in self.missed.items() if file not in others}
 
 
 @contextmanager
@@ -56,8 +67,7 @@ def watched_lines() -> Iterator[Coverage]:
 
 def _forget_results() -> None:
     """Empty the caches of functions: what one remembers from before would hide the lines that make it."""
-    homes = tuple(f"{mlx_cosyvoice.__name__}.{folder}" for folder in FOLDERS)
-    for module in [module for name, module in sys.modules.items() if name.startswith(homes)]:
+    for module in [module for name, module in sys.modules.items() if name.startswith(_homes(FOLDERS))]:
         for clear in [getattr(value, "cache_clear", None) for value in vars(module).values()]:
             if clear is not None:
                 clear()
@@ -70,3 +80,28 @@ def _inside_functions(file: Path) -> dict[int, str]:
         if isinstance(node, ast.FunctionDef):
             lines |= dict.fromkeys(range(node.body[0].lineno, (node.end_lineno or node.lineno) + 1), node.name)
     return lines
+
+
+def _homes(folders: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{mlx_cosyvoice.__name__}.{folder}" for folder in folders)
+
+
+def _files_of_others(family: Family) -> set[str]:
+    """Files of the networks that the package exports, except those that a network of the family needs."""
+    exported = [value for home in _homes(NETWORKS) for value in vars(import_module(home)).values()]
+    networks = [value for value in exported if isinstance(value, type) and issubclass(value, nn.Module)]
+    others = _modules_behind(networks) - _modules_behind(imported(one.network) for one in family.components)
+    return {str(Path(str(sys.modules[name].__file__)).relative_to(PACKAGE)) for name in others}
+
+
+def _modules_behind(classes: Iterable[Any]) -> set[str]:
+    """Modules of the networks' folders that define these classes, or what they are made of."""
+    found: set[str] = set()
+    waiting = {one.__module__ for one in classes}
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        values = vars(sys.modules[name]).values()
+        homes = [one.__name__ if isinstance(one, ModuleType) else getattr(one, "__module__", None) for one in values]
+        waiting |= {home for home in homes if isinstance(home, str) and home.startswith(_homes(NETWORKS))} - found
+    return found

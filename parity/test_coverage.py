@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlx_cosyvoice.families import COSYVOICE2
 from mlx_cosyvoice.flow.embedding import positions
 from parity.conftest import compared_in
-from parity.coverage import NETWORKS, watched_lines
+from parity.coverage import NETWORKS, Coverage, watched_lines
 from parity.models import ensure_model
 from parity.pair import load_pair
 from parity.run import run
@@ -36,6 +38,16 @@ def test_a_table_made_before_hides_no_line() -> None:
     assert "positions" not in coverage.missed["flow/embedding.py"].values()
 
 
+def test_networks_of_other_families_are_left_out() -> None:
+    coverage = Coverage()
+    coverage.missed = {f"flow/{name}.py": {1: "f"} for name in ("encoder", "cfm", "dit", "rotary")}
+    coverage.missed["llm/sampling.py"] = {1: "f"}  # no network refers to it
+    assert list(coverage.missed_of(COSYVOICE2)) == ["flow/encoder.py", "flow/cfm.py", "llm/sampling.py"]
+    flow = replace(COSYVOICE2["flow"], network="mlx_cosyvoice.flow:CausalMaskedDiffWithDiT")
+    other = replace(COSYVOICE2, components=(COSYVOICE2["llm"], flow))
+    assert list(coverage.missed_of(other)) == ["flow/cfm.py", "flow/dit.py", "flow/rotary.py", "llm/sampling.py"]
+
+
 @pytest.mark.slow
 def test_every_line_of_the_networks_is_run(tmp_path: Path, inputs: dict[str, Any]) -> None:
     checkpoint, model = ensure_model("tiny", tmp_path)
@@ -45,7 +57,7 @@ def test_every_line_of_the_networks_is_run(tmp_path: Path, inputs: dict[str, Any
             run(pair, inputs, stages=compared_in(streaming), settings=Settings(streaming=streaming))
     missed = {
         f"{file}:{line} in {function}"
-        for file, lines in coverage.missed.items()
+        for file, lines in coverage.missed_of(pair.model.family).items()
         for line, function in lines.items()
         if file.partition("/")[0] in NETWORKS and function not in APART
     }

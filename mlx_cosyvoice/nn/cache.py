@@ -26,11 +26,13 @@ class CacheState:
         tensors: what layers have left: a convolution its last inputs, [B, kernel - 1, C].
         keys: the keys and values of every attention.
         parts: the states of its parts.
+        position: how many positions it has counted.
     """
 
     tensors: tuple[mx.array, ...] = ()
     keys: tuple[KVState, ...] = ()
     parts: Mapping[str, CacheState] = field(default_factory=dict)
+    position: int = 0
 
     def arrays(self) -> Iterator[mx.array]:
         """The memory that it holds."""
@@ -81,12 +83,13 @@ class Cache:
         self._tensors: list[mx.array] = []
         self._keys: list[KVState] = []
         self._parts: dict[str, Cache] = {}
+        self._position = 0 if state is None else state.position
 
     @property
     def state(self) -> CacheState:
         """For the run over the next piece."""
         parts = {name: part.state for name, part in self._parts.items()}
-        return CacheState(tuple(self._tensors), tuple(self._keys), parts)
+        return CacheState(tuple(self._tensors), tuple(self._keys), parts, self._position)
 
     def part(self, name: str, chunk: int) -> Cache:
         """The cache of a part of the network that attends in chunks of so many positions."""
@@ -116,6 +119,11 @@ class Cache:
         self.remember(x[:, x.shape[1] - reach :])
         return x
 
+    def count(self, length: int) -> int:
+        """The position of the first of `length` new ones; in the next run they are behind it."""
+        start, self._position = self._position, self._position + length
+        return start
+
     @property
     def _left(self) -> int | None:
         return None if self._options.left_chunks is None else self._options.left_chunks * self._chunk
@@ -142,6 +150,11 @@ def part_of(cache: Cache | None, name: str, chunk: int) -> Cache | None:
 def keys_with(cache: Cache | None, length: int) -> int:
     """How many keys attention sees when a piece of so many positions is added; without a cache its own."""
     return length if cache is None else cache.keys_with(length)
+
+
+def first_position(cache: Cache | None, length: int) -> int:
+    """The position at which a piece of so many begins; without a cache it is the whole."""
+    return 0 if cache is None else cache.count(length)
 
 
 def constant(make: Callable[[], mx.array], cache: Cache | None) -> mx.array:

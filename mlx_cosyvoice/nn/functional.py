@@ -52,6 +52,12 @@ def gelu(x: mx.array) -> mx.array:
     return x * (1 + mx.erf(x * math.sqrt(0.5))) / 2
 
 
+@_with(elementwise.gelu_tanh)
+def gelu_tanh(x: mx.array) -> mx.array:
+    """The tanh approximation, torch's `approximate="tanh"`."""
+    return x * mx.sigmoid(x * (1.5957691216057308 + 0.07135481627140019 * x * x))
+
+
 @_with(elementwise.silu)
 def silu(x: mx.array) -> mx.array:
     return x * mx.sigmoid(x)
@@ -102,6 +108,8 @@ def conv1d(x: mx.array, weight: mx.array, *, stride: int = 1, dilation: int = 1,
         return convolution.shifted_products(x, weight, dilation)
     if groups == x.shape[2] == weight.shape[0] and in_cpu_form():
         return convolution.shifted_scalings(x, weight, stride, dilation)
+    if stride == dilation == 1 and in_cpu_form():
+        return convolution.grouped_products(x, weight, groups)
     return mx.conv1d(x, weight, stride=stride, dilation=dilation, groups=groups)
 
 

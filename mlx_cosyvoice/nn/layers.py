@@ -244,6 +244,12 @@ class GELU(Activation):
     function = "gelu"
 
 
+class GELUTanh(Activation):
+    """The tanh approximation."""
+
+    function = "gelu_tanh"
+
+
 class ELU(Activation):
     function = "elu"
 

@@ -85,13 +85,14 @@ def print_coverage(arguments: argparse.Namespace) -> int:
     with watched_lines() as coverage:
         pair, inputs = load_both(arguments)
         verdict = worst([compare(pair, inputs, arguments, mode).verdict for mode in (None, *STREAMING)])
-    for file, lines in coverage.missed.items():
+    missed = coverage.missed_of(pair.model.family)
+    for file, lines in missed.items():
         source = (PACKAGE / file).read_text(encoding="utf-8").splitlines()
         for line, function in lines.items():
             console.print(
                 f"{PACKAGE.name}/{file}:{line}: {function}: {source[line - 1].strip()}", highlight=False, markup=False
             )
-    console.print(f"{sum(map(len, coverage.missed.values()))} lines were not run; verdict: {verdict.value}")
+    console.print(f"{sum(map(len, missed.values()))} lines were not run; verdict: {verdict.value}")
     return verdict.exit_code
 
 

@@ -24,6 +24,8 @@ FILES = (
     "mlx_cosyvoice/audio/mel.py",
 )
 
+_OTHER_FAMILY = "CosyVoice3's, and mutants are made of CosyVoice2"
+
 #: Files among them without numeric code, and why.
 LEFT_OUT = {
     "mlx_cosyvoice/nn/official.py": "the rules of conversion, by which the harness lays out arrays as well",
@@ -31,6 +33,7 @@ LEFT_OUT = {
     "mlx_cosyvoice/nn/cpu/threads.py": "divides work among threads",
     "mlx_cosyvoice/llm/drawing.py": "the sampler in the form of a GPU, which a CPU does not run",
     "mlx_cosyvoice/llm/uniforms.py": "draws by a seed, for which upstream has no counterpart",
+    **{f"mlx_cosyvoice/flow/{name}.py": _OTHER_FAMILY for name in ("dit", "dit_block", "flow_dit", "rotary")},
 }
 
 #: Functions that say how much memory is held or how tensors are converted, or only refuse.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlx_cosyvoice.config import SpeakerEncoderConfig
-from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.flow import CausalMaskedDiffWithDiT, CausalMaskedDiffWithXvec
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
@@ -18,8 +18,9 @@ from parity.capture import tap
 from parity.sides import Side
 from parity.sides.mlx import MLXSide
 from parity.sides.pytorch import TorchSide
-from reference import campplus, flow, hift, speech_tokenizer
+from reference import campplus, flow, flow_dit, hift, speech_tokenizer
 from tests.support import flow as flow_support
+from tests.support import flow_dit as flow_dit_support
 from tests.support import hift as hift_support
 from tests.support.golden import ProbeRecorder, as_torch, golden, recipe_state_dict
 from tests.support.tokens import SIZES
@@ -27,11 +28,13 @@ from tests.support.tokens import SIZES
 sides = pytest.mark.parametrize("side", ["pytorch", "mlx"])
 sizes = pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=pytest.mark.slow)])
 
-#: Component -> its class in MLX, how the reference builds it, and its configurations by size.
+#: Component, with a 3 behind it if CosyVoice3's -> its class in MLX, how the reference builds it, its configurations by
+#: size.
 NETWORKS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "campplus": (CAMPPlus, campplus.build, {"": SpeakerEncoderConfig()}),
     "speech_tokenizer": (S3TokenizerV2, speech_tokenizer.build, SIZES),
     "flow": (CausalMaskedDiffWithXvec, flow.build, flow_support.CONFIGS),
+    "flow3": (CausalMaskedDiffWithDiT, flow_dit.build, flow_dit_support.CONFIGS),
     "hift": (HiFTGenerator, hift.build, hift_support.CONFIGS),
 }
 
@@ -47,7 +50,7 @@ def network(side: str, component: str, size: str = "") -> Side:
         module.load_state_dict(as_torch(weights), strict=True)
         return TorchSide(module)
     # what the converter hands over beside the official state dict
-    added = {"decoder.rand_noise": flow.fixed_noise(80).numpy()} if component == "flow" else {}
+    added = {"decoder.rand_noise": flow.fixed_noise(80).numpy()} if component in ("flow", "flow3") else {}
     return MLXSide(load_official(cls(configs[size]), {**weights, **added}))
 
 
@@ -55,4 +58,4 @@ def recorder(side: Side, component: str, size: str = "") -> tuple[ProbeRecorder,
     """A recorder of the golden probes, and the context in which it listens."""
     file = golden(f"{component}.{size}" if size else component)
     recording = ProbeRecorder(file.shapes)
-    return recording, tap(side, recording, f"{component}.")
+    return recording, tap(side, recording, f"{component.removesuffix('3')}.")

@@ -62,6 +62,8 @@ def test_transposed_equals_native(batch, channels, out, kernel, stride, padding,
 def test_strided_and_grouped_equal_native(groups, width, kernel, stride, extra):
     x = random(extra, 2, kernel + extra, groups * width)
     weight = random(kernel, groups * 2, kernel, width)
+    if groups > 1 and stride == 1:
+        assert_equal(convolution.grouped_products(x, weight, groups), mx.conv1d(x, weight, groups=groups))
     assert_equal(
         functional.conv1d(x, weight, stride=stride, groups=groups),
         mx.conv1d(x, weight, stride=stride, groups=groups),

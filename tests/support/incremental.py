@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_cosyvoice.decoding.incremental import FlowState, IncrementalFlow
-from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.flow import CausalMaskedDiff, CausalMaskedDiffWithXvec
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.prompt import Prompt
 from reference import flow as reference_flow
@@ -53,7 +53,7 @@ def speech(tokens: int) -> list[int]:
     return (golden + recipe.integers("input/more_tokens", (2000,), support.VOCAB).tolist())[:tokens]
 
 
-def whole_mel(flow: CausalMaskedDiffWithXvec, voice: Prompt, token: Sequence[int], **how: Any) -> np.ndarray:
+def whole_mel(flow: CausalMaskedDiff, voice: Prompt, token: Sequence[int], **how: Any) -> np.ndarray:
     """[1, T, 80] of one run over everything."""
     arguments = (voice.prompt_token, voice.prompt_feat, voice.embedding)
     return np.array(flow(mx.array([token], mx.int32), *arguments, **how))

@@ -65,9 +65,10 @@ class FlowState:
 class IncrementalFlow:
     """Computes what `flow(..., streaming=True)` yields, each chunk of 25 tokens once.
 
-    That is bought with memory: the full model keeps 230 MB for every second of prompt and speech, in float32 and at 10
-    Euler steps. Attention to all that came before also makes the hops of a long utterance slower: after 40 s a hop
-    takes about twice as long as the second. Both options bound the memory, and the left context the time, too.
+    That is bought with memory: CosyVoice2 keeps 230 MB for every second of prompt and speech, and CosyVoice3 180 MB, in
+    float32 and at 10 Euler steps. Attention to all that came before also makes the hops of a long utterance slower:
+    after 40 s a hop of CosyVoice2 takes about twice as long as the second. Both options bound the memory, and the left
+    context the time, too.
 
     Args:
         flow: the stage. Its weights must not be changed afterwards.

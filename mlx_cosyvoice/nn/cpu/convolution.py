@@ -72,6 +72,19 @@ def shifted_scalings(x: mx.array, weight: mx.array, stride: int, dilation: int) 
 
 
 @_in_float32
+def grouped_products(x: mx.array, weight: mx.array, groups: int) -> mx.array:
+    """A convolution in groups, of stride 1, as one matrix product a tap and group."""
+    batch, length = x.shape[0], x.shape[1] - weight.shape[1] + 1
+    out_channels, kernel, width = weight.shape
+    rows = mx.contiguous(x.reshape(batch, -1, groups, width).transpose(2, 0, 1, 3))
+    taps = mx.contiguous(weight.reshape(groups, 1, -1, kernel, width).transpose(3, 0, 1, 4, 2))
+    out = rows[:, :, :length] @ taps[0]
+    for tap in range(1, kernel):
+        out = mx.addmm(out, rows[:, :, tap : tap + length], taps[tap])
+    return out.transpose(1, 2, 0, 3).reshape(batch, length, out_channels)
+
+
+@_in_float32
 def overlapped_products(x: mx.array, weight: mx.array, stride: int, padding: int) -> mx.array:
     """A transposed convolution: what every frame adds to the output, as one product, then summed where it overlaps."""
     batch, time, channels = x.shape

@@ -65,6 +65,17 @@ def gelu(x: np.ndarray, out: np.ndarray) -> None:
     out *= x
 
 
+def gelu_tanh(x: np.ndarray, out: np.ndarray) -> None:
+    # (1 + tanh a) / 2 is the sigmoid of 2 a, a = sqrt(2 / pi) (x + 0.044715 x^3)
+    np.square(x, out=out)
+    out *= np.float32(-0.07135481627140019)
+    out -= np.float32(1.5957691216057308)
+    out *= x
+    np.exp(out, out=out)
+    out += np.float32(1)
+    np.divide(x, out, out=out)
+
+
 def sigmoid(x: np.ndarray, out: np.ndarray) -> None:
     np.negative(x, out=out)
     np.exp(out, out=out)
