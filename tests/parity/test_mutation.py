@@ -32,7 +32,7 @@ from parity.mutation.results import Results
 from parity.mutation.source import Edit, Source
 from parity.mutation.trial import Trial, _raised
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _edited(operator: str, code: str) -> list[str]:
