@@ -15,7 +15,8 @@ import torch
 from parity.capture import first_float, tap
 from parity.compare import Layer, Verdict, judge, typical_floor
 from parity.findings import StageReport
-from parity.localization.captured import CallsByKey, Captured, Recording
+from parity.localization.captured import Captured
+from parity.localization.recordings import CallsByKey, Recording
 from parity.measures.of_stages import Observed, measure
 from parity.pair import Pair
 from parity.stages import Outputs, Sides, Stage

@@ -21,6 +21,7 @@ from parity.pair import Pair
 from parity.pieces import call_before
 from parity.sides import Side
 from parity.stages import Outputs, Sides
+from parity.stages.base import Arrays
 
 
 class StageJudge:
@@ -31,6 +32,8 @@ class StageJudge:
         self.stage, self.pair, self.captured, self.factor = captured.stage, pair, captured, factor
         self.accused = accused
         self.dtype = captured.stage.dtype(pair)
+        self._inputs: Arrays = captured.inputs
+        self._expected = captured.outputs
         self.culprits: list[Culprit] = []
         self.layers: list[Layer] = []
         self.unobserved: list[str] = []
@@ -51,7 +54,9 @@ class StageJudge:
                 self._judge_outputs(found)
             return
         explained = self.accused | self._audit_constants(side)
-        with observe(side, self.stage.component, self.stage.keep, self.captured.calls) as calls:
+        self._inputs, self._expected = self.stage.for_isolation(self.captured.inputs, self.captured.outputs)
+        stage = self.stage
+        with observe(side, stage.component, stage.keep, self.captured.calls, stage.entered) as calls:
             outputs = self._call(side, calls)
         misled = self._misled(calls)
         for call in calls.entered:
@@ -79,7 +84,7 @@ class StageJudge:
         try:
             if calls is None:
                 return self.stage.call_isolated(side, inputs, tape, settings, self.captured.outputs)
-            return self.stage.call(side, inputs, tape, settings)
+            return self.stage.call(side, self._inputs, tape, settings)
         except Exception as error:  # whatever a wrong port may raise is its fault, not the harness's
             failed = calls.failed if calls else None
             root = self.stage.component or self.stage.name
@@ -205,7 +210,7 @@ class StageJudge:
     def _judge_output(self, call: Call, explained: Set[str]) -> None:
         key = (call.path, call.index)
         expected, exact = self.captured.calls.get(key), self.captured.exact.get(key)
-        if expected is None or exact is None:
+        if expected is None or exact is None or call.answered:
             return
         kind = "glue" if call.children else "leaf"
         for place, arrays in enumerate(zip(*_outputs(call.output, expected.output, exact.output), strict=True)):
@@ -222,8 +227,8 @@ class StageJudge:
     def _typical_floor(self, path: str, place: int) -> float:
         """Of an output of a module, over all of its calls."""
         made, exact = self.captured.calls, self.captured.exact
-        calls = [key for key in made if key[0] == path and key in exact]
-        arrays = [_outputs(made[key].output, made[key].output, exact[key].output)[1:] for key in calls]
+        pairs = [(made[key], exact[key]) for key in made if key[0] == path and key in exact]
+        arrays = [_outputs(one.output, one.output, double.output)[1:] for one, double in pairs if not double.answered]
         return typical_floor((expected[place], double[place]) for expected, double in arrays if place < len(expected))
 
     def _judge_doubtful(self) -> None:
@@ -238,12 +243,10 @@ class StageJudge:
 
     def _judge_outputs(self, outputs: Outputs) -> None:
         """What the stage's own code makes of its modules' outputs, all of which were replaced by right ones."""
-        expected, stage = self.captured.outputs, self.stage
-        tensors = {name: array for name, array in expected.tensors.items() if name not in stage.added_up}
-        expected = replace(expected, tensors=tensors)
+        expected, stage = self._expected, self.stage
         sides = Sides(outputs, expected, self.captured.isolated_outputs)
         root = stage.component or stage.name
-        for layer in judge_outputs(stage, sides, self.captured.inputs, self.dtype, self.factor, expected, "output"):
+        for layer in judge_outputs(stage, sides, self._inputs, self.dtype, self.factor, expected, "output"):
             if layer.path not in {**outputs.tensors, **outputs.tokens}:  # it ran to its end, so that is its own doing
                 layer = replace(layer, verdict=Verdict.DIVERGED, reason="MLX ended without it")
             self.layers.append(layer)

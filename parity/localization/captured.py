@@ -16,26 +16,18 @@ import torch
 
 from parity.capture import tap
 from parity.localization.cut import cut_call
-from parity.localization.isolate import Call, observe
+from parity.localization.isolate import Feed, observe
+from parity.localization.recordings import CallsBeside, CallsByKey, Recording, RecordingBeside
 from parity.pair import DTYPES, Pair
 from parity.pieces import Piece, in_pieces
 from parity.sides import Side
 from parity.sides.pytorch import TorchSide
 from parity.stages import STAGES, Outputs, Settings, Stage, stages_of
+from parity.stages.base import Arrays
 from parity.tape import Tape
-
-#: (Module path, number of its call) -> the call.
-CallsByKey = dict[tuple[str, int], Call]
 
 #: Constants that modules of both sides hold under the same name.
 CONSTANTS = ("eps",)
-
-
-class Recording(dict[str, np.ndarray]):
-    """What modules returned, under path or path#call, in the order in which they did."""
-
-    def sink(self, path: str, call: int, output: np.ndarray) -> None:
-        self[path if call == 0 else f"{path}#{call}"] = output
 
 
 @dataclass
@@ -57,8 +49,8 @@ class Captured:
     seed: int
     inputs: dict[str, Any]
     calls: CallsByKey
-    exact: CallsByKey
-    layers: Recording
+    exact: Feed
+    layers: Mapping[str, np.ndarray]
     outputs: Outputs
     isolated_outputs: Outputs
     exact_outputs: Outputs
@@ -137,16 +129,17 @@ def _capture(stage: Stage, pair: Pair, arrays: dict[str, Any], settings: Setting
     loop = not side.modules()
     if loop:
         double = TorchSide(side.module, torch.float64)
-        exact: CallsByKey = {}
+        exact: Feed = {}
         isolated = stage.call_isolated(double, inputs, Tape(seed), settings, outputs)
     del side
-    double, layers = stage.reference(pair, torch.float64), Recording()
+    double, recording = stage.reference(pair, torch.float64), RecordingBeside(calls)
     types = {f"{stage.component}.{path}": type(module).__name__ for path, module in double.modules().items()}
     if not loop:
-        exact, isolated, _ = _observed(stage, double, inputs, settings, seed, calls)
-    with tap(double, layers.sink, f"{stage.component}.", stage.keep):
+        exact, isolated = _isolated(stage, double, inputs, outputs, settings, seed, calls)
+    with tap(double, recording.sink, f"{stage.component}.", stage.keep):
         exact_outputs = stage.call(double, inputs, Tape(seed), settings)
     arrays.update(stage.publish(outputs, arrays))
+    layers: Mapping[str, np.ndarray] = recording
     pieces = stage.pieces(pair)
     if pieces:
         calls, exact = (in_pieces(whole, pieces, cut_call) for whole in (calls, exact))
@@ -158,16 +151,26 @@ def _capture(stage: Stage, pair: Pair, arrays: dict[str, Any], settings: Setting
 
 
 def _observed(
-    stage: Stage, side: Side, inputs: Mapping[str, Any], settings: Settings, seed: int, feed: CallsByKey | None = None
+    stage: Stage, side: Side, inputs: Mapping[str, Any], settings: Settings, seed: int
 ) -> tuple[CallsByKey, Outputs, float]:
     """A side's calls and outputs, and the seconds it took."""
     started = time.perf_counter()
-    with observe(side, stage.component, stage.keep, feed) as calls:
+    with observe(side, stage.component, stage.keep) as calls:
         outputs = stage.call(side, inputs, Tape(seed), settings)
     return calls.by_key(), outputs, time.perf_counter() - started
 
 
-def _in_pieces(recording: Recording, pieces: tuple[Piece, ...]) -> Recording:
+def _isolated(
+    stage: Stage, side: Side, inputs: Arrays, outputs: Outputs, settings: Settings, seed: int, feed: CallsByKey
+) -> tuple[CallsBeside, Outputs]:
+    """The same of the side in float64 whose modules are fed."""
+    inputs, _ = stage.for_isolation(inputs, outputs)
+    with observe(side, stage.component, stage.keep, feed, stage.entered) as calls:
+        isolated = stage.call(side, inputs, Tape(seed), settings)
+    return CallsBeside(calls.by_key()), isolated
+
+
+def _in_pieces(recording: Mapping[str, np.ndarray], pieces: tuple[Piece, ...]) -> Recording:
     """What was recorded of one run over everything, as it is recorded of a run over pieces."""
     whole = {}
     for key, array in recording.items():

@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from mlx_cosyvoice.nn.cache import Cache
-from parity.capture import Keep
+from parity.capture import Keep, keep_all
 from parity.intercept import ModuleCall, intercepted
+from parity.localization.beside import beside
 from parity.sides import Side
 
 #: The name of a module's first argument, whatever the two sides call it.
@@ -38,7 +39,7 @@ class Call:
     """One call of a module, as it was observed.
 
     It is `isolated` if all calls inside it were fed. `cache` is the one of MLX that it got, unless its caller had the
-    same.
+    same. `answered` says that the module was not run: the reference's output stood in for its own.
     """
 
     path: str
@@ -49,6 +50,7 @@ class Call:
     children: int = 0
     isolated: bool = True
     cache: Cache | None = None
+    answered: bool = False
 
 
 #: The reference's calls by (path, call index): what a run is fed.
@@ -129,15 +131,22 @@ def _replace(own: Value, right: Value, array: Callable[[Any, Any], Any]) -> Valu
 
 
 class _Memory:
-    """Holds equal arrays once: what a module returns goes, mostly as it is, into the next one."""
+    """Holds equal arrays once: what a module returns goes, mostly as it is, into the next one.
+
+    What is of float64 is held `Beside` the other side's.
+    """
 
     def __init__(self) -> None:
         self._last: dict[int, np.ndarray] = {}  # by the tensor's id, which another one may have had before
 
     def map(self, value: Value, note: Callable[[Any], np.ndarray], right: Value = None) -> Value:
         """A value as it is noted; `right` is what the other side noted in its place."""
+        if isinstance(right, tuple):
+            if isinstance(value, (tuple, list)) and len(value) == len(right):
+                return tuple(self.map(item, note, known) for item, known in zip(value, right, strict=True))
+            right = right[0] if right else None
 
-        def once(tensor: Any) -> np.ndarray:
+        def once(tensor: Any) -> Any:
             noted = note(tensor)
             for other in (right, self._last.get(id(tensor))):
                 if (
@@ -146,8 +155,10 @@ class _Memory:
                     and np.array_equal(noted, other)
                 ):
                     return other
-            self._last[id(tensor)] = noted
-            return noted
+            held = beside(noted, right)
+            if held is noted:
+                self._last[id(tensor)] = noted
+            return held
 
         return _map(value, once)
 
@@ -192,7 +203,9 @@ class _Recorder:
 
 
 @contextmanager
-def observe(side: Side, component: str, keep: Keep, feed: Feed | None = None) -> Iterator[Calls]:
+def observe(
+    side: Side, component: str, keep: Keep, feed: Feed | None = None, enter: Keep = keep_all
+) -> Iterator[Calls]:
     """Note every call in a side's network; with `feed`, also replace what goes in and out by what `feed` holds.
 
     Args:
@@ -200,8 +213,9 @@ def observe(side: Side, component: str, keep: Keep, feed: Feed | None = None) ->
         component: its name, the prefix of all paths and the caller of its outermost modules.
         keep: which calls are noted.
         feed: (path, call index) -> the reference's call in the working dtype.
+        enter: which calls are run although they are fed; all others are answered, once the module was run before.
     """
-    calls, feed = Calls(), feed or {}
+    calls, feed, returned = Calls(), feed or {}, dict[str, Any]()
     recorder, memory = _Recorder(calls, keep, component), _Memory()
 
     def answer(call: ModuleCall) -> Any:
@@ -217,13 +231,18 @@ def observe(side: Side, component: str, keep: Keep, feed: Feed | None = None) ->
             put = partial(side.fed, module, incoming=True)
             replaced = {name: _replace(own, right.arguments.get(name, own), put) for name, own in arguments.items()}
             call.args, call.kwargs = _unbind(function, replaced)
+        if right is not None and call.path in returned and not enter(call.path, noted.index):
+            noted.answered = True
+            recorder.leave(None)
+            return _replace(returned[call.path], right.output, partial(side.fed, module))
         try:
             output = call.run()
-            noted_output = memory.map(output, partial(side.noted, module)) if kept else None
+            noted_output = memory.map(output, partial(side.noted, module), right and right.output) if kept else None
         except Exception:
             recorder.fail()
             raise
         recorder.leave(noted_output)
+        returned[call.path] = output
         return output if right is None else _replace(output, right.output, partial(side.fed, module))
 
     with intercepted({f"{component}.{path}": module for path, module in side.modules().items()}, answer):

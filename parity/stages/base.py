@@ -83,8 +83,6 @@ class Stage(ABC):
     gives: ClassVar[tuple[str, ...]] = ()
     #: Output -> the official module that makes it, where that is not the component itself.
     owners: ClassVar[Mapping[str, str]] = {}
-    #: Outputs that come from no isolated run, so that their errors have added up in any.
-    added_up: ClassVar[tuple[str, ...]] = ()
     #: The kinds of streaming (None: offline) in which the stage exists.
     modes: ClassVar[tuple[Streaming | None, ...]] = (None, *STREAMING)
 
@@ -121,6 +119,17 @@ class Stage(ABC):
         the working dtype; of the reference it is asked in float64, with networks of any dtype, which it must not use.
         """
         return self.call(side, inputs, tape, settings)
+
+    def for_isolation(self, inputs: Arrays, expected: Outputs) -> tuple[Arrays, Outputs]:
+        """How much of the stage a run repeats whose modules are fed, and what the reference put out for that.
+
+        By default the whole.
+        """
+        return inputs, expected
+
+    def entered(self, path: str, call: int) -> bool:
+        """Whether such a run runs a module at its `call`-th call (from 0). Else the reference answers for it."""
+        return True
 
     def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
         """What the stage gives: by default outputs of the reference in the working dtype."""

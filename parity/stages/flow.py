@@ -13,6 +13,11 @@ from parity.tape import Tape
 
 CONDITIONS = ("mu", "spks", "cond")
 
+ESTIMATOR = "flow.decoder.estimator"
+#: At so many Euler steps the estimator is run by itself: the first, whose time is 0, and another one. What is wrong at
+#: later ones alone shows in the free run.
+ENTERED = 2
+
 
 class FlowEncoder(Stage):
     """In streaming mode the last tokens are held back as lookahead, and the encoder's attention is chunked."""
@@ -42,8 +47,11 @@ class FlowDecoder(Stage):
     modes = (None, "official")
 
     def keep(self, path: str, call: int) -> bool:
-        # every Euler step of the estimator itself and of its time, which is 0 at the first
-        return call == 0 or path in ("flow.decoder.estimator", "flow.decoder.estimator.time_embeddings")
+        # every Euler step of the estimator itself
+        return call == 0 or path == ESTIMATOR or (path == f"{ESTIMATOR}.time_embeddings" and call < ENTERED)
+
+    def entered(self, path: str, call: int) -> bool:
+        return path != ESTIMATOR or call < ENTERED
 
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         streaming = bool(settings.streaming)

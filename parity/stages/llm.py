@@ -8,6 +8,7 @@ where rounding decides, and nowhere else: see `LanguageModel.near_ties`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any, ClassVar
@@ -26,6 +27,9 @@ DRAWS = 2
 #: Positions that are run at once: the prompt's speech is cut or repeated, so that the cache's first block of 256 is
 #: full some steps later.
 POSITIONS, LONG = 250, "llm_prompt_token"
+
+#: The prompt and the first token after it are what modules are compared in; the log-probabilities after the prompt.
+KEPT_STEPS, FIRST = 2, "first_log_probs"
 
 
 def prompt(side: Side, inputs: Arrays) -> Any:
@@ -79,11 +83,12 @@ class LanguageModel(Stage):
     needs = ("text_token", "prompt_text_token", "prompt_token")
     gives = ("log_probs", "speech_token")
     owners: ClassVar[Mapping[str, str]] = {"log_probs_after_prefix": "llm.prefill_prefix"}
-    added_up = ("log_probs_after_prefix",)
 
     def keep(self, path: str, call: int) -> bool:
-        # the prompt, and the first step after it; the words of the prompt are looked up in one call
-        return call <= (0 if path.endswith(".embed_tokens") else 1)
+        if path.endswith(".lm_head"):  # a likelihood of every word, at every position of the prompt
+            return call == 1
+        # the words of the prompt are looked up in one call
+        return call < (1 if path.endswith(".embed_tokens") else KEPT_STEPS)
 
     @staticmethod
     def _draws(tape: Tape, step: int) -> np.ndarray:
@@ -102,7 +107,7 @@ class LanguageModel(Stage):
 
         walk = list(islice(generate(side, inputs, sample), settings.llm_steps))
         found = {"walk": np.array([walk], np.int64), "walk_draws": np.array([draws[: len(walk)]], np.float64)}
-        return {**found, LONG: inputs[LONG], "first_log_probs": rows[0]}
+        return {**found, LONG: inputs[LONG], FIRST: rows[0]}
 
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         x, cache, rows, picked = prompt(side, inputs), None, [], []
@@ -113,11 +118,22 @@ class LanguageModel(Stage):
             draw = sampler(side, inputs["walk_draws"][0, number].tolist())
             picked.append(draw(logp, walk[:number], True))
             x = side.module.speech_embedding(side.plain(np.array([[token]])))
+        tensors = {"log_probs": np.stack(rows)[None]}
+        if FIRST in inputs:
+            tensors["log_probs_after_prefix"] = _after_prefix(side, inputs, rows[0])
         return Outputs(
-            tensors={"log_probs": np.stack(rows)[None], "log_probs_after_prefix": _after_prefix(side, inputs, rows[0])},
+            tensors=tensors,
             tokens={"speech_token": np.array([picked], np.int64), "sampler": _trials(side, tape, settings)[None]},
             details=side.module.sampling if side.name == "pytorch" else None,
         )
+
+    def for_isolation(self, inputs: Arrays, expected: Outputs) -> tuple[Arrays, Outputs]:
+        """The steps whose calls are kept."""
+        cut = {name: inputs[name][:, :KEPT_STEPS] for name in ("walk", "walk_draws")}
+        tensors = {"log_probs": expected.tensors["log_probs"][:, :KEPT_STEPS]}
+        tokens = expected.tokens | {"speech_token": expected.tokens["speech_token"][:, :KEPT_STEPS]}
+        without_prefix = {name: array for name, array in inputs.items() if name != FIRST}
+        return without_prefix | cut, replace(expected, tensors=tensors, tokens=tokens)
 
     def near_ties(self, name: str, sides: Sides, inputs: Arrays, dtype: str, factor: float) -> np.ndarray:
         """Where MLX may draw another token than the reference.
@@ -162,7 +178,7 @@ def _after_prefix(side: Side, inputs: Arrays, at_once: np.ndarray) -> np.ndarray
         return at_once
     x = prompt(side, inputs)
     cache = side.module.prefill_prefix(side.ids(inputs["prompt_text_token"])).copy(POSITIONS)
-    return inputs["first_log_probs"] + side.official(step(side, x[:, cache.offset :], cache)[0]) - at_once
+    return inputs[FIRST] + side.official(step(side, x[:, cache.offset :], cache)[0]) - at_once
 
 
 def log_prob_noise(sides: Sides, dtype: str) -> float:
