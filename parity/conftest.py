@@ -16,14 +16,8 @@ from parity.inputs import load_inputs
 from parity.models import ensure_model
 from parity.pair import Pair, load_pair
 from parity.run import run
-from parity.stages import STAGES, Settings
+from parity.stages import Settings, compared_in
 from parity.stages.base import Streaming
-
-#: The stages that a kind of streaming changes.
-STREAMED = {
-    "official": ("flow_encoder", "flow_decoder", "vocoder", "streaming"),
-    "incremental": ("flow_pieces", "incremental"),
-}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,14 +48,12 @@ def inputs(request: pytest.FixtureRequest) -> dict[str, Any]:
     return load_inputs(request.config.getoption("--audio"))
 
 
-def compared_in(streaming: Streaming | None) -> list[str]:
-    """Those that are compared: all offline, and for streaming those that it changes."""
-    return list(STREAMED[streaming]) if streaming else [stage.name for stage in STAGES if None in stage.modes]
-
-
 @pytest.fixture(scope="session")
 def report(pair: Pair, inputs: dict[str, Any]) -> Callable[[Streaming | None], RunReport]:
     """All stages compared, once offline and, where that makes a difference, once for each kind of streaming."""
-    return cache(
-        lambda streaming: run(pair, inputs, stages=compared_in(streaming), settings=Settings(streaming=streaming))
-    )
+
+    def compared(streaming: Streaming | None) -> RunReport:
+        chosen = [stage.name for stage in compared_in(streaming)]
+        return run(pair, inputs, stages=chosen, settings=Settings(streaming=streaming))
+
+    return cache(compared)

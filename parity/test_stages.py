@@ -7,18 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from parity.compare import Layer, Verdict
-from parity.conftest import compared_in
 from parity.findings import RunReport, StageReport
 from parity.report.culprits import headline
-from parity.stages import STAGES
+from parity.stages import compared_in
 from parity.stages.base import Streaming
 
 MODES: dict[Streaming | None, str] = {None: "offline", "official": "streaming", "incremental": "incremental"}
 CASES = [
     pytest.param(streaming, stage.name, id=f"{mode}-{stage.name}")
     for streaming, mode in MODES.items()
-    for stage in STAGES
-    if stage.name in compared_in(streaming)
+    for stage in compared_in(streaming)
 ]
 Report = Callable[[Streaming | None], RunReport]
 

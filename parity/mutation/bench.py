@@ -54,13 +54,11 @@ class Bench:
 
 def modes() -> Iterator[tuple[Settings, list[Stage]]]:
     """The settings of every run, and its stages: offline all that there are, else those that streaming changes."""
-    from parity.stages import STAGES, Settings
+    from parity.stages import Settings, compared_in
     from parity.stages.base import STREAMING
 
-    yield Settings(), [stage for stage in STAGES if None in stage.modes]
-    for streaming in STREAMING:
-        changed = [stage for stage in STAGES if streaming in stage.modes and len(stage.modes) <= len(STREAMING)]
-        yield Settings(streaming=streaming), changed
+    for streaming in (None, *STREAMING):
+        yield Settings(streaming=streaming), compared_in(streaming)
 
 
 def key_of(settings: Settings, stage: Stage) -> str:

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Sequence
 
-from parity.stages.base import Outputs, Settings, Sides, Stage
+from parity.stages.base import STREAMING, Outputs, Settings, Sides, Stage
+from parity.stages.base import Streaming as Streamed
 from parity.stages.features import AudioFeatures
 from parity.stages.flow import FlowDecoder, FlowEncoder
 from parity.stages.flow_pieces import FlowPieces
@@ -43,6 +44,12 @@ def stages_of(components: Collection[str]) -> list[Stage]:
     return [stage for stage in STAGES if stage.component in components]
 
 
+def compared_in(streaming: Streamed | None) -> list[Stage]:
+    """The stages that a kind of streaming changes; None: all that there are offline."""
+    there = [stage for stage in STAGES if streaming in stage.modes]
+    return there if streaming is None else [stage for stage in there if len(stage.modes) <= len(STREAMING)]
+
+
 def choose_stages(names: Sequence[str] | None, settings: Settings, stages: Sequence[Stage] = STAGES) -> list[Stage]:
     """Those of `stages` that have these names; None for all that exist in this mode.
 
@@ -62,4 +69,4 @@ def choose_stages(names: Sequence[str] | None, settings: Settings, stages: Seque
     return [stage for stage in chosen if stage not in absent]
 
 
-__all__ = ["STAGES", "Outputs", "Settings", "Sides", "Stage", "choose_stages", "stages_of"]
+__all__ = ["STAGES", "Outputs", "Settings", "Sides", "Stage", "choose_stages", "compared_in", "stages_of"]
