@@ -24,24 +24,27 @@ SUBJECTS = (audit_config, audit_defaults, audit_tokenizer, audit_weights)
 def audit(
     pair: Pair, stages: Sequence[Stage] = STAGES, progress: Callable[[str], None] = lambda message: None
 ) -> list[StageReport]:
-    """What is stored of each component that the stages have, as layers that bear the name of the tensor or field.
+    """What is stored of each component that the stages run, as layers that bear the name of the tensor or field.
 
     Args:
         pair: both models; `pair.model` may have been changed since it was loaded.
         stages: the first of each component is where its culprits belong.
         progress: called with what is going on.
     """
-    first = {"": stages[0], **{stage.component: stage for stage in reversed(stages)}}
+    first = {"": stages[0]}
+    for stage in stages:
+        for path in (stage.component, *stage.runs):
+            first.setdefault(path.split(".")[0], stage)
     return [_audited(pair, component, first[component], progress) for component in first]
 
 
 def accused_by(audits: Sequence[StageReport], stage: Stage) -> set[str]:
-    """The modules of a stage's component, or parts of its tokenizer, that are wrong as they are stored."""
+    """What a stage runs and is wrong as it is stored: modules of its component, or parts of its tokenizer."""
     return {
         culprit.module
         for report in audits
         for culprit in report.culprits
-        if report.name == f"{PREFIX}{stage.component}" and culprit.kind != "config"
+        if culprit.kind != "config" and (report.name == f"{PREFIX}{stage.component}" or culprit.module in stage.runs)
     }
 
 

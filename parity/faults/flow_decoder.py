@@ -11,7 +11,7 @@ import numpy as np
 
 from mlx_cosyvoice.flow import attention as flow_attention
 from mlx_cosyvoice.flow import cfm, estimator
-from parity.faults.base import Catalogue, Context, setting
+from parity.faults.base import Catalogue, Context, modules_at, setting
 from parity.pair import Pair
 
 CATALOGUE = Catalogue("flow_decoder")
@@ -19,7 +19,7 @@ at = CATALOGUE.at
 
 DECODER = at("flow.decoder")
 ESTIMATOR = "flow.decoder.estimator"
-IN_ESTIMATOR, STREAMED = at(ESTIMATOR), at(ESTIMATOR, streaming="official")
+IN_ESTIMATOR, STREAMED = at(ESTIMATOR), at("flow.decoder", streaming="official")
 TIME_EMBEDDING = at(f"{ESTIMATOR}.time_embeddings", kind="leaf")
 RESNETS = tuple(f"{ESTIMATOR}.{level}.*.0" for level in ("down_blocks", "mid_blocks", "up_blocks"))
 BLOCKS = (*(f"{resnet}.{block}" for resnet in RESNETS for block in ("block1", "block2")), f"{ESTIMATOR}.final_block")
@@ -55,11 +55,12 @@ def decoder_mask_causal(original: Any, length: int, chunk_size: int) -> mx.array
     return mx.tri(length, dtype=mx.float32) > 0
 
 
-STREAMED.setting(
-    "decoder-chunk-size",
-    "The decoder's mask counts 25 to a chunk, which is the number of tokens, not of frames.",
-    static_chunk_size=lambda size: size // 2,
-)
+@STREAMED.switching
+def decoder_chunk_size(pair: Pair) -> Context:
+    """The decoder's mask counts 25 to a chunk, which is the number of tokens, not of frames."""
+    return setting(modules_at(pair, ESTIMATOR), static_chunk_size=lambda size: size // 2)
+
+
 DECODER.setting(
     "cfg-rate", "The guidance is left out: only the conditioned velocity is followed.", inference_cfg_rate=0.0
 )

@@ -90,12 +90,25 @@ class StageJudge:
             root = self.stage.component or self.stage.name
             path, children = (failed.path, failed.children) if failed else (root, 1)
             raised = (path, "glue" if children else "leaf", path, f"raised {type(error).__name__}: {error}")
-            if calls and not ((path, failed.index) in self.captured.calls if failed else calls.isolated):
+            if calls and not self._fed(calls):
                 self._unfed = raised
             else:
                 self._blame(*raised)
                 self.culprits[-1].within = "" if calls else _network_of(side, error)
             return None
+
+    def _fed(self, calls: Calls) -> bool:
+        """Whether the call that raised, or else the stage's own code, had the reference's values to work on.
+
+        It had not if it or one around it was called with an array of another shape, whose layout cannot be told.
+        """
+        failed, feed = calls.failed, self.captured.calls
+        if failed is None:
+            return calls.isolated
+        around = [call for call in calls.entered if f"{failed.path}.".startswith(f"{call.path}.")]
+        known = [(call.arguments, feed[_key(call)].arguments) for call in around if _key(call) in feed]
+        pairs = [(own[name], right[name]) for own, right in known for name in own if name in right]
+        return _key(failed) in feed and all(_length(own) == _length(right) for own, right in pairs)
 
     def _blame(
         self, module: str, kind: str, place: str, evidence: str, layer: Layer | None = None, argument: str = ""
@@ -177,7 +190,21 @@ class StageJudge:
             if problem:
                 label = "its input" if name == INPUT else f"its argument `{name}`"
                 evidence = f"{call.path} was called with a wrong value (call {call.index}): {label} {problem}"
-                self._blame(call.caller, "glue", call.path, evidence, argument=name)
+                self._blame(self._source(call, name), "glue", call.path, evidence, argument=name)
+
+    def _source(self, call: Call, name: str) -> str:
+        """The module that made an argument: the caller, or one around it from which that has it.
+
+        That is so where the caller itself was called with it, and its twin is called with nothing of that name, as it
+        makes it by itself.
+        """
+        path, value = call.caller, call.arguments[name]
+        while (outer := self._latest.get(path)) is not None and name in outer.arguments:
+            twin = self.captured.calls.get((outer.path, outer.index))
+            if twin is None or name in twin.arguments or not _equal(outer.arguments[name], value):
+                break
+            path = outer.caller
+        return path
 
     def _differs(self, name: str, actual: Value, expected: Value, exact: Value) -> str:
         """What is wrong with a value, or nothing."""
@@ -236,7 +263,7 @@ class StageJudge:
         if self._unfed and not (self.culprits or self.accused):
             self._blame(*self._unfed)
         for call, kind, layer in self._doubtful:
-            wrong = {*self.accused, *(culprit.module for culprit in self.culprits)}
+            wrong = {*self.accused, *(place for one in self.culprits for place in (one.module, one.place))}
             explained = any(module.startswith(f"{call.path}.") for module in wrong)
             if layer.verdict is Verdict.DIVERGED and not explained:
                 self._blame(call.path, kind, call.path, f"on the reference's own input: {evidence_of(layer)}", layer)
@@ -261,6 +288,21 @@ def _network_of(side: Side, error: Exception) -> str:
     owner_of = {id(module): name for name, network in networks.items() for module in network.modules()}
     owners = [id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     return next((owner_of[owner] for owner in owners if owner in owner_of), "")
+
+
+def _key(call: Call) -> tuple[str, int]:
+    return call.path, call.index
+
+
+def _length(value: Value) -> int:
+    """How many numbers an array has; 0 of anything else."""
+    return value.size if isinstance(value, np.ndarray) else 0
+
+
+def _equal(one: Value, other: Value) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return type(one) is type(other) and not isinstance(one, np.ndarray) and one == other
 
 
 def _kept(state: CacheState | None) -> tuple[Any, ...]:

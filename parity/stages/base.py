@@ -83,6 +83,8 @@ class Stage(ABC):
     gives: ClassVar[tuple[str, ...]] = ()
     #: Output -> the official module that makes it, where that is not the component itself.
     owners: ClassVar[Mapping[str, str]] = {}
+    #: Official paths of modules that it runs as they are, though it has no component.
+    runs: ClassVar[tuple[str, ...]] = ()
     #: The kinds of streaming (None: offline) in which the stage exists.
     modes: ClassVar[tuple[Streaming | None, ...]] = (None, *STREAMING)
 

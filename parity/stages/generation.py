@@ -75,6 +75,7 @@ class Generation(Loop):
     name = "generation"
     title = "Generation"
     networks = Networks
+    runs = ("llm.speech_embedding", "llm.llm_embedding", "llm.llm.model.model.embed_tokens")
     modes = (None,)
     owners: ClassVar[Mapping[str, str]] = {
         f"{name}.{part}": "llm.generate_bistream" if script.bistream else "llm.generate"
