@@ -40,13 +40,18 @@ def examine(pair: Pair, captured: Captured, factor: float, accused: Set[str] = f
     """
     stage = captured.stage
     report = StageReport(stage.name, stage.title, stage.dtype(pair))
-    judge = StageJudge(pair, captured, factor, accused)
-    judge.run()
-    report.culprits, report.isolated, report.unobserved = judge.culprits, judge.layers, judge.unobserved
+    _judge_by_itself(pair, captured, report, factor, accused)
     run_freely(pair, captured, report, factor)
     if report.verdict is Verdict.DIVERGED and not report.culprits and not accused:
         report.culprits.append(_where_they_part(captured, report))
     return report
+
+
+def _judge_by_itself(pair: Pair, captured: Captured, report: StageReport, factor: float, accused: Set[str]) -> None:
+    """Enter what an isolated run says. What it has seen is gone when this returns, before more is run."""
+    judge = StageJudge(pair, captured, factor, accused)
+    judge.run()
+    report.culprits, report.isolated, report.unobserved = judge.culprits, judge.layers, judge.unobserved
 
 
 def _where_they_part(captured: Captured, report: StageReport) -> Culprit:
