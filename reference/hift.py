@@ -6,11 +6,12 @@ Module paths are the keys of `hift.pt` without their leading `generator.`. Every
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from math import prod
 from operator import mul
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,9 @@ from reference.hift_source import SineGen2, SourceModuleHnNSF, at_least_float32
 
 #: exp of the network's log magnitude is cut here before the inverse transform.
 MAX_MAGNITUDE = 1e2
+
+#: (in_channels, out_channels, kernel_size, dilation=1) to a weight-normed convolution that keeps the length.
+Convolution = Callable[..., nn.Module]
 
 
 def same_length_conv(in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1) -> nn.Conv1d:
@@ -59,10 +63,10 @@ class Snake(nn.Module):
 class ResBlock(nn.Module):
     """`resblocks.N` and `source_resblocks.N`: residual pairs of a dilated and a plain convolution."""
 
-    def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> None:
+    def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int], conv: Convolution) -> None:
         super().__init__()
-        self.convs1 = nn.ModuleList(same_length_conv(channels, channels, kernel_size, d) for d in dilations)
-        self.convs2 = nn.ModuleList(same_length_conv(channels, channels, kernel_size) for _ in dilations)
+        self.convs1 = nn.ModuleList(conv(channels, channels, kernel_size, d) for d in dilations)
+        self.convs2 = nn.ModuleList(conv(channels, channels, kernel_size) for _ in dilations)
         self.activations1 = nn.ModuleList(Snake(channels) for _ in dilations)
         self.activations2 = nn.ModuleList(Snake(channels) for _ in dilations)
 
@@ -74,22 +78,42 @@ class ResBlock(nn.Module):
         return x
 
 
-class HiFTGenerator(nn.Module):
-    """mel [B, 80, T] to wav [B, 480 T] at 24 kHz. `config` has the fields of HiFTConfig."""
+class Layers(NamedTuple):
+    """The layers in which vocoders differ, by what they look at: both sides of a frame, or the past alone.
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    Attributes:
+        f0_predictor: made with its sizes.
+        sines: class of `m_source.l_sin_gen`.
+        conv_pre: made with its input and output channels, as those below.
+        conv: of every residual block, and `conv_post`.
+        up: of `ups`, with kernel size and rate.
+        down: of `source_downs`, with kernel size and stride.
+    """
+
+    f0_predictor: Callable[..., Any]
+    sines: type[SineGen2]
+    conv_pre: Callable[[int, int], nn.Module]
+    conv: Convolution
+    up: Callable[[int, int, int, int], nn.Module]
+    down: Callable[[int, int, int, int], nn.Module]
+
+
+class Generator(nn.Module):
+    """What all HiFT vocoders are. `config` has the fields of HiFTConfig."""
+
+    def __init__(self, config: Mapping[str, Any], layers: Layers) -> None:
         super().__init__()
         rates, kernels = config["upsample_rates"], config["upsample_kernel_sizes"]
-        base = config["base_channels"]
         self.n_fft, self.hop = config["istft_params"]["n_fft"], config["istft_params"]["hop_len"]
         self.lrelu_slope, self.audio_limit = config["lrelu_slope"], config["audio_limit"]
         self.num_kernels = len(config["resblock_kernel_sizes"])
+        self.in_channels = config["in_channels"]
         samples_per_frame = prod(rates) * self.hop
 
-        self.f0_predictor = ConvRNNF0Predictor(**config["f0_predictor"])
+        self.f0_predictor = layers.f0_predictor(**config["f0_predictor"])
         self.f0_upsamp = nn.Upsample(scale_factor=samples_per_frame)
         self.m_source = SourceModuleHnNSF(
-            SineGen2(
+            layers.sines(
                 config["sampling_rate"],
                 samples_per_frame,
                 config["nb_harmonics"],
@@ -98,20 +122,20 @@ class HiFTGenerator(nn.Module):
                 config["nsf_voiced_threshold"],
             )
         )
-        self.conv_pre = same_length_conv(config["in_channels"], base, 7)
-        widths = [base >> level for level in range(len(rates) + 1)]
+        widths = [config["base_channels"] >> level for level in range(len(rates) + 1)]
+        self.conv_pre = layers.conv_pre(self.in_channels, widths[0])
         self.ups = nn.ModuleList(
-            weight_norm(nn.ConvTranspose1d(wide, narrow, kernel, rate, padding=(kernel - rate) // 2))
+            layers.up(wide, narrow, kernel, rate)
             for wide, narrow, rate, kernel in zip(widths[:-1], widths[1:], rates, kernels, strict=True)
         )
         # The source's spectrum has one frame a hop; each level needs it at its own, lower rate: strides 15, 3, 1.
         strides = list(accumulate([1, *rates[:0:-1]], mul))[::-1]
         self.source_downs = nn.ModuleList(
-            nn.Conv1d(self.n_fft + 2, width, 1 if stride == 1 else 2 * stride, stride, padding=stride // 2)
+            layers.down(self.n_fft + 2, width, 1 if stride == 1 else 2 * stride, stride)
             for width, stride in zip(widths[1:], strides, strict=True)
         )
         self.source_resblocks = nn.ModuleList(
-            ResBlock(width, kernel, dilations)
+            ResBlock(width, kernel, dilations, layers.conv)
             for width, kernel, dilations in zip(
                 widths[1:],
                 config["source_resblock_kernel_sizes"],
@@ -120,13 +144,13 @@ class HiFTGenerator(nn.Module):
             )
         )
         self.resblocks = nn.ModuleList(
-            ResBlock(width, kernel, dilations)
+            ResBlock(width, kernel, dilations, layers.conv)
             for width in widths[1:]
             for kernel, dilations in zip(
                 config["resblock_kernel_sizes"], config["resblock_dilation_sizes"], strict=True
             )
         )
-        self.conv_post = same_length_conv(widths[-1], self.n_fft + 2, 7)
+        self.conv_post = layers.conv(widths[-1], self.n_fft + 2, 7)
         self.reflection_pad = nn.ReflectionPad1d((1, 0))
 
     def source(self, f0: Tensor, rand_ini: Tensor, sine_noise: Tensor) -> Tensor:
@@ -147,10 +171,9 @@ class HiFTGenerator(nn.Module):
         spectrum = torch.polar(torch.clip(magnitude, max=MAX_MAGNITUDE), phase)
         return torch.istft(spectrum, self.n_fft, self.hop, window=self._window(magnitude))
 
-    def decode(self, mel: Tensor, source: Tensor) -> Tensor:
-        """mel [B, 80, T] and source [B, 1, 480 T] to wav [B, 480 T], within +-audio_limit."""
-        x = self.conv_pre(mel)
-        spectrum = self.stft(source.squeeze(1)).to(x.dtype)
+    def spoken(self, x: Tensor, spectrum: Tensor) -> Tensor:
+        """What `conv_pre` gives [B, C, T], and the source's spectrum at a frame a hop, to wav [B, 480 T]."""
+        spectrum = spectrum.to(x.dtype)
         for level, (up, down, source_block) in enumerate(
             zip(self.ups, self.source_downs, self.source_resblocks, strict=True)
         ):
@@ -164,6 +187,46 @@ class HiFTGenerator(nn.Module):
         log_magnitude, phase = at_least_float32(x).split(self.n_fft // 2 + 1, dim=1)
         wav = self.istft(torch.exp(log_magnitude), torch.sin(phase))
         return torch.clamp(wav, -self.audio_limit, self.audio_limit)
+
+    def check_input(self, mel: Tensor, rand_ini: Tensor, sine_noise: Tensor, *, least: int, sourced: int) -> None:
+        """Whether shapes fit a mel of at least so many frames, and a source of `sourced`.
+
+        Raises:
+            ValueError: one does not; it is named with what was expected.
+        """
+        channels = self.in_channels
+        if mel.ndim != 3 or mel.shape[1] != channels or mel.shape[2] < least:
+            raise ValueError(f"mel must be [1, {channels}, T] with T >= {least}, not {list(mel.shape)}")
+        sin_gen = self.m_source.l_sin_gen
+        batch, harmonics = mel.shape[0], sin_gen.harmonic_num + 1
+        samples = sourced * sin_gen.upsample_scale
+        for name, tensor, shape in (
+            ("rand_ini", rand_ini, [batch, harmonics]),
+            ("sine_noise", sine_noise, [batch, samples, harmonics]),
+        ):
+            if list(tensor.shape) != shape:
+                raise ValueError(f"{name} must be {shape} for a mel of {list(mel.shape)}, not {list(tensor.shape)}")
+
+
+def _up(in_channels: int, out_channels: int, kernel_size: int, rate: int) -> nn.Module:
+    padding = (kernel_size - rate) // 2
+    return weight_norm(nn.ConvTranspose1d(in_channels, out_channels, kernel_size, rate, padding=padding))
+
+
+def _down(in_channels: int, out_channels: int, kernel_size: int, stride: int) -> nn.Module:
+    return nn.Conv1d(in_channels, out_channels, kernel_size, stride, padding=stride // 2)
+
+
+class HiFTGenerator(Generator):
+    """mel [B, 80, T] to wav [B, 480 T] at 24 kHz. `config` has the fields of HiFTConfig."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        conv_pre = partial(same_length_conv, kernel_size=7)
+        super().__init__(config, Layers(ConvRNNF0Predictor, SineGen2, conv_pre, same_length_conv, _up, _down))
+
+    def decode(self, mel: Tensor, source: Tensor) -> Tensor:
+        """mel [B, 80, T] and source [B, 1, 480 T] to wav [B, 480 T], within +-audio_limit."""
+        return self.spoken(self.conv_pre(mel), self.stft(source.squeeze(1)))
 
     @torch.inference_mode()
     def inference(
@@ -184,30 +247,15 @@ class HiFTGenerator(nn.Module):
         Raises:
             ValueError: an argument of the wrong shape, named with what was expected.
         """
-        self._check(mel, rand_ini, sine_noise, cache_source)
+        self.check_input(mel, rand_ini, sine_noise, least=1, sourced=mel.shape[-1])
         mel = mel.to(self.m_source.l_linear.weight.dtype)
         source = self.source(self.f0_predictor(mel), rand_ini, sine_noise)
         if cache_source is not None:
-            kept = source[:, :, cache_source.shape[2] :]
-            source = torch.cat([cache_source.to(source.dtype), kept], dim=2)
+            found, whole = list(cache_source.shape), source.shape[2]
+            if len(found) != 3 or found[:2] != [mel.shape[0], 1] or found[2] > whole:
+                raise ValueError(f"cache_source must be [{mel.shape[0]}, 1, L] with L <= {whole}, not {found}")
+            source = torch.cat([cache_source.to(source.dtype), source[:, :, found[2] :]], dim=2)
         return self.decode(mel, source), source
-
-    def _check(self, mel: Tensor, rand_ini: Tensor, sine_noise: Tensor, cache_source: Tensor | None) -> None:
-        channels = self.conv_pre.in_channels
-        if mel.ndim != 3 or mel.shape[1] != channels or not mel.shape[2]:
-            raise ValueError(f"mel must be [1, {channels}, T] with T >= 1, not {list(mel.shape)}")
-        sin_gen = self.m_source.l_sin_gen
-        batch, harmonics, samples = mel.shape[0], sin_gen.harmonic_num + 1, mel.shape[2] * sin_gen.upsample_scale
-        for name, tensor, shape in (
-            ("rand_ini", rand_ini, [batch, harmonics]),
-            ("sine_noise", sine_noise, [batch, samples, harmonics]),
-        ):
-            if list(tensor.shape) != shape:
-                raise ValueError(f"{name} must be {shape} for a mel of {list(mel.shape)}, not {list(tensor.shape)}")
-        if cache_source is not None:
-            found = list(cache_source.shape)
-            if len(found) != 3 or found[:2] != [batch, 1] or found[2] > samples:
-                raise ValueError(f"cache_source must be [{batch}, 1, L] with L <= {samples}, not {found}")
 
 
 def build(config: Mapping[str, Any]) -> HiFTGenerator:

@@ -6,6 +6,7 @@ Official code: `cosyvoice.hifigan.generator`, `SineGen2` and `SourceModuleHnNSF`
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,9 @@ class SineGen2(nn.Module):
     float32 rounds it by up to 0.002 rad after a second of speech; the order of operations here is the official one,
     because another order rounds differently.
     """
+
+    #: How the phase is stretched, as `torch.nn.functional.interpolate` names it.
+    stretching: ClassVar[str] = "linear"
 
     def __init__(
         self,
@@ -53,9 +57,8 @@ class SineGen2(nn.Module):
 
         by_frame = F.interpolate(turns.mT, scale_factor=1 / self.upsample_scale, mode="linear")
         phase = torch.cumsum(by_frame.mT, dim=1) * 2 * math.pi
-        return torch.sin(
-            F.interpolate(phase.mT * self.upsample_scale, scale_factor=self.upsample_scale, mode="linear").mT
-        )
+        scale = self.upsample_scale
+        return torch.sin(F.interpolate(phase.mT * scale, scale_factor=scale, mode=self.stretching).mT)
 
     def forward(self, f0: Tensor, rand_ini: Tensor, sine_noise: Tensor) -> Tensor:
         """f0 [B, L, 1] in Hz at the sample rate, rand_ini [B, H] in turns, sine_noise [B, L, H]. Gives [B, L, H]."""

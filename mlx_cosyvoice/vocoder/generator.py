@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import accumulate
 from math import prod
 from operator import mul
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from mlx_cosyvoice.config import HiFTConfig
+from mlx_cosyvoice.config import F0PredictorConfig, HiFTConfig
 from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.nn import Conv1d, ConvTranspose1d, Module, functional
 from mlx_cosyvoice.nn.cache import Cache
 from mlx_cosyvoice.vocoder.f0_predictor import ConvRNNF0Predictor
-from mlx_cosyvoice.vocoder.resblock import ResBlock
-from mlx_cosyvoice.vocoder.source import SourceModuleHnNSF, Upsample
+from mlx_cosyvoice.vocoder.resblock import Padding, ResBlock, centered
+from mlx_cosyvoice.vocoder.source import SineGen2, SourceModuleHnNSF, Upsample
 from mlx_cosyvoice.vocoder.stft import STFT
 
 #: exp of the network's log magnitude is cut here before the inverse transform.
@@ -30,14 +33,34 @@ class ReflectionPad(Module):
         return mx.concatenate([x[:, 1:2], x], axis=1)
 
 
-class HiFTGenerator(Module):
-    """`cosyvoice.hifigan.generator.HiFTGenerator`: mel [B, T, 80] to wav [B, 480 T] at 24 kHz.
+class Layers(NamedTuple):
+    """The layers in which vocoders differ, by what they look at: both sides of a frame, or the past alone.
+
+    Attributes:
+        f0_predictor: made with its sizes.
+        sines: class of `m_source.l_sin_gen`.
+        conv_pre: made with its input and output channels, as the other convolutions.
+        padding: of every residual block, and `conv_post`.
+        up: of `ups`, with kernel size and rate.
+        down: of `source_downs`, with kernel size and stride.
+    """
+
+    f0_predictor: Callable[[F0PredictorConfig], Any]
+    sines: type[SineGen2]
+    conv_pre: Callable[[int, int], Any]
+    padding: Padding
+    up: Callable[[int, int, int, int], Any]
+    down: Callable[[int, int, int, int], Any]
+
+
+class Generator(Module):
+    """What all HiFT vocoders are.
 
     Raises:
         ValueError: sizes that the network cannot have, named with the field.
     """
 
-    def __init__(self, config: HiFTConfig) -> None:
+    def __init__(self, config: HiFTConfig, layers: Layers) -> None:
         super().__init__()
         _check_config(config)
         self.config = config
@@ -45,13 +68,13 @@ class HiFTGenerator(Module):
         self.stft = STFT(config.istft_params.n_fft, config.istft_params.hop_len)
         self.samples_per_frame = prod(rates) * self.stft.hop
 
-        self.f0_predictor = ConvRNNF0Predictor(config.f0_predictor)
+        self.f0_predictor = layers.f0_predictor(config.f0_predictor)
         self.f0_upsamp = Upsample(self.samples_per_frame)
-        self.m_source = SourceModuleHnNSF(config, self.samples_per_frame)
-        self.conv_pre = Conv1d(config.in_channels, base, 7, pad=(3, 3), weight_norm=True)
+        self.m_source = SourceModuleHnNSF(layers.sines(config, self.samples_per_frame))
+        self.conv_pre = layers.conv_pre(config.in_channels, base)
         widths = [base >> level for level in range(len(rates) + 1)]
         self.ups = [
-            ConvTranspose1d(wide, narrow, kernel, stride=rate, padding=(kernel - rate) // 2, weight_norm=True)
+            layers.up(wide, narrow, kernel, rate)
             for wide, narrow, rate, kernel in zip(
                 widths[:-1], widths[1:], rates, config.upsample_kernel_sizes, strict=True
             )
@@ -60,18 +83,20 @@ class HiFTGenerator(Module):
         strides = list(accumulate([1, *rates[:0:-1]], mul))[::-1]
         bins = 2 * self.stft.bins
         self.source_downs = [
-            Conv1d(bins, width, 1 if stride == 1 else 2 * stride, stride=stride, pad=(stride // 2, stride // 2))
+            layers.down(bins, width, 1 if stride == 1 else 2 * stride, stride)
             for width, stride in zip(widths[1:], strides, strict=True)
         ]
         self.source_resblocks = [
-            ResBlock(width, kernel, dilations)
+            ResBlock(width, kernel, dilations, layers.padding)
             for width, kernel, dilations in zip(
                 widths[1:], config.source_resblock_kernel_sizes, config.source_resblock_dilation_sizes, strict=True
             )
         ]
         shapes = list(zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True))
-        self.resblocks = [ResBlock(width, kernel, dilations) for width in widths[1:] for kernel, dilations in shapes]
-        self.conv_post = Conv1d(widths[-1], bins, 7, pad=(3, 3), weight_norm=True)
+        self.resblocks = [
+            ResBlock(width, kernel, dilations, layers.padding) for width in widths[1:] for kernel, dilations in shapes
+        ]
+        self.conv_post = Conv1d(widths[-1], bins, 7, pad=layers.padding(6), weight_norm=True)
         self.reflection_pad = ReflectionPad()
 
     def source(
@@ -92,29 +117,83 @@ class HiFTGenerator(Module):
         """
         return self.m_source(self.f0_upsamp(f0[..., None]), rand_ini, sine_noise, start=start, cache=cache)
 
-    def decode(self, mel: mx.array, source: mx.array) -> mx.array:
-        """mel [B, T, 80] and source [B, 480 T, 1] to wav [B, 480 T], float32, within +-audio_limit."""
-        dtype = outer_dtype(self.conv_pre)
-        x = self.conv_pre(mel.astype(dtype))
-        spectrum = self.stft.forward(source.squeeze(-1)).astype(dtype)
+    def upsampled(self, level: int, x: mx.array, cache: Cache | None) -> mx.array:
+        """x [B, T, C] at the rate of a level."""
+        x = self.ups[level](x)
+        return self.reflection_pad(x) if level == len(self.ups) - 1 else x
+
+    def spectra(self, x: mx.array, spectrum: mx.array, cache: Cache | None = None) -> mx.array:
+        """The spectra of the waveform.
+
+        Args:
+            x: [B, T, C], of `conv_pre`.
+            spectrum: [B, F, 2 bins], the source's, one frame a hop.
+            cache: the pieces before.
+
+        Returns:
+            [B, F, 2 bins], float32: the real parts, then the imaginary parts.
+        """
+        spectrum = spectrum.astype(x.dtype)
         kernels = len(self.config.resblock_kernel_sizes)
-        for level, (up, down, source_block) in enumerate(
-            zip(self.ups, self.source_downs, self.source_resblocks, strict=True)
-        ):
-            x = up(functional.leaky_relu(x, self.config.lrelu_slope))
-            if level == len(self.ups) - 1:
-                x = self.reflection_pad(x)
-            x = x + source_block(down(spectrum))
+        for level, (down, source_block) in enumerate(zip(self.source_downs, self.source_resblocks, strict=True)):
+            x = self.upsampled(level, functional.leaky_relu(x, self.config.lrelu_slope), cache)
+            x = x + source_block(down(spectrum, cache), cache)
             blocks = self.resblocks[level * kernels : (level + 1) * kernels]
-            x = sum((block(x) for block in blocks[1:]), blocks[0](x)) / kernels
-        x = self.conv_post(functional.leaky_relu(x, 0.01)).astype(mx.float32)  # PyTorch's default slope here
+            x = sum((block(x, cache) for block in blocks[1:]), blocks[0](x, cache)) / kernels
+        x = self.conv_post(functional.leaky_relu(x, 0.01), cache).astype(mx.float32)  # PyTorch's default slope here
         log_magnitude, phase = mx.split(x, 2, axis=-1)
         magnitude = mx.minimum(functional.exp(log_magnitude), MAX_MAGNITUDE)
         angle = functional.sin(phase)
-        wav = self.stft.inverse(
-            mx.concatenate([magnitude * functional.cos(angle), magnitude * functional.sin(angle)], axis=-1)
-        )
+        return mx.concatenate([magnitude * functional.cos(angle), magnitude * functional.sin(angle)], axis=-1)
+
+    def limited(self, wav: mx.array) -> mx.array:
+        """Samples within +-audio_limit."""
         return mx.clip(wav, -self.config.audio_limit, self.config.audio_limit)
+
+    def check_input(self, mel: mx.array, rand_ini: mx.array, sine_noise: mx.array, *, least: int, sourced: int) -> None:
+        """Whether shapes fit a mel of at least so many frames, and a source of `sourced`.
+
+        Raises:
+            ValueError: one does not; it is named with what was expected.
+        """
+        channels = self.config.in_channels
+        if mel.ndim != 3 or mel.shape[2] != channels or mel.shape[1] < least:
+            raise ValueError(f"mel must be [1, T, {channels}] with T >= {least}, not {list(mel.shape)}")
+        batch, harmonics = mel.shape[0], self.config.nb_harmonics + 1
+        samples = sourced * self.samples_per_frame
+        for name, tensor, shape in (
+            ("rand_ini", rand_ini, [batch, harmonics]),
+            ("sine_noise", sine_noise, [batch, samples, harmonics]),
+        ):
+            if list(tensor.shape) != shape:
+                raise ValueError(f"{name} must be {shape} for a mel of {list(mel.shape)}, not {list(tensor.shape)}")
+
+
+def _up(in_channels: int, out_channels: int, kernel_size: int, rate: int) -> ConvTranspose1d:
+    padding = (kernel_size - rate) // 2
+    return ConvTranspose1d(in_channels, out_channels, kernel_size, stride=rate, padding=padding, weight_norm=True)
+
+
+def _down(in_channels: int, out_channels: int, kernel_size: int, stride: int) -> Conv1d:
+    return Conv1d(in_channels, out_channels, kernel_size, stride=stride, pad=(stride // 2, stride // 2))
+
+
+class HiFTGenerator(Generator):
+    """`cosyvoice.hifigan.generator.HiFTGenerator`: mel [B, T, 80] to wav [B, 480 T] at 24 kHz.
+
+    Raises:
+        ValueError: sizes that the network cannot have, named with the field.
+    """
+
+    def __init__(self, config: HiFTConfig) -> None:
+        conv_pre = partial(Conv1d, kernel_size=7, pad=(3, 3), weight_norm=True)
+        super().__init__(config, Layers(ConvRNNF0Predictor, SineGen2, conv_pre, centered, _up, _down))
+
+    def decode(self, mel: mx.array, source: mx.array) -> mx.array:
+        """mel [B, T, 80] and source [B, 480 T, 1] to wav [B, 480 T], float32, within +-audio_limit."""
+        x = self.conv_pre(mel.astype(outer_dtype(self.conv_pre)))
+        spectra = self.spectra(x, self.stft.forward(source.squeeze(-1)))
+        return self.limited(self.stft.inverse(spectra))
 
     def __call__(
         self, mel: mx.array, *, rand_ini: mx.array, sine_noise: mx.array, cache_source: mx.array | None = None
@@ -134,28 +213,14 @@ class HiFTGenerator(Module):
         Raises:
             ValueError: an argument of the wrong shape, named with what was expected.
         """
-        self._check(mel, rand_ini, sine_noise, cache_source)
+        self.check_input(mel, rand_ini, sine_noise, least=1, sourced=mel.shape[1] if mel.ndim > 1 else 0)
         source = self.source(self.f0_predictor(mel), rand_ini, sine_noise)
         if cache_source is not None:
-            kept = source[:, cache_source.shape[1] :]
-            source = mx.concatenate([cache_source.astype(source.dtype), kept], axis=1)
+            found, whole = list(cache_source.shape), source.shape[1]
+            if len(found) != 3 or found[0] != mel.shape[0] or found[2] != 1 or found[1] > whole:
+                raise ValueError(f"cache_source must be [{mel.shape[0]}, L, 1] with L <= {whole}, not {found}")
+            source = mx.concatenate([cache_source.astype(source.dtype), source[:, found[1] :]], axis=1)
         return self.decode(mel, source), source
-
-    def _check(self, mel: mx.array, rand_ini: mx.array, sine_noise: mx.array, cache_source: mx.array | None) -> None:
-        channels = self.config.in_channels
-        if mel.ndim != 3 or mel.shape[2] != channels or not mel.shape[1]:
-            raise ValueError(f"mel must be [1, T, {channels}] with T >= 1, not {list(mel.shape)}")
-        batch, samples, harmonics = mel.shape[0], mel.shape[1] * self.samples_per_frame, self.config.nb_harmonics + 1
-        for name, tensor, shape in (
-            ("rand_ini", rand_ini, [batch, harmonics]),
-            ("sine_noise", sine_noise, [batch, samples, harmonics]),
-        ):
-            if list(tensor.shape) != shape:
-                raise ValueError(f"{name} must be {shape} for a mel of {list(mel.shape)}, not {list(tensor.shape)}")
-        if cache_source is not None:
-            found = list(cache_source.shape)
-            if len(found) != 3 or found[0] != batch or found[2] != 1 or found[1] > samples:
-                raise ValueError(f"cache_source must be [{batch}, L, 1] with L <= {samples}, not {found}")
 
 
 def _check_config(config: HiFTConfig) -> None:

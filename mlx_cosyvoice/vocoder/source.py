@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -78,6 +79,9 @@ class SineGen2(Module):
     because another order rounds differently.
     """
 
+    #: How many frames to both sides of a frame its phase depends on.
+    reach: ClassVar[int] = 1
+
     def __init__(self, config: HiFTConfig, upsample_scale: int) -> None:
         super().__init__()
         self.sampling_rate = config.sampling_rate
@@ -89,7 +93,7 @@ class SineGen2(Module):
 
     def sines(self, harmonics: mx.array, rand_ini: mx.array, start: int, end: int, cache: Cache | None) -> mx.array:
         """sin of the running phase of `harmonics` (Hz, [B, L, H]), from frame `start` to `end`."""
-        scale, first = self.upsample_scale, max(start - 1, 0)
+        scale, first = self.upsample_scale, max(start - self.reach, 0)
         turns = mx.remainder(harmonics / self.sampling_rate, 1.0)
         if not start:
             # The initial phases are added to sample 0 only, which the down-sampling below never picks (it averages
@@ -99,9 +103,13 @@ class SineGen2(Module):
 
         sums = exact_cumsum(linear_downsample(turns, scale))
         if cache is not None:
-            sums = self._continued(sums, end - 1 - first, cache)
+            sums = self._continued(sums, end - self.reach - first, cache)
         phase = sums.astype(mx.float32) * TURN_UNIT * 2 * math.pi
-        return functional.sin(linear_upsample(phase * scale, scale, start, end, first))
+        return functional.sin(self.stretched(phase * scale, start, end, first))
+
+    def stretched(self, phase: mx.array, start: int, end: int, first: int) -> mx.array:
+        """The phase of frames from `first` on [B, F, H] at the samples from frame `start` to `end`."""
+        return linear_upsample(phase, self.upsample_scale, start, end, first)
 
     @staticmethod
     def _continued(sums: mx.array, count: int, cache: Cache) -> mx.array:
@@ -119,8 +127,8 @@ class SineGen2(Module):
         """A signal, or one piece of it.
 
         Args:
-            f0: [B, L, 1] in Hz at the sample rate. That of a piece reaches one frame further to both sides, as far as
-                there are frames: the phase is interpolated between the middles of frames.
+            f0: [B, L, 1] in Hz at the sample rate. That of a piece reaches `reach` frames further to both sides, as
+                far as there are frames: the phase is interpolated between the middles of frames.
             rand_ini: [B, H] in turns.
             sine_noise: [B, N, H], as long as the piece; N is L without a cache.
             start: the frame that the piece starts with.
@@ -133,7 +141,7 @@ class SineGen2(Module):
         numbers = mx.arange(1, self.harmonics + 1, dtype=mx.float32)
         length, scale = sine_noise.shape[1], self.upsample_scale
         sines = self.sines(f0 * numbers, rand_ini, start, start + length // scale, cache)
-        before = scale if start else 0
+        before = self.reach * scale if start else 0
         return self._mixed(sines, f0[:, before : before + length], sine_noise)
 
     def _mixed(self, sines: mx.array, f0: mx.array, sine_noise: mx.array) -> mx.array:
@@ -149,10 +157,10 @@ class SourceModuleHnNSF(Module):
     The official module also draws noise for a second branch, which the network never reads; it is left out.
     """
 
-    def __init__(self, config: HiFTConfig, upsample_scale: int) -> None:
+    def __init__(self, sin_gen: SineGen2) -> None:
         super().__init__()
-        self.l_sin_gen = SineGen2(config, upsample_scale)
-        self.l_linear = nn.Linear(config.nb_harmonics + 1, 1)
+        self.l_sin_gen = sin_gen
+        self.l_linear = nn.Linear(sin_gen.harmonics, 1)
         self.l_tanh = Tanh()
 
     def __call__(

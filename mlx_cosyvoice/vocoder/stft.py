@@ -38,10 +38,13 @@ class STFT(NamedTuple):
         length = signal.shape[1]
         if length <= half:
             raise ValueError(f"signal has {length} samples, its transform needs more than {half}")
-        frames = length // self.hop + 1
-        starts = np.arange(frames)[:, None] * self.hop + np.arange(self.n_fft)
-        reflected = np.pad(np.arange(length), half, mode="reflect")
-        pieces = signal.astype(mx.float32)[:, mx.array(reflected[starts])]
+        return self.frames(signal[:, mx.array(np.pad(np.arange(length), half, mode="reflect"))])
+
+    def frames(self, signal: mx.array) -> mx.array:
+        """The same of the frames that lie within a signal [B, L]: [B, (L - n_fft) / hop + 1, 2 bins]."""
+        count = (signal.shape[1] - self.n_fft) // self.hop + 1
+        starts = np.arange(count)[:, None] * self.hop + np.arange(self.n_fft)
+        pieces = signal.astype(mx.float32)[:, mx.array(starts)]
         angles = self._angles()
         basis = self._window()[:, None] * np.concatenate([np.cos(angles), -np.sin(angles)], axis=1)
         return pieces @ mx.array(basis.astype(np.float32))
@@ -51,6 +54,11 @@ class STFT(NamedTuple):
 
         Spectra that are no signal's transform give the least-squares signal, as `torch.istft` does.
         """
+        half = self.n_fft // 2
+        return self.samples(spectrum, half, (spectrum.shape[1] - 1) * self.hop + half)
+
+    def samples(self, spectrum: mx.array, begin: int, end: int) -> mx.array:
+        """The inverse of `frames`: [B, F, 2 bins] to [B, end - begin], counted from where the first frame begins."""
         batch, frames, _ = spectrum.shape
         angles = self._angles().T
         # A real signal's spectrum is symmetric: bins 0 and n_fft / 2 occur once, the others twice.
@@ -68,6 +76,5 @@ class STFT(NamedTuple):
         for part in range(overlap):
             signal = signal + mx.pad(pieces[:, :, part], [(0, 0), (part, overlap - 1 - part), (0, 0)])
             weight[part : part + frames] += squares[part]
-        half = self.n_fft // 2
-        signal = signal.reshape(batch, -1)[:, half:-half]
-        return signal / mx.array(weight.reshape(-1)[half:-half].astype(np.float32))
+        signal = signal.reshape(batch, -1)[:, begin:end]
+        return signal / mx.array(weight.reshape(-1)[begin:end].astype(np.float32))

@@ -118,7 +118,7 @@ def snake_log_alpha(self: Any, x: mx.array) -> mx.array:
 
 
 @at(*BLOCKS).behaving
-def resblock_residual(self: Any, x: mx.array) -> mx.array:
+def resblock_residual(self: Any, x: mx.array, cache: None) -> mx.array:
     """The residual blocks lack their residual connections."""
     for parts in zip(self.activations1, self.convs1, self.activations2, self.convs2, strict=True):
         for part in parts:
