@@ -213,6 +213,13 @@ class HiFTConfig:
 
 
 @dataclass(frozen=True)
+class CausalHiFTConfig(HiFTConfig):
+    """`cosyvoice.hifigan.generator.CausalHiFTGenerator`: the vocoder of CosyVoice3."""
+
+    conv_pre_look_right: int = whole(4, 1, 1000)
+
+
+@dataclass(frozen=True)
 class SpeakerEncoderConfig:
     """CAM++ (`speakerlab.models.campplus.DTDNN.CAMPPlus`): Kaldi fbank to speaker embedding."""
 

@@ -63,7 +63,7 @@ def _swapped(array: mx.array, channels_first: bool) -> mx.array:
 
 
 def _numpy(array: mx.array) -> np.ndarray:
-    return np.array(array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array)
+    return np.array(array.astype(mx.float32) if array.dtype in (mx.float16, mx.bfloat16) else array)
 
 
 def _without_ones(shape: tuple[int, ...]) -> list[int]:

@@ -13,15 +13,16 @@ from mlx_cosyvoice.flow import CausalMaskedDiffWithDiT, CausalMaskedDiffWithXvec
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
-from mlx_cosyvoice.vocoder import HiFTGenerator
+from mlx_cosyvoice.vocoder import CausalHiFTGenerator, HiFTGenerator
 from parity.capture import tap
 from parity.sides import Side
 from parity.sides.mlx import MLXSide
 from parity.sides.pytorch import TorchSide
-from reference import campplus, flow, flow_dit, hift, speech_tokenizer
+from reference import campplus, causal_hift, flow, flow_dit, hift, speech_tokenizer
 from tests.support import flow as flow_support
 from tests.support import flow_dit as flow_dit_support
 from tests.support import hift as hift_support
+from tests.support import hift3 as hift3_support
 from tests.support.golden import ProbeRecorder, as_torch, golden, recipe_state_dict
 from tests.support.tokens import SIZES
 
@@ -36,6 +37,7 @@ NETWORKS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "flow": (CausalMaskedDiffWithXvec, flow.build, flow_support.CONFIGS),
     "flow3": (CausalMaskedDiffWithDiT, flow_dit.build, flow_dit_support.CONFIGS),
     "hift": (HiFTGenerator, hift.build, hift_support.CONFIGS),
+    "hift3": (CausalHiFTGenerator, causal_hift.build, hift3_support.CONFIGS),
 }
 
 
