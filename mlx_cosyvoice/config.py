@@ -244,6 +244,14 @@ class SpeechTokenizerConfig:
 
 
 @dataclass(frozen=True)
+class SpeechTokenizerV3Config(SpeechTokenizerConfig):
+    """S3TokenizerV3, CosyVoice3's: the same network, deeper."""
+
+    n_audio_layer: int = whole(12, 1, MAX_LAYERS)
+    attn_ln_eps: float = real(1e-5, *EPS)
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """What `config.json` of a model folder says about the network; a family adds its components."""
 

@@ -24,7 +24,7 @@ from tests.support import flow_dit as flow_dit_support
 from tests.support import hift as hift_support
 from tests.support import hift3 as hift3_support
 from tests.support.golden import ProbeRecorder, as_torch, golden, recipe_state_dict
-from tests.support.tokens import SIZES
+from tests.support.tokens import SIZES, SIZES3
 
 sides = pytest.mark.parametrize("side", ["pytorch", "mlx"])
 sizes = pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=pytest.mark.slow)])
@@ -34,6 +34,7 @@ sizes = pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=pyte
 NETWORKS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "campplus": (CAMPPlus, campplus.build, {"": SpeakerEncoderConfig()}),
     "speech_tokenizer": (S3TokenizerV2, speech_tokenizer.build, SIZES),
+    "speech_tokenizer3": (S3TokenizerV2, speech_tokenizer.build, SIZES3),
     "flow": (CausalMaskedDiffWithXvec, flow.build, flow_support.CONFIGS),
     "flow3": (CausalMaskedDiffWithDiT, flow_dit.build, flow_dit_support.CONFIGS),
     "hift": (HiFTGenerator, hift.build, hift_support.CONFIGS),
@@ -46,13 +47,14 @@ def network(side: str, component: str, size: str = "") -> Side:
     """The component on the side of that name, in float32."""
     cls, build, configs = NETWORKS[component]
     name = f"{component}.{size}" if size else component
-    weights = recipe_state_dict(name, f"{component}." if component in ("campplus", "speech_tokenizer") else "")
+    stage = component.removesuffix("3")
+    weights = recipe_state_dict(name, f"{stage}." if stage in ("campplus", "speech_tokenizer") else "")
     if side == "pytorch":
         module = build(dataclasses.asdict(configs[size]))
         module.load_state_dict(as_torch(weights), strict=True)
         return TorchSide(module)
     # what the converter hands over beside the official state dict
-    added = {"decoder.rand_noise": flow.fixed_noise(80).numpy()} if component in ("flow", "flow3") else {}
+    added = {"decoder.rand_noise": flow.fixed_noise(80).numpy()} if stage == "flow" else {}
     return MLXSide(load_official(cls(configs[size]), {**weights, **added}))
 
 

@@ -25,9 +25,13 @@ def embedding(side: str, frames: int) -> np.ndarray:
     return outputs.tensors["embedding"]
 
 
-def tokenized(side: str, size: str, frames: int) -> Outputs:
+#: CosyVoice2's and CosyVoice3's.
+tokenizers = pytest.mark.parametrize("tokenizer", ["speech_tokenizer", "speech_tokenizer3"])
+
+
+def tokenized(side: str, tokenizer: str, size: str, frames: int) -> Outputs:
     log_mel = recipe.unit(f"input/logmel{frames}", (1, 128, frames)) * np.float32(0.4)
-    module = network(side, "speech_tokenizer", size)
+    module = network(side, tokenizer, size)
     return SpeechTokenizer().call(module, {"log_mel": log_mel}, Tape(), Settings())
 
 
@@ -50,20 +54,22 @@ def test_every_probe_of_the_speaker_encoder(side: str) -> None:
 
 @sides
 @sizes
+@tokenizers
 @pytest.mark.parametrize("frames", [301, 100, 96])
-def test_tokens_are_the_golden_ones(side: str, size: str, frames: int) -> None:
-    file, outputs = golden(f"speech_tokenizer.{size}"), tokenized(side, size, frames)
+def test_tokens_are_the_golden_ones(side: str, tokenizer: str, size: str, frames: int) -> None:
+    file, outputs = golden(f"{tokenizer}.{size}"), tokenized(side, tokenizer, size, frames)
     assert_close(outputs.tensors["before_rounding"], file[f"fsq_pre_round{frames}"], 1e-3, "before rounding")
     assert_tokens(outputs.tokens["prompt_token"], file[f"codes{frames}"], file[f"fsq_pre_round{frames}"])
 
 
 @sides
 @sizes
-def test_every_probe_of_the_speech_tokenizer(side: str, size: str) -> None:
-    recording, listening = recorder(network(side, "speech_tokenizer", size), "speech_tokenizer", size)
+@tokenizers
+def test_every_probe_of_the_speech_tokenizer(side: str, tokenizer: str, size: str) -> None:
+    recording, listening = recorder(network(side, tokenizer, size), tokenizer, size)
     with listening:
-        tokenized(side, size, 301)
-    assert_probes(recording, golden(f"speech_tokenizer.{size}"), PROBE[side])
+        tokenized(side, tokenizer, size, 301)
+    assert_probes(recording, golden(f"{tokenizer}.{size}"), PROBE[side])
 
 
 @sides

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlx_cosyvoice.config import SpeechTokenizerConfig
+from mlx_cosyvoice.config import SpeechTokenizerConfig, SpeechTokenizerV3Config
 
 SIZES = {
     "tiny": SpeechTokenizerConfig(n_audio_state=128, n_audio_head=2, n_audio_layer=2),
     "full": SpeechTokenizerConfig(),
+}
+#: Of CosyVoice3's tokenizer.
+SIZES3 = {
+    "tiny": SpeechTokenizerV3Config(n_audio_state=128, n_audio_head=2, n_audio_layer=4),
+    "full": SpeechTokenizerV3Config(),
 }
 #: A value this close to a rounding edge (-0.5 or 0.5) may fall on either side.
 EDGE = 1e-4
