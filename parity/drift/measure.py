@@ -28,6 +28,10 @@ ENOUGH = 0.5
 #: A group is no exception unless its share is this many times that of a group when all share alike.
 STANDS_OUT = 2.0
 
+#: Exceptions are proposed where the final error with them is less than this many times that without. Errors of groups
+#: that point against each other can make it larger.
+HELPS = 0.9
+
 
 @dataclass
 class GroupDrift:
@@ -118,7 +122,11 @@ class Measure:
         say("with the exceptions in float32")
         if any(math.isinf(group.own) for group in ranked):
             low = self._rounded(candidates, precision)  # the other one was mended where it overflowed
-        kept = self._rounded((name for name in candidates if name not in exceptions), precision)
+        final = self._difference(low)
+        kept = self._difference(self._rounded((name for name in candidates if name not in exceptions), precision))
+        if exceptions and not kept.relative_rms < HELPS * final.relative_rms:
+            found = f"{', '.join(exceptions)} in float32 would not make the error smaller"
+            exceptions, kept, note = [], final, "; ".join(filter(None, (note, found)))
         reference = np.asarray(self.arrays[self.stage.output], np.float32)
         return StageDrift(
             stage=self.stage.name,
@@ -126,8 +134,8 @@ class Measure:
             output=self.stage.output,
             precision=precision,
             groups=ranked,
-            final=self._difference(low),
-            kept=self._difference(kept),
+            final=final,
+            kept=kept,
             baseline=compare(np.array(self.exact), reference),
             exceptions=exceptions,
             explained=explained,

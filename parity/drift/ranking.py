@@ -14,7 +14,8 @@ another's. For each precision:
    can differ much from the estimate where the error is spread over many groups: the estimate counts what happened to
    point along the errors of the others too.
 4. Proposed exceptions are the fewest verified groups, largest first, that hold half of the final error, and at least
-   `measure.STANDS_OUT` times their fair share each; the final error is measured without and with these.
+   `measure.STANDS_OUT` times their fair share each. The final error is measured without and with these, and where they
+   do not make it smaller nothing is proposed.
 """
 
 from __future__ import annotations
