@@ -114,10 +114,21 @@ def _read(network: nn.Module) -> None:
         try:
             mx.eval([weight for _, (_, weight) in together])
         except RuntimeError as error:
+            _settle()
             raise ModelFolderError(
                 f"the weights cannot be read any more ({plain(str(error))}): {WEIGHTS} or a shard was changed since "
                 "the model was loaded. Load it again"
             ) from error
+
+
+def _settle() -> None:
+    """Let all reads end that were begun: MLX says of one that fails late that whatever is computed next has failed."""
+    while True:
+        try:
+            mx.synchronize()
+            return
+        except RuntimeError:
+            continue
 
 
 def _check_config(stored: StoredModel) -> None:
