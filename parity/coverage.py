@@ -15,6 +15,7 @@ import mlx.nn as nn
 
 import mlx_cosyvoice
 from mlx_cosyvoice.families.declaration import Family, imported
+from parity.memoized import forget_results
 
 PACKAGE = Path(mlx_cosyvoice.__file__).parent
 #: The networks, and what runs them. `nn/cpu` holds kernels in place of others.
@@ -52,7 +53,7 @@ def watched_lines() -> Iterator[Coverage]:
     files = [file for folder in FOLDERS for file in sorted((PACKAGE / folder).rglob("*.py"))]
     library = Library(data_file=None, config_file=False, include=[str(file) for file in files])
     library.exclude(REFUSALS)
-    _forget_results()
+    forget_results()
     library.start()
     try:
         yield found
@@ -63,14 +64,6 @@ def watched_lines() -> Iterator[Coverage]:
             missing = [line for line in library.analysis2(str(file))[3] if line in inside]
             if missing:
                 found.missed[str(file.relative_to(PACKAGE))] = {line: inside[line] for line in missing}
-
-
-def _forget_results() -> None:
-    """Empty the caches of functions: what one remembers from before would hide the lines that make it."""
-    for module in [module for name, module in sys.modules.items() if name.startswith(_homes(FOLDERS))]:
-        for clear in [getattr(value, "cache_clear", None) for value in vars(module).values()]:
-            if clear is not None:
-                clear()
 
 
 def _inside_functions(file: Path) -> dict[int, str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import _lru_cache_wrapper, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.memoized import forget_results
 from parity.mutation.reach import Reach, Tracer
 from parity.mutation.recordings import recall, store
 
@@ -121,7 +121,7 @@ def _look(pair: Pair, captured: Captured, traced: Callable) -> None:  # type: ig
     from parity.compare import Verdict
     from parity.localization.search import localise_in
 
-    _forget()
+    forget_results()
     with traced():
         report = localise_in(pair, [captured], captured.settings)
     if report.verdict is not Verdict.PASS:
@@ -129,13 +129,6 @@ def _look(pair: Pair, captured: Captured, traced: Callable) -> None:  # type: ig
         raise ValueError(
             f"{captured.stage.title}: the healthy model is {report.verdict.value} ({blamed}): mend it first"
         )
-
-
-def _forget() -> None:
-    """Let functions that remember what they returned run again, so that it is seen what they run."""
-    for remembering in (one for one in gc.get_objects() if type(one) is _lru_cache_wrapper):
-        if remembering.__module__.startswith("mlx_cosyvoice."):
-            remembering.cache_clear()
 
 
 def _paths(pair: Pair) -> dict[int, str]:
