@@ -17,11 +17,11 @@ from parity.findings import Culprit
 from parity.free_run import exempt_modules, judge_outputs
 from parity.localization.captured import Captured, constants_of
 from parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
+from parity.localization.recordings import key_of
 from parity.pair import Pair
 from parity.pieces import call_before
 from parity.sides import Side
 from parity.stages import Outputs, Sides
-from parity.stages.base import Arrays
 
 
 class StageJudge:
@@ -32,8 +32,7 @@ class StageJudge:
         self.stage, self.pair, self.captured, self.factor = captured.stage, pair, captured, factor
         self.accused = accused
         self.dtype = captured.stage.dtype(pair)
-        self._inputs: Arrays = captured.inputs
-        self._expected = captured.outputs
+        self._inputs, self._expected = captured.stage.for_isolation(captured.inputs, captured.outputs)
         self.culprits: list[Culprit] = []
         self.layers: list[Layer] = []
         self.unobserved: list[str] = []
@@ -54,7 +53,6 @@ class StageJudge:
                 self._judge_outputs(found)
             return
         explained = self.accused | self._audit_constants(side)
-        self._inputs, self._expected = self.stage.for_isolation(self.captured.inputs, self.captured.outputs)
         stage = self.stage
         with observe(side, stage.component, stage.keep, self.captured.calls, stage.entered) as calls:
             outputs = self._call(side, calls)
@@ -80,11 +78,11 @@ class StageJudge:
 
     def _call(self, side: Side, calls: Calls | None) -> Outputs | None:
         """The stage's outputs; None where the MLX model raises, for which the innermost module is blamed."""
-        inputs, tape, settings = self.captured.inputs, self.captured.tape, self.captured.settings
+        inputs, tape, settings = self._inputs, self.captured.tape, self.captured.settings
         try:
             if calls is None:
-                return self.stage.call_isolated(side, inputs, tape, settings, self.captured.outputs)
-            return self.stage.call(side, self._inputs, tape, settings)
+                return self.stage.call_isolated(side, inputs, tape, settings, self._expected)
+            return self.stage.call(side, inputs, tape, settings)
         except Exception as error:  # whatever a wrong port may raise is its fault, not the harness's
             failed = calls.failed if calls else None
             root = self.stage.component or self.stage.name
@@ -106,9 +104,9 @@ class StageJudge:
         if failed is None:
             return calls.isolated
         around = [call for call in calls.entered if f"{failed.path}.".startswith(f"{call.path}.")]
-        known = [(call.arguments, feed[_key(call)].arguments) for call in around if _key(call) in feed]
+        known = [(call.arguments, feed[call.key].arguments) for call in around if call.key in feed]
         pairs = [(own[name], right[name]) for own, right in known for name in own if name in right]
-        return _key(failed) in feed and all(_length(own) == _length(right) for own, right in pairs)
+        return failed.key in feed and all(_length(own) == _length(right) for own, right in pairs)
 
     def _blame(
         self, module: str, kind: str, place: str, evidence: str, layer: Layer | None = None, argument: str = ""
@@ -177,8 +175,8 @@ class StageJudge:
         return tuple(misled)
 
     def _judge_arguments(self, call: Call) -> None:
-        expected = self.captured.calls.get((call.path, call.index))
-        exact = self.captured.exact.get((call.path, call.index))
+        expected = self.captured.calls.get(call.key)
+        exact = self.captured.exact.get(call.key)
         if expected is None or exact is None:
             if call.children == 0 and self.captured.calls:
                 self.unobserved.append(f"{call.path} (call {call.index}) was not called by the reference")
@@ -200,7 +198,7 @@ class StageJudge:
         """
         path, value = call.caller, call.arguments[name]
         while (outer := self._latest.get(path)) is not None and name in outer.arguments:
-            twin = self.captured.calls.get((outer.path, outer.index))
+            twin = self.captured.calls.get(outer.key)
             if twin is None or name in twin.arguments or not _equal(outer.arguments[name], value):
                 break
             path = outer.caller
@@ -235,13 +233,12 @@ class StageJudge:
         return "" if layer.verdict is Verdict.PASS else f"is wrong: {evidence_of(layer)}"
 
     def _judge_output(self, call: Call, explained: Set[str]) -> None:
-        key = (call.path, call.index)
-        expected, exact = self.captured.calls.get(key), self.captured.exact.get(key)
+        expected, exact = self.captured.calls.get(call.key), self.captured.exact.get(call.key)
         if expected is None or exact is None or call.answered:
             return
         kind = "glue" if call.children else "leaf"
         for place, arrays in enumerate(zip(*_outputs(call.output, expected.output, exact.output), strict=True)):
-            path = call.path + (f"#{call.index}" if call.index else "") + (f"[{place}]" if place else "")
+            path = key_of(*call.key) + (f"[{place}]" if place else "")
             typical = partial(self._typical_floor, call.path, place)
             layer = judge(path, kind, *arrays, dtype=self.dtype, factor=self.factor, typical=typical)
             if not call.isolated:  # its own error or that of a call inside it, which was not fed
@@ -288,10 +285,6 @@ def _network_of(side: Side, error: Exception) -> str:
     owner_of = {id(module): name for name, network in networks.items() for module in network.modules()}
     owners = [id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     return next((owner_of[owner] for owner in owners if owner in owner_of), "")
-
-
-def _key(call: Call) -> tuple[str, int]:
-    return call.path, call.index
 
 
 def _length(value: Value) -> int:

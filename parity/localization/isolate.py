@@ -52,6 +52,11 @@ class Call:
     cache: Cache | None = None
     answered: bool = False
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """By which the other side's same call is found."""
+        return self.path, self.index
+
 
 #: The reference's calls by (path, call index): what a run is fed.
 Feed = Mapping[tuple[str, int], Call]
@@ -70,7 +75,7 @@ class Calls:
     isolated: bool = True
 
     def by_key(self) -> dict[tuple[str, int], Call]:
-        return {(call.path, call.index): call for call in self.entered}
+        return {call.key: call for call in self.entered}
 
 
 class _Opaque:
