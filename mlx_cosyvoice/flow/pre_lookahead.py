@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 
 from mlx_cosyvoice.nn import Conv1d, Module, functional
-from mlx_cosyvoice.nn.cache import Cache, extended
+from mlx_cosyvoice.nn.cache import Cache, extended, followed
 
 
 class PreLookaheadLayer(Module):
@@ -19,7 +19,5 @@ class PreLookaheadLayer(Module):
 
     def __call__(self, x: mx.array, context: mx.array | None, cache: Cache | None = None) -> mx.array:
         """x [1, T, C]; context [1, L, C] holds the tokens after x, fewer than the lookahead at the end of speech."""
-        seen = x if context is None else mx.concatenate([x, context], axis=1)
-        missing = x.shape[1] + self.lookahead - seen.shape[1]
-        y = self.conv1(mx.pad(seen, [(0, 0), (0, missing), (0, 0)]))
+        y = self.conv1(followed(x, self.lookahead, context))
         return self.conv2(extended(functional.leaky_relu(y, 0.01), 2, cache)) + x

@@ -167,6 +167,15 @@ def extended(x: mx.array, reach: int, cache: Cache | None) -> mx.array:
     return mx.pad(x, [(0, 0), (reach, 0), (0, 0)]) if cache is None else cache.extend(x, reach)
 
 
+def followed(x: mx.array, reach: int, context: mx.array | None) -> mx.array:
+    """x [B, T, C] and the `reach` frames after it: the context [B, L, C], and zeros in place of those that it lacks.
+
+    [B, T + reach, C].
+    """
+    known = x if context is None else mx.concatenate([x, context], axis=1)
+    return mx.pad(known, [(0, 0), (0, x.shape[1] + reach - known.shape[1]), (0, 0)])
+
+
 def attended(keys: mx.array, values: mx.array, cache: Cache | None) -> list[KeysValues]:
     """The keys and values that a piece attends to; without a cache its own."""
     return [(keys, values)] if cache is None else cache.update_and_fetch(keys, values)

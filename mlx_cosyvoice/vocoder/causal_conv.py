@@ -5,18 +5,13 @@ from __future__ import annotations
 import mlx.core as mx
 
 from mlx_cosyvoice.nn import Conv1d
-from mlx_cosyvoice.nn.cache import Cache
+from mlx_cosyvoice.nn.cache import Cache, followed
 from mlx_cosyvoice.vocoder.source import Upsample
 
 
 def causal(reach: int) -> tuple[int, int]:
     """Zeros (left, right) for a convolution that sees so many frames before each, and none after."""
     return reach, 0
-
-
-def followed(x: mx.array, reach: int, context: mx.array | None) -> mx.array:
-    """x [B, T, C] and the `reach` frames that follow it, which are zeros without a context: [B, T + reach, C]."""
-    return mx.pad(x, [(0, 0), (0, reach), (0, 0)]) if context is None else mx.concatenate([x, context], axis=1)
 
 
 def held_back(x: mx.array, reach: int, finalize: bool, cache: Cache | None = None) -> tuple[mx.array, mx.array | None]:

@@ -13,9 +13,9 @@ import numpy as np
 
 from mlx_cosyvoice.config import F0PredictorConfig
 from mlx_cosyvoice.nn import Conv1d, Module, Sequential
-from mlx_cosyvoice.nn.cache import Cache, extended
+from mlx_cosyvoice.nn.cache import Cache, extended, followed
 from mlx_cosyvoice.nn.official import Rule, same
-from mlx_cosyvoice.vocoder.causal_conv import causal, followed
+from mlx_cosyvoice.vocoder.causal_conv import causal
 
 
 class Float64Conv1d(Conv1d):
