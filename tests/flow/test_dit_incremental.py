@@ -8,8 +8,6 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from mlx_cosyvoice.config import DiTCFMConfig, DiTConfig, DiTFlowConfig
 from mlx_cosyvoice.decoding import Hops
@@ -19,7 +17,7 @@ from reference import dit
 from tests.support import flow as inputs
 from tests.support.flow_dit import STREAM_ENDS, incremental, reference_flow, whole
 from tests.support.golden import assert_close, golden
-from tests.support.incremental import in_pieces, prompt, speech, whole_mel
+from tests.support.incremental import any_hops, assert_hops_yield_one_run, in_pieces, prompt, speech, whole_mel
 
 MEL = 2e-3
 #: Against our own whole run on tiny, which differs in nothing but the order of sums.
@@ -56,34 +54,9 @@ def test_every_hop_but_the_last_is_that_of_official_streaming() -> None:
     assert_close(new, last, SAME, "the last hop")
 
 
-@settings(max_examples=10, deadline=None)
-@given(
-    prompt_tokens=st.integers(0, 80),
-    tokens=st.integers(1, 130),
-    hop=st.sampled_from([25, 50, 75]),
-    final=st.sampled_from(["causal", "full"]),
-)
-@example(prompt_tokens=0, tokens=1, hop=25, final="causal")
-@example(prompt_tokens=25, tokens=28, hop=25, final="causal")
-@example(prompt_tokens=28, tokens=22, hop=25, final="causal")
-@example(prompt_tokens=50, tokens=77, hop=50, final="full")
+@any_hops
 def test_any_hops_yield_the_mel_of_one_run(prompt_tokens: int, tokens: int, hop: int, final: Any) -> None:
-    flow, voice, token = incremental(n_timesteps=STEPS), prompt(prompt_tokens), speech(tokens)
-    plan = Hops(growth=1, chunk=25, longest=hop)
-    hops = [min(plan.hop(0, prompt_tokens) + inputs.LOOKAHEAD, tokens)]
-    while sum(hops) + hop < tokens:
-        hops.append(hop)
-    mels, state = in_pieces(flow, flow.start(voice), token, hops, final)
-    assert state.finished
-    mel = np.concatenate(mels, axis=1)
-    assert mel.shape == (1, 2 * tokens, 80)
-    before = sum(part.shape[1] for part in mels[:-1]) if final == "full" else mel.shape[1]
-    if before:
-        causal = whole_mel(whole(), voice, token, n_timesteps=STEPS, streaming=True, finalize=True)
-        assert_close(mel[:, :before], causal[:, :before], SAME, "what is causal")
-    if final == "full":
-        full = whole_mel(whole(), voice, token, n_timesteps=STEPS, streaming=False, finalize=True)
-        assert_close(mel[:, before:], full[:, before:], SAME, "the last hop")
+    assert_hops_yield_one_run(incremental(n_timesteps=STEPS), prompt_tokens, tokens, hop, final, SAME)
 
 
 def test_a_state_can_be_continued_more_than_once() -> None:

@@ -7,15 +7,22 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from mlx_cosyvoice.decoding import Hops
 from mlx_cosyvoice.decoding.incremental import FlowState, IncrementalFlow
 from mlx_cosyvoice.prompt import Prompt
 from tests.support import flow as support
 from tests.support.golden import assert_close, golden
-from tests.support.incremental import in_pieces, incremental, prompt, speech, whole, whole_mel
+from tests.support.incremental import (
+    any_hops,
+    assert_hops_yield_one_run,
+    in_pieces,
+    incremental,
+    prompt,
+    speech,
+    whole,
+    whole_mel,
+)
 
 MEL = 2e-3
 #: Against our own whole run on tiny, which differs in nothing but the order of sums.
@@ -58,37 +65,9 @@ def test_every_hop_but_the_last_is_that_of_official_streaming(size: str) -> None
     assert_close(new, last, MEL, "the last hop")
 
 
-@settings(max_examples=10, deadline=None)
-@given(
-    prompt_tokens=st.integers(0, 80),
-    tokens=st.integers(1, 130),
-    hop=st.sampled_from([25, 50, 75]),
-    final=st.sampled_from(["causal", "full"]),
-)
-@example(prompt_tokens=0, tokens=1, hop=25, final="causal")
-@example(prompt_tokens=25, tokens=28, hop=25, final="causal")
-@example(prompt_tokens=28, tokens=22, hop=25, final="causal")
-@example(prompt_tokens=50, tokens=77, hop=50, final="full")
+@any_hops
 def test_any_hops_yield_the_mel_of_one_run(prompt_tokens: int, tokens: int, hop: int, final: Any) -> None:
-    """First hops bring prompt and speech to the border of a chunk, later ones are `hop` tokens."""
-    flow, voice, token = incremental(n_timesteps=STEPS), prompt(prompt_tokens), speech(tokens)
-    plan = Hops(growth=1, chunk=25, longest=hop)
-    hops = [min(plan.hop(0, prompt_tokens) + support.LOOKAHEAD, tokens)]
-    while sum(hops) + hop < tokens:
-        hops.append(hop)
-    mels, state = in_pieces(flow, flow.start(voice), token, hops, final)
-    assert state.finished
-    mel = np.concatenate(mels, axis=1)
-    assert mel.shape == (1, 2 * tokens, 80)
-    causal = whole_mel(whole("tiny"), voice, token, n_timesteps=STEPS, streaming=True, finalize=True)
-    if final == "causal":
-        assert_close(mel, causal, SAME, "the utterance")
-        return
-    full = whole_mel(whole("tiny"), voice, token, n_timesteps=STEPS, streaming=False, finalize=True)
-    before = sum(part.shape[1] for part in mels[:-1])
-    if before:
-        assert_close(mel[:, :before], causal[:, :before], SAME, "all but the last hop")
-    assert_close(mel[:, before:], full[:, before:], SAME, "the last hop")
+    assert_hops_yield_one_run(incremental(n_timesteps=STEPS), prompt_tokens, tokens, hop, final, SAME)
 
 
 def test_tokens_may_come_in_any_portions() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from mlx_cosyvoice.decoding import Hops
 from mlx_cosyvoice.decoding.incremental import FlowState, IncrementalFlow
 from mlx_cosyvoice.flow import CausalMaskedDiff, CausalMaskedDiffWithXvec
 from mlx_cosyvoice.nn import load_official
@@ -16,7 +19,7 @@ from mlx_cosyvoice.prompt import Prompt
 from reference import flow as reference_flow
 from reference.synthetic import recipe
 from tests.support import flow as support
-from tests.support.golden import recipe_state_dict
+from tests.support.golden import assert_close, recipe_state_dict
 
 
 @cache
@@ -72,3 +75,45 @@ def in_pieces(
         mel, state = flow.step(state, token[start:], final=final)
         mels.append(np.array(mel))
     return mels, state
+
+
+def any_hops(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test with prompts, utterances and hops of any length, and either kind of last hop."""
+    for prompt_tokens, tokens, hop, final in (
+        (0, 1, 25, "causal"),
+        (25, 28, 25, "causal"),
+        (28, 22, 25, "causal"),
+        (50, 77, 50, "full"),
+    ):
+        test = example(prompt_tokens=prompt_tokens, tokens=tokens, hop=hop, final=final)(test)
+    drawn = given(
+        prompt_tokens=st.integers(0, 80),
+        tokens=st.integers(1, 130),
+        hop=st.sampled_from([25, 50, 75]),
+        final=st.sampled_from(["causal", "full"]),
+    )
+    return settings(max_examples=10, deadline=None)(drawn(test))
+
+
+def assert_hops_yield_one_run(
+    flow: IncrementalFlow, prompt_tokens: int, tokens: int, hop: int, final: Any, bound: float
+) -> None:
+    """First hops bring prompt and speech to the border of a chunk, later ones are `hop` tokens."""
+    voice, token, steps = prompt(prompt_tokens), speech(tokens), flow.n_timesteps
+    plan = Hops(growth=1, chunk=25, longest=hop)
+    hops = [min(plan.hop(0, prompt_tokens) + support.LOOKAHEAD, tokens)]
+    while sum(hops) + hop < tokens:
+        hops.append(hop)
+    mels, state = in_pieces(flow, flow.start(voice), token, hops, final)
+    assert state.finished
+    mel = np.concatenate(mels, axis=1)
+    assert mel.shape == (1, 2 * tokens, 80)
+    causal = whole_mel(flow.flow, voice, token, n_timesteps=steps, streaming=True, finalize=True)
+    if final == "causal":
+        assert_close(mel, causal, bound, "the utterance")
+        return
+    full = whole_mel(flow.flow, voice, token, n_timesteps=steps, streaming=False, finalize=True)
+    before = sum(part.shape[1] for part in mels[:-1])
+    if before:
+        assert_close(mel[:, :before], causal[:, :before], bound, "all but the last hop")
+    assert_close(mel[:, before:], full[:, before:], bound, "the last hop")
