@@ -173,6 +173,16 @@ class OnnxGraph:
                 f"the data of tensor {quoted(tensor.name)} ({shape}) are incomplete: it {error}"
             ) from error
 
+    def number(self, node: Node, position: int) -> float:
+        """A stored input that is one float, as the shortest decimal that float32 tells apart.
+
+        Raises:
+            OnnxLayoutError: it is not stored, or something else.
+        """
+        if math.prod(self.shape(node, position)) != 1:
+            raise self.wrong(f"input {position} of node {plain(node.name, 80)} is not one number")
+        return shortest(self.weight(node, position, self.shape(node, position)).item())
+
     def weight(self, node: Node, position: int, shape: tuple[int, ...]) -> np.ndarray:
         """A stored input as a new float32 array.
 
@@ -193,7 +203,12 @@ class OnnxGraph:
         return np.array(values, np.float32, order="C")
 
 
+def shortest(value: float) -> float:
+    """The shortest decimal that float32 tells apart from others: 1e-06, not 9.99999997e-07."""
+    return float(str(np.float32(value)))
+
+
 def attribute(node: Node, name: str, default: float) -> float:
-    """A float attribute of a node, as the shortest decimal that float32 tells apart (1e-06, not 9.99999997e-07)."""
+    """A float attribute of a node, in its shortest form."""
     found = node.attributes.get(name, default)
-    return float(str(np.float32(found))) if isinstance(found, float) and name in node.attributes else default
+    return shortest(found) if isinstance(found, float) and name in node.attributes else default

@@ -1,4 +1,4 @@
-"""Reads `speech_tokenizer_v2.onnx`: the S3 speech tokenizer, under S3Tokenizer's state-dict names."""
+"""Reads `speech_tokenizer_v2.onnx` and `_v3.onnx`: the S3 speech tokenizer, under S3Tokenizer's state-dict names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.onnx_graph import OnnxGraph, attribute
+from converters.onnx_graph import OnnxGraph
+from converters.onnx_norm import LayerNorm
 from mlx_cosyvoice.config import SpeechTokenizerConfig
 from mlx_cosyvoice.quoting import quoted
 
@@ -34,7 +35,6 @@ def _nodes(layers: int) -> Iterator[tuple[str, str]]:
     for block in (f"blocks.{index}" for index in range(layers)):
         yield f"{block}.attn.fsmn_block", "Conv"
         yield f"{block}.attn", "Concat"
-        yield from ((f"{block}.{norm}", "LayerNormalization") for norm in NORMS)
         for module, _, _, bias in LINEARS:
             yield from ((f"{block}.{module}", op) for op in (("MatMul", "Add") if bias else ("MatMul",)))
     yield from ((PROJECTION, "MatMul"), (PROJECTION, "Add"))
@@ -74,10 +74,7 @@ def _heads(graph: OnnxGraph, layers: int, width: int) -> int:
 
 
 def _epsilon(graph: OnnxGraph, layers: int, norm: str) -> float:
-    found = {
-        attribute(graph.node(f"blocks.{index}.{norm}", "LayerNormalization"), "epsilon", 1e-5)
-        for index in range(layers)
-    }
+    found = {LayerNorm(graph, f"blocks.{index}.{norm}").epsilon() for index in range(layers)}
     if len(found) != 1:
         raise graph.wrong(f"the blocks' {norm} have different epsilons: {quoted(sorted(found))}")
     return found.pop()
@@ -92,7 +89,7 @@ def read_speech_tokenizer(path: str | Path) -> tuple[dict[str, np.ndarray], dict
         OSError: the file cannot be read.
         OnnxLayoutError: it is not an ONNX file, nodes of the network are missing, or a tensor has the wrong shape.
     """
-    graph = OnnxGraph(path, "the S3 speech tokenizer v2")
+    graph = OnnxGraph(path, "an S3 speech tokenizer")
     names = {module.split(".")[1] for module in graph.modules("MatMul") if module.startswith("blocks.")}
     # If the numbers do not follow one another, one of the blocks is missing.
     layers = sum(name.isdecimal() for name in names) or 1
@@ -111,11 +108,7 @@ def read_speech_tokenizer(path: str | Path) -> tuple[dict[str, np.ndarray], dict
         memory = f"{block}.attn.fsmn_block"
         modules[f"encoder.{memory}"] = _conv(graph, memory, (width, 1, FSMN_KERNEL), False)
         for norm in NORMS:
-            node = graph.node(f"{block}.{norm}", "LayerNormalization")
-            modules[f"encoder.{block}.{norm}"] = {
-                "weight": graph.weight(node, 1, (width,)),
-                "bias": graph.weight(node, 2, (width,)),
-            }
+            modules[f"encoder.{block}.{norm}"] = LayerNorm(graph, f"{block}.{norm}").tensors(width)
     modules[OFFICIAL_PROJECTION] = _linear(graph, PROJECTION, width, DIGITS, True)
 
     config = {

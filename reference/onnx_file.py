@@ -45,21 +45,26 @@ class OnnxFile:
             else:
                 self.nodes.setdefault((_module(node.name), node.op_type), []).append(node)
 
-    def stored(self, module: str, op: str, place: int) -> onnx.TensorProto | None:
-        """What the first node of the operator in a module gets as its input at `place`; None if that is computed."""
-        nodes = self.nodes.get((module, op), [])
+    def stored(self, module: str, op: str, place: int, nth: int = 0) -> onnx.TensorProto | None:
+        """What a node of the operator in a module gets as its input at `place`; None if that is computed.
+
+        `nth` is the place of the node among those of that operator there, in the order of the graph.
+        """
+        nodes = self.nodes.get((module, op), [])[nth:]
         name = nodes[0].input[place] if nodes and place < len(nodes[0].input) else ""
         while name in self._same:
             name = self._same[name]
         return self._stored.get(name)
 
-    def reader(self, module: str, op: str, place: int, *, transposed: bool = False) -> Callable[[], Tensor]:
+    def reader(
+        self, module: str, op: str, place: int, *, nth: int = 0, transposed: bool = False
+    ) -> Callable[[], Tensor]:
         """Reads such a tensor.
 
         Raises:
             ValueError: there is none.
         """
-        tensor = self.stored(module, op, place)
+        tensor = self.stored(module, op, place, nth)
         if tensor is None:
             raise ValueError(f"{self.path}: node {module} ({op}) has no stored input {place}")
         return lambda: _tensor(tensor).T.contiguous() if transposed else _tensor(tensor)
@@ -76,7 +81,9 @@ class OnnxFile:
         return int(self.reader(module, op, place)().item())
 
     def epsilon(self, module: str) -> float:
-        """Of the LayerNormalization in a module, as the shortest decimal that float32 distinguishes."""
+        """Of the layer norm in a module, as the shortest decimal that float32 distinguishes."""
+        if (module, "Sqrt") in self.nodes:  # taken apart, see `_layer_norm`
+            return float(str(np.float32(self.reader(module, "Add", 1)().item())))
         (node,) = self.nodes[module, "LayerNormalization"]
         found = [attribute.f for attribute in node.attribute if attribute.name == "epsilon"]
         return float(str(np.float32(found[0] if found else 1e-5)))
@@ -118,7 +125,7 @@ def read_graph(file: OnnxFile, network: nn.Module, names: Mapping[str, str]) -> 
         elif isinstance(module, nn.Linear):
             found = _linear(file, scope, module.bias is not None)
         elif isinstance(module, nn.LayerNorm):
-            found = {n: file.reader(scope, "LayerNormalization", at) for at, n in enumerate(("weight", "bias"), 1)}
+            found = _layer_norm(file, scope)
         readers |= {f"{path}.{name}": read for name, read in found.items()}
     return readers
 
@@ -133,6 +140,16 @@ def _linear(file: OnnxFile, scope: str, bias: bool) -> dict[str, Callable[[], Te
     found = {"weight": file.reader(scope, "MatMul", 1, transposed=True)}
     place = 0 if file.stored(scope, "Add", 0) is not None else 1
     return found | ({"bias": file.reader(scope, "Add", place)} if bias else {})
+
+
+def _layer_norm(file: OnnxFile, scope: str) -> dict[str, Callable[[], Tensor]]:
+    """Its tensors; before opset 17 a layer norm is written as nine operators, of which three get something stored.
+
+    x + epsilon is the first sum; the product by the weight comes before the sum with the bias.
+    """
+    if (scope, "Sqrt") in file.nodes:
+        return {"weight": file.reader(scope, "Mul", 1), "bias": file.reader(scope, "Add", 1, nth=1)}
+    return {name: file.reader(scope, "LayerNormalization", at) for at, name in enumerate(("weight", "bias"), 1)}
 
 
 def _batch_norm(file: OnnxFile, scope: str, folded: str, module: Any) -> dict[str, Callable[[], Tensor]]:

@@ -1,4 +1,7 @@
-"""The graph of `speech_tokenizer_v2.onnx`, with recipe weights."""
+"""The graphs of `speech_tokenizer_v2.onnx` and `speech_tokenizer_v3.onnx`, with recipe weights.
+
+The second one was exported for an older opset, which has no operator for a layer norm.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,16 @@ from reference.synthetic.onnx_builder import FLOAT, INT32, INT64, GraphBuilder, 
 TOKENIZER_CONVS, TOKENIZER_BLOCK, TOKENIZER_STEP = 2216, 2224, 52
 #: Positions that the rotary table holds.
 ROTARY_POSITIONS = 2048
+#: The first opset that has LayerNormalization.
+LAYER_NORM_OPSET = 17
 
 
 class SpeechTokenizerWriter:
     """The speech tokenizer's graph. Every method adds a part and returns the name of its output."""
 
-    def __init__(self, config: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, config: Mapping[str, Any], seed: int, opset: int) -> None:
         network = skeleton(speech_tokenizer.build, config)
-        self.config, self.graph = config, GraphBuilder()
+        self.config, self.graph, self.opset = config, GraphBuilder(), opset
         self.weights = recipe_weights(network, "speech_tokenizer.", seed)
 
     def conv(self, name: str, number: int, x: str) -> str:
@@ -47,11 +52,23 @@ class SpeechTokenizerWriter:
         return self.graph.op(scope, "Add", offset, x) if bias else x
 
     def norm(self, scope: str, module: str, number: int, x: str, eps: float) -> str:
+        if self.opset < LAYER_NORM_OPSET:
+            return self.decomposed_norm(scope, module, number, x, eps)
         stored = [
             self.graph.anonymous("LayerNormalization", number, self.weights(f"{module}.weight")),
             self.graph.anonymous("LayerNormalization", number + 1, self.weights(f"{module}.bias")),
         ]
         return self.graph.op(scope, "LayerNormalization", x, *stored, axis=-1, epsilon=eps)
+
+    def decomposed_norm(self, scope: str, module: str, number: int, x: str, eps: float) -> str:
+        """A layer norm as the exporter takes it apart."""
+        op, floats = self.graph.op, lambda value: self.graph.constant(scope, value, np.float32)
+        centered = op(scope, "Sub", x, op(scope, "ReduceMean", x, axes=[-1]))
+        variance = op(scope, "ReduceMean", op(scope, "Pow", centered, floats(2.0)), axes=[-1])
+        deviation = op(scope, "Sqrt", op(scope, "Add", variance, floats(eps)))
+        gain = self.graph.anonymous("Mul", number, self.weights(f"{module}.weight"))
+        bias = self.graph.anonymous("Add", number + 1, self.weights(f"{module}.bias"))
+        return op(scope, "Add", op(scope, "Mul", op(scope, "Div", centered, deviation), gain), bias)
 
     def mask(self) -> tuple[str, str]:
         """From `feats_length`: 1 or 0 a token [1, T', 1], and what attention adds to its logits [1, 1, 1, T']."""
@@ -157,14 +174,17 @@ class SpeechTokenizerWriter:
             path,
             inputs={"feats": (FLOAT, [1, self.config["n_mels"], "T"]), "feats_length": (INT32, [1])},
             outputs={"indices": (INT32, [1, "Tt"])},
-            opset=17,
+            opset=self.opset,
             ir_version=8,
         )
 
 
-def write_speech_tokenizer(path: str | Path, config: Mapping[str, Any], seed: int = recipe.SEED) -> None:
+def write_speech_tokenizer(
+    path: str | Path, config: Mapping[str, Any], seed: int = recipe.SEED, *, opset: int = LAYER_NORM_OPSET
+) -> None:
     """Write the tokenizer: `feats` [1, n_mels, T] float32 and `feats_length` [1] int32 -> `indices` [1, T'] int32.
 
-    `config` is the one of `reference.speech_tokenizer.build`. The bytes depend on the arguments only.
+    `config` is the one of `reference.speech_tokenizer.build`; `opset` is 17 for the file of v2 and 16 for that of v3.
+    The bytes depend on the arguments only.
     """
-    SpeechTokenizerWriter(config, seed).write(path)
+    SpeechTokenizerWriter(config, seed, opset).write(path)

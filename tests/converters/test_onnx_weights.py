@@ -32,10 +32,19 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("onnx")
     write_campplus(folder / "campplus.onnx", ENCODER, seed=7)
     write_speech_tokenizer(folder / "speech_tokenizer_v2.onnx", TOKENIZER, seed=7)
-    return {"campplus": folder / "campplus.onnx", "tokenizer": folder / "speech_tokenizer_v2.onnx"}
+    write_speech_tokenizer(folder / "speech_tokenizer_v3.onnx", TOKENIZER, seed=7, opset=16)
+    return {
+        "campplus": folder / "campplus.onnx",
+        "tokenizer": folder / "speech_tokenizer_v2.onnx",
+        "tokenizer3": folder / "speech_tokenizer_v3.onnx",
+    }
 
 
-READERS: dict[str, Callable[[Path], object]] = {"campplus": read_campplus, "tokenizer": read_speech_tokenizer}
+READERS: dict[str, Callable[[Path], object]] = {
+    "campplus": read_campplus,
+    "tokenizer": read_speech_tokenizer,
+    "tokenizer3": read_speech_tokenizer,
+}
 
 
 def edited(source: Path, target: Path, edit: Callable[[onnx.GraphProto], None]) -> Path:
@@ -80,8 +89,9 @@ def test_campplus_sizes_and_keys(files: dict[str, Path]) -> None:
     network.load_state_dict(as_torch(tensors), strict=True)
 
 
-def test_tokenizer_sizes_and_weights(files: dict[str, Path]) -> None:
-    tensors, config = read_speech_tokenizer(files["tokenizer"])
+@pytest.mark.parametrize("kind", ["tokenizer", "tokenizer3"])
+def test_tokenizer_sizes_and_weights(kind: str, files: dict[str, Path]) -> None:
+    tensors, config = read_speech_tokenizer(files[kind])
     assert config == TOKENIZER
     shapes = {key: tuple(value.shape) for key, value in speech_tokenizer.build(TOKENIZER).state_dict().items()}
     assert tensors.keys() == shapes.keys()
@@ -192,7 +202,7 @@ def test_a_missing_file(kind: str, tmp_path: Path) -> None:
 def test_one_file_for_the_other(files: dict[str, Path]) -> None:
     with pytest.raises(OnnxLayoutError, match=r"not the graph of the CAM\+\+.*xvector\.tdnn\.linear \(Conv\)"):
         read_campplus(files["tokenizer"])
-    with pytest.raises(OnnxLayoutError, match=r"not the graph of the S3 speech tokenizer v2.*conv1 \(Conv\)"):
+    with pytest.raises(OnnxLayoutError, match=r"not the graph of an S3 speech tokenizer.*conv1 \(Conv\)"):
         read_speech_tokenizer(files["campplus"])
 
 
@@ -209,6 +219,11 @@ def test_one_file_for_the_other(files: dict[str, Path]) -> None:
         ("tokenizer", "/blocks.0/attn/key/MatMul", r"no node for blocks\.0\.attn\.key \(MatMul\)$"),
         ("tokenizer", "/blocks.1/mlp/mlp.2/Add", r"no node for blocks\.1\.mlp\.2 \(Add\)$"),
         ("tokenizer", "/quantizer/project_in/MatMul", r"quantizer\.project_in \(MatMul\)"),
+        ("tokenizer", "/blocks.1/attn_ln/LayerNormalization", r"blocks\.1\.attn_ln \(LayerNormalization\)$"),
+        ("tokenizer3", "/blocks.1/attn_ln/Sqrt", r"no node for blocks\.1\.attn_ln \(LayerNormalization\)$"),
+        ("tokenizer3", "/blocks.0/mlp_ln/Mul", r"no node for blocks\.0\.mlp_ln \(Mul\)$"),
+        ("tokenizer3", "/blocks.1/mlp_ln/Add", r"blocks\.1\.mlp_ln \(Add\) is not the sum of a layer norm$"),
+        ("tokenizer3", "/blocks.1/mlp_ln/Add_1", r"blocks\.1\.mlp_ln \(Add\) is not the sum of a layer norm$"),
     ],
 )
 def test_a_missing_node_is_named(kind: str, name: str, message: str, files: dict[str, Path], tmp_path: Path) -> None:
@@ -234,6 +249,8 @@ def test_nodes_without_scopes(files: dict[str, Path], tmp_path: Path) -> None:
         ("campplus", "/head/conv1/Conv", 2),
         ("tokenizer", "/blocks.1/attn/value/MatMul", 1),
         ("tokenizer", "/blocks.0/mlp_ln/LayerNormalization", 1),
+        ("tokenizer3", "/blocks.0/mlp_ln/Mul", 1),
+        ("tokenizer3", "/blocks.1/attn_ln/Add_1", 1),
     ],
 )
 def test_a_wrong_shape_is_named(kind: str, node: str, position: int, files: dict[str, Path], tmp_path: Path) -> None:
@@ -299,3 +316,31 @@ def test_unequal_epsilons(files: dict[str, Path], tmp_path: Path) -> None:
 
     with pytest.raises(OnnxLayoutError, match=r"attn_ln have different epsilons: \[0\.0001, 0\.001\]"):
         read_speech_tokenizer(edited(files["tokenizer"], tmp_path / "eps.onnx", change))
+
+
+@pytest.mark.parametrize("value", [1e-3, [1e-4, 1e-4]])
+def test_other_epsilons_of_a_norm_taken_apart(value: object, files: dict[str, Path], tmp_path: Path) -> None:
+    def change(graph: onnx.GraphProto) -> None:
+        name = node_named(graph, "/blocks.1/attn_ln/Add").input[1]
+        constant = next(node for node in graph.node if node.output[0] == name)
+        constant.attribute[0].t.CopyFrom(numpy_helper.from_array(np.array(value, np.float32)))
+
+    with pytest.raises(OnnxLayoutError, match=r"different epsilons: \[0\.0001, 0\.001\]|Add is not one number"):
+        read_speech_tokenizer(edited(files["tokenizer3"], tmp_path / "eps.onnx", change))
+
+
+def test_a_norm_taken_apart_by_an_exporter_that_orders_otherwise(files: dict[str, Path], tmp_path: Path) -> None:
+    """Stored inputs first, and the sum with the bias under the name of the other sum."""
+
+    def change(graph: onnx.GraphProto) -> None:
+        for name in ("Mul", "Add", "Add_1"):
+            inputs = node_named(graph, f"/blocks.0/mlp_ln/{name}").input
+            inputs[:] = [inputs[1], inputs[0]]
+        added, biased = (node_named(graph, f"/blocks.0/mlp_ln/{name}") for name in ("Add", "Add_1"))
+        added.name, biased.name = biased.name, added.name
+
+    tensors, config = read_speech_tokenizer(edited(files["tokenizer3"], tmp_path / "order.onnx", change))
+    expected, _ = read_speech_tokenizer(files["tokenizer3"])
+    assert config == TOKENIZER
+    for key, tensor in expected.items():
+        np.testing.assert_array_equal(tensors[key], tensor, key)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -17,7 +18,7 @@ from reference import speech_tokenizer
 from reference.synthetic import recipe
 from reference.synthetic.onnx_speech_tokenizer import write_speech_tokenizer
 from tests.support.golden import as_torch, golden
-from tests.support.tokens import SIZES, assert_tokens
+from tests.support.tokens import SIZES, SIZES3, assert_tokens
 from tests.support.weights import real_weights
 
 CLIPS = ("BAC009S0764W0121.wav", "BAC009S0764W0122.wav", "zero_shot_prompt.wav", "cross_lingual_prompt.wav")
@@ -46,11 +47,17 @@ class Witnesses:
 
 
 @pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=pytest.mark.slow)])
-def test_a_synthetic_file_gives_the_golden_tokens(size: str, tmp_path: Path) -> None:
-    path = tmp_path / "speech_tokenizer_v2.onnx"
-    write_speech_tokenizer(path, asdict(SIZES[size]))
-    witnesses, file = Witnesses(path), golden(f"speech_tokenizer.{size}")
-    assert witnesses.config == asdict(SIZES[size])
+@pytest.mark.parametrize(
+    ("network", "sizes", "opset"), [("speech_tokenizer", SIZES, 17), ("speech_tokenizer3", SIZES3, 16)]
+)
+def test_a_synthetic_file_gives_the_golden_tokens(
+    network: str, sizes: dict[str, SpeechTokenizerConfig], opset: int, size: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"{network}.onnx"
+    write_speech_tokenizer(path, asdict(sizes[size]), opset=opset)
+    assert onnx.load(path, load_external_data=False).opset_import[0].version == opset
+    witnesses, file = Witnesses(path), golden(f"{network}.{size}")
+    assert witnesses.config == asdict(sizes[size])
     for frames in (301, 100, 96):
         log_mel = recipe.unit(f"input/logmel{frames}", (1, 128, frames)) * np.float32(0.4)
         expected = file[f"codes{frames}"], file[f"fsq_pre_round{frames}"]
