@@ -18,7 +18,7 @@ from mlx_cosyvoice.families import COSYVOICE2, Family
 from mlx_cosyvoice.families.declaration import imported
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.hub import find_model
-from mlx_cosyvoice.llm import Qwen2LM, Sampler
+from mlx_cosyvoice.llm import Sampler, SpeechLM
 from mlx_cosyvoice.loading import OnFirstUse, computing_dtype, load_components
 from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
@@ -58,7 +58,7 @@ class SpeechModel:
         speakers: name -> voice of the speakers that came with the model (`spk2info.pt`), often none.
     """
 
-    llm = OnFirstUse[Qwen2LM]()
+    llm = OnFirstUse[SpeechLM]()
     flow = OnFirstUse[CausalMaskedDiffWithXvec]()
     hift = OnFirstUse[HiFTGenerator]()
     campplus = OnFirstUse[CAMPPlus]()

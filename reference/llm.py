@@ -1,8 +1,7 @@
-"""`cosyvoice.llm.llm.Qwen2LM`: text tokens in, speech tokens out, one at a time, in plain PyTorch (inference only).
+"""`cosyvoice.llm.llm`, Qwen2LM and CosyVoice3LM: text tokens in, speech tokens out, in plain PyTorch (inference only).
 
-The sequence is [sos, prompt text, text, task id, prompt speech, generated speech...]; sos and task id are the two rows
-of `llm_embedding`. Ids from `speech_token_size` on are special: end of speech, one without a use, and "fill" (more text
-please), which only the interleaved order knows.
+The sequence is [sos, prompt text, text, task id, prompt speech, generated speech...]. Ids from `speech_token_size` on
+are special: among them are the end of speech, and "fill" (more text please), which only the interleaved order knows.
 """
 
 from __future__ import annotations
@@ -30,28 +29,34 @@ class Qwen2Encoder(nn.Module):
         return self.model(x, cache)
 
 
-class Qwen2LM(nn.Module):
+class SpeechLM(nn.Module):
     """The speech-token language model. Token ids are int64 [1, N]."""
+
+    #: Of the special ids: how many there are, which one ends the speech, which one asks for text.
+    special: int
+    eos: int
+    fill: int
+    #: Of `llm_decoder`.
+    bias: bool
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.speech_token_size = config["speech_token_size"]
-        self.eos_token, self.fill_token = self.speech_token_size, self.speech_token_size + 2
+        self.eos_token, self.fill_token = self.speech_token_size + self.eos, self.speech_token_size + self.fill
         self.mix_ratio = tuple(config["mix_ratio"])
         self.sampling = dict(config["sampling"])  # for a `sampling.RASSampler`, which the caller makes
-        vocabulary = self.speech_token_size + 3
-        self.llm_embedding = nn.Embedding(2, config["llm_input_size"])
+        vocabulary = self.speech_token_size + self.special
         self.llm = Qwen2Encoder(config["qwen"])
-        self.llm_decoder = nn.Linear(config["llm_output_size"], vocabulary)
+        self.llm_decoder = nn.Linear(config["llm_output_size"], vocabulary, bias=self.bias)
         self.speech_embedding = nn.Embedding(vocabulary, config["llm_input_size"])
 
     @property
     def sos(self) -> Tensor:
-        return self.llm_embedding(torch.tensor([[0]]))
+        raise NotImplementedError
 
     @property
     def task_id(self) -> Tensor:
-        return self.llm_embedding(torch.tensor([[1]]))
+        raise NotImplementedError
 
     def embed_text(self, ids: Tensor) -> Tensor:
         return self.llm.model.model.embed_tokens(ids)
@@ -86,8 +91,8 @@ class Qwen2LM(nn.Module):
     ) -> Iterator[int]:
         """Speech tokens of `text` until a special id is drawn or there are max_token_text_ratio of them a text token.
 
-        Before min_token_text_ratio tokens a text token the end of speech is forbidden; the other two special ids
-        are not, and end the run at any time.
+        Before min_token_text_ratio tokens a text token the end of speech is forbidden; the other special ids are not,
+        and end the run at any time.
 
         Raises:
             ValueError: `text` is empty.
@@ -114,8 +119,15 @@ class Qwen2LM(nn.Module):
         prompt_text: Tensor,
         prompt_speech_token: Tensor,
         sampler: Sampler,
+        *,
+        instruction: int = 0,
+        unprompted_first_block: bool = False,
     ) -> Iterator[int]:
         """Speech tokens while text is still arriving: blocks of mix_ratio[0] text and mix_ratio[1] speech tokens.
+
+        The first `instruction` ids of the prompt's text are run at once; the others are cut into blocks like the text.
+        With `unprompted_first_block` they count as a block, as upstream has it: where there is no prompt speech, the
+        first block of speech is then drawn without any text.
 
         Every chunk that arrives leads to at most one block. After the last chunk the rest of the text follows, and
         tokens come until the end of speech; nothing limits their number.
@@ -124,11 +136,12 @@ class Qwen2LM(nn.Module):
             ValueError: no text arrived, or a special id was drawn where it has no meaning.
         """
         text_block, speech_block = self.mix_ratio
-        waiting_text = self.embed_text(prompt_text)
+        waiting_text = self.embed_text(prompt_text[:, instruction:])
         waiting_speech = self.speech_embedding(prompt_speech_token)
         prompt_length = prompt_speech_token.shape[1]
         next_fill = (prompt_length // speech_block + 1) * speech_block - prompt_length
-        x, cache = self.sos, None
+        x, cache = torch.cat([self.sos, self.embed_text(prompt_text[:, :instruction])], dim=1), None
+        without_text = 1 if unprompted_first_block else x.shape[1]
         decoded: list[int] = []
         arrived = 0
         for chunk in text_chunks:
@@ -140,7 +153,9 @@ class Qwen2LM(nn.Module):
                 waiting_text, waiting_speech = waiting_text[:, text_block:], waiting_speech[:, speech_block:]
             if waiting_speech.shape[1]:
                 continue
-            if decoded or x.shape[1] == 1:  # a block has ended with fill, or nothing was run yet: text is due
+            if (
+                decoded or x.shape[1] == without_text
+            ):  # a block has ended with fill, or nothing was run yet: text is due
                 if waiting_text.shape[1] < text_block:
                     continue
                 block, waiting_text = waiting_text[:, :text_block], waiting_text[:, text_block:]
@@ -172,6 +187,43 @@ class Qwen2LM(nn.Module):
             x = self.speech_embedding.weight[token].reshape(1, 1, -1)
 
 
+class Qwen2LM(SpeechLM):
+    """CosyVoice2's: sos and task id are the two rows of `llm_embedding`."""
+
+    special, eos, fill, bias = 3, 0, 2, True
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(config)
+        self.llm_embedding = nn.Embedding(2, config["llm_input_size"])
+
+    @property
+    def sos(self) -> Tensor:
+        return self.llm_embedding(torch.tensor([[0]]))
+
+    @property
+    def task_id(self) -> Tensor:
+        return self.llm_embedding(torch.tensor([[1]]))
+
+
+class CosyVoice3LM(SpeechLM):
+    """CosyVoice3's: sos and task id are rows of `speech_embedding`, before and behind the end of speech."""
+
+    special, eos, fill, bias = 200, 1, 3, False
+
+    @property
+    def sos(self) -> Tensor:
+        return self.speech_embedding(torch.tensor([[self.eos_token - 1]]))
+
+    @property
+    def task_id(self) -> Tensor:
+        return self.speech_embedding(torch.tensor([[self.eos_token + 1]]))
+
+
 def build(config: Mapping[str, Any]) -> Qwen2LM:
     """The language model for a config with the field names of `cosyvoice2.yaml`, `qwen` and `sampling` nested."""
     return Qwen2LM(config).eval()
+
+
+def build3(config: Mapping[str, Any]) -> CosyVoice3LM:
+    """The same for `cosyvoice3.yaml`."""
+    return CosyVoice3LM(config).eval()

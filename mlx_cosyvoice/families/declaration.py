@@ -6,7 +6,7 @@ Everything here is cheap to import: a network is named, and its module imported 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from importlib import import_module
 from math import prod
@@ -64,6 +64,24 @@ class SpeechIds:
     count: int
     end: int
     fill: int
+
+    @property
+    def as_upstream_forbids(self) -> SpeechIds:
+        """For a sampler that forbids the very first of them, as upstream does, whatever that one means."""
+        return replace(self, end=0)
+
+
+@dataclass(frozen=True)
+class FramingSpeechIds(SpeechIds):
+    """Ids of speech among which are those that stand around the text.
+
+    Attributes:
+        sos: begins the sequence.
+        task: ends the text.
+    """
+
+    sos: int
+    task: int
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from mlx_cosyvoice.llm.cache import KVCache
 from mlx_cosyvoice.llm.drawing import Sampler
-from mlx_cosyvoice.llm.lm import Qwen2LM
+from mlx_cosyvoice.llm.lm import CosyVoice3LM, Qwen2LM, SpeechLM
 from mlx_cosyvoice.llm.sampling import RASSampler
 from mlx_cosyvoice.llm.uniforms import uniforms
 
-__all__ = ["KVCache", "Qwen2LM", "RASSampler", "Sampler", "uniforms"]
+__all__ = ["CosyVoice3LM", "KVCache", "Qwen2LM", "RASSampler", "Sampler", "SpeechLM", "uniforms"]

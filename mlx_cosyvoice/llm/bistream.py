@@ -1,8 +1,9 @@
-"""Text and speech interleaved, while text is still arriving (`Qwen2LM.inference_bistream`).
+"""Text and speech interleaved, while text is still arriving (upstream: `Qwen2LM.inference_bistream`).
 
 Text and speech alternate in blocks of mix_ratio: 5 text tokens, then 15 speech tokens, then the "fill" token says that
-more text is due. The prompt's text and speech are cut into the same blocks. When no more text comes, what is left of it
-and the task id are run, and speech tokens follow until the end of speech.
+more text is due. The prompt's text and speech are cut into the same blocks, but for an instruction at its beginning,
+which comes first as a whole. When no more text comes, what is left of it and the task id are run, and speech tokens
+follow until the end of speech.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import mlx.core as mx
 from mlx_cosyvoice.llm.drawing import Called, Sampler
 
 if TYPE_CHECKING:
-    from mlx_cosyvoice.llm.lm import Qwen2LM
+    from mlx_cosyvoice.llm.lm import SpeechLM
 
 
 def new_text_before_speech(mix_ratio: Sequence[int], prompt_text: int, prompt_speech: int) -> int:
@@ -28,7 +29,7 @@ def new_text_before_speech(mix_ratio: Sequence[int], prompt_text: int, prompt_sp
 
     Args:
         mix_ratio: text ids and speech tokens of a block.
-        prompt_text: how many ids.
+        prompt_text: how many ids, the instruction not counted.
         prompt_speech: how many tokens.
     """
     text_block, speech_block = mix_ratio
@@ -41,19 +42,36 @@ class Bistream:
     Equal to upstream token by token, its oddities included: a text token that arrives leads to at most one block of
     speech; the last input of a block is run again by `finish`; nothing limits the number of tokens of `finish`; and
     where the text ends before the first token was drawn, prompt speech for which not enough of it arrived is dropped.
-    Who does not want that asks for `begun` and takes `Qwen2LM.generate` instead.
+    Who does not want that asks for `begun` and takes `SpeechLM.generate` instead.
+
+    Args:
+        model: the language model.
+        prompt_text: ids, the instruction's first.
+        prompt_speech_token: tokens.
+        sampler: draws every token.
+        instruction: how many ids of `prompt_text` are its.
+        unprompted_first_block: do as upstream where there is an instruction and no prompt speech: it takes the
+            instruction for a block of text, so the first block of speech is drawn before any text was run.
     """
 
     def __init__(
-        self, model: Qwen2LM, prompt_text: Sequence[int], prompt_speech_token: Sequence[int], sampler: Sampler
+        self,
+        model: SpeechLM,
+        prompt_text: Sequence[int],
+        prompt_speech_token: Sequence[int],
+        sampler: Sampler,
+        *,
+        instruction: int = 0,
+        unprompted_first_block: bool = False,
     ) -> None:
         self.model, self.drawing = model, Called(sampler)
         self.text_block, self.speech_block = model.config.mix_ratio
-        self.waiting_text, self.waiting_speech = list(prompt_text), list(prompt_speech_token)
+        self.waiting_text, self.waiting_speech = list(prompt_text[instruction:]), list(prompt_speech_token)
         in_last_block = len(prompt_speech_token) % self.speech_block
         self.next_fill = self.speech_block - in_last_block
         self.decoded = self.drawing.decoded  # fill tokens too
-        self.input = model.sos
+        self.input = mx.concatenate([model.sos, model.embed_text(prompt_text[:instruction])], axis=1)
+        self.without_text = 1 if unprompted_first_block else 1 + instruction  # rows of input
         self.cache = model.make_cache()
 
     @property
@@ -77,7 +95,8 @@ class Bistream:
             self._append(self._next_text(), self.model.embed_speech(speech))
         if self.waiting_speech:
             return
-        if self.decoded or self.input.shape[1] == 1:  # a block has ended, or none has begun: text is due
+        # a block has ended, or none has begun: text is due
+        if self.decoded or self.input.shape[1] == self.without_text:
             if len(self.waiting_text) < self.text_block:
                 return
             if self.decoded:

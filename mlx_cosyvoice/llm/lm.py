@@ -1,20 +1,21 @@
-"""`cosyvoice.llm.llm.Qwen2LM`: text tokens in, speech tokens out, one at a time.
+"""`cosyvoice.llm.llm`, Qwen2LM and CosyVoice3LM: text tokens in, speech tokens out, one at a time.
 
-The sequence is [sos, prompt text, text, task id, prompt speech, generated speech...]; sos and task id are the two rows
-of `llm_embedding`. Ids from `speech_token_size` on are special (`SpeechIds`); what "fill" means only `Bistream` knows.
+The sequence is [sos, prompt text, text, task id, prompt speech, generated speech...]. Ids from `speech_token_size` on
+are special (`SpeechIds`); what "fill" means only `Bistream` knows.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_cosyvoice.config import LLMConfig
-from mlx_cosyvoice.families.cosyvoice2 import SPEECH_IDS
-from mlx_cosyvoice.families.declaration import SpeechIds
+from mlx_cosyvoice.families import cosyvoice2, cosyvoice3_tokens
+from mlx_cosyvoice.families.declaration import FramingSpeechIds, SpeechIds
 from mlx_cosyvoice.llm.bistream import Bistream
 from mlx_cosyvoice.llm.cache import KVCache
 from mlx_cosyvoice.llm.drawing import Drawing, Sampler, drawing
@@ -36,14 +37,19 @@ def checked_ids(ids: Iterable[int], size: int, name: str) -> list[int]:
     return checked
 
 
-class Qwen2LM(Module):
-    """The speech-token language model.
+class SpeechLM(Module):
+    """The speech-token language model. A family adds where the embeddings around the text come from.
+
+    Args:
+        config: its sizes.
+        ids: what follows the speech tokens.
+        bias: whether `llm_decoder` has one.
 
     Raises:
         ValueError: the sizes in `config` contradict each other.
     """
 
-    def __init__(self, config: LLMConfig, ids: SpeechIds = SPEECH_IDS) -> None:
+    def __init__(self, config: LLMConfig, ids: SpeechIds, *, bias: bool) -> None:
         super().__init__()
         if not config.llm_input_size == config.llm_output_size == config.qwen.hidden_size:
             raise ValueError(
@@ -52,20 +58,19 @@ class Qwen2LM(Module):
             )
         self.config, self.ids, size = config, ids, config.speech_token_size
         self.eos_token, self.fill_token, vocabulary = size + ids.end, size + ids.fill, size + ids.count
-        self.llm_embedding = nn.Embedding(2, config.llm_input_size)
         self.llm = Qwen2Encoder(config.qwen)
-        self.llm_decoder = Linear(config.llm_output_size, vocabulary)
+        self.llm_decoder = Linear(config.llm_output_size, vocabulary, bias=bias)
         self.speech_embedding = nn.Embedding(vocabulary, config.llm_input_size)
 
     @property
     def sos(self) -> mx.array:
-        """[1, 1, H]"""
-        return self.llm_embedding(mx.array([[0]]))
+        """What the sequence begins with, [1, 1, H]."""
+        raise NotImplementedError
 
     @property
     def task_id(self) -> mx.array:
-        """[1, 1, H]"""
-        return self.llm_embedding(mx.array([[1]]))
+        """What ends the text, [1, 1, H]."""
+        raise NotImplementedError
 
     def embed_text(self, ids: Sequence[int]) -> mx.array:
         """[1, N, H]"""
@@ -125,8 +130,8 @@ class Qwen2LM(Module):
     ) -> Iterator[int]:
         """Speech tokens of `text` until a special id is drawn or there are max_token_text_ratio of them a text token.
 
-        Before min_token_text_ratio tokens a text token the end of speech is forbidden; the other two special ids
-        are not, and end the run at any time. `prefix`, from `prefill_prefix(prompt_text)`, saves running those
+        Before min_token_text_ratio tokens a text token the end of speech is forbidden; the other special ids are not,
+        and end the run at any time. `prefix`, from `prefill_prefix(prompt_text)`, saves running those
         positions again; it is not changed. Where there is a device beside the CPU, a plain `RASSampler` is
         not called but becomes a part of the graph, to the same effect (see `drawing`).
 
@@ -178,26 +183,26 @@ class Qwen2LM(Module):
         prompt_text: Sequence[int],
         prompt_speech_token: Sequence[int],
         sampler: Sampler,
+        **how: Any,
     ) -> Iterator[int]:
-        """Speech tokens while `text` is still arriving, token by token; see `bistream.Bistream`.
+        """Speech tokens while `text` is still arriving, token by token; arguments as of `bistream.Bistream`.
 
         Raises:
             ValueError: an id out of range (those of the prompt at once), no text, or a special id drawn where it
                 has no meaning.
         """
-        return self._generate_bistream(self.begin_bistream(prompt_text, prompt_speech_token, sampler), text)
+        return self._generate_bistream(self.begin_bistream(prompt_text, prompt_speech_token, sampler, **how), text)
 
     def begin_bistream(
-        self, prompt_text: Sequence[int], prompt_speech_token: Sequence[int], sampler: Sampler
+        self, prompt_text: Sequence[int], prompt_speech_token: Sequence[int], sampler: Sampler, **how: Any
     ) -> Bistream:
-        """One utterance whose text arrives piece by piece.
+        """One utterance whose text arrives piece by piece; arguments as of `bistream.Bistream`.
 
         Raises:
             ValueError: an id out of range.
         """
-        return Bistream(
-            self, self.checked_text(prompt_text, "prompt_text"), self._checked_speech(prompt_speech_token), sampler
-        )
+        words, speech = self.checked_text(prompt_text, "prompt_text"), self._checked_speech(prompt_speech_token)
+        return Bistream(self, words, speech, sampler, **how)
 
     def _generate_bistream(self, utterance: Bistream, text: Iterable[int]) -> Iterator[int]:
         arrived = False
@@ -218,3 +223,36 @@ class Qwen2LM(Module):
 
     def _checked_speech(self, ids: Iterable[int]) -> list[int]:
         return checked_ids(ids, self.config.speech_token_size, "prompt_speech_token")
+
+
+class Qwen2LM(SpeechLM):
+    """CosyVoice2's: sos and task id are the two rows of `llm_embedding`."""
+
+    def __init__(self, config: LLMConfig, ids: SpeechIds = cosyvoice2.SPEECH_IDS) -> None:
+        super().__init__(config, ids, bias=True)
+        self.llm_embedding = nn.Embedding(2, config.llm_input_size)
+
+    @property
+    def sos(self) -> mx.array:
+        return self.llm_embedding(mx.array([[0]]))
+
+    @property
+    def task_id(self) -> mx.array:
+        return self.llm_embedding(mx.array([[1]]))
+
+
+class CosyVoice3LM(SpeechLM):
+    """CosyVoice3's: sos and task id are rows of `speech_embedding`."""
+
+    ids: FramingSpeechIds
+
+    def __init__(self, config: LLMConfig, ids: FramingSpeechIds = cosyvoice3_tokens.SPEECH_IDS) -> None:
+        super().__init__(config, ids, bias=False)
+
+    @property
+    def sos(self) -> mx.array:
+        return self.embed_speech([self.config.speech_token_size + self.ids.sos])
+
+    @property
+    def task_id(self) -> mx.array:
+        return self.embed_speech([self.config.speech_token_size + self.ids.task])

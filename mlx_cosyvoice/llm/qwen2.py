@@ -118,7 +118,7 @@ class Qwen2ForCausalLM(Module):
         self.model = Qwen2Model(config)
 
     def unused(self) -> dict[str, str]:
-        return {"lm_head.weight": "CosyVoice2 predicts speech tokens with llm_decoder; text logits are never read"}
+        return {"lm_head.weight": "speech tokens are predicted by llm_decoder; text logits are never read"}
 
     def __call__(self, x: mx.array, cache: KVCache) -> mx.array:
         return self.model(x, cache)

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from mlx_cosyvoice.llm import KVCache, Qwen2LM
+from mlx_cosyvoice.llm import KVCache, SpeechLM
 from mlx_cosyvoice.speech.metrics import Metrics
 
 
@@ -18,7 +18,7 @@ class PrefixCache:
         limit: how many are kept. One needs about 12 kB a token in float16 at full size.
     """
 
-    def __init__(self, llm: Qwen2LM, limit: int = 8) -> None:
+    def __init__(self, llm: SpeechLM, limit: int = 8) -> None:
         self.llm, self.limit = llm, limit
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[int, ...], KVCache] = OrderedDict()

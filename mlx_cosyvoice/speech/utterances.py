@@ -8,7 +8,7 @@ from itertools import islice
 
 import mlx.core as mx
 
-from mlx_cosyvoice.llm import Qwen2LM, RASSampler, Sampler
+from mlx_cosyvoice.llm import RASSampler, Sampler, SpeechLM
 from mlx_cosyvoice.llm.bistream import new_text_before_speech
 from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.speech.arriving import ArrivingText, ArrivingUtterance
@@ -50,7 +50,7 @@ class Utterances:
     """
 
     def __init__(
-        self, llm: Qwen2LM, tokenizer: TextTokenizer, prompt: Prompt, prefixes: PrefixCache, options: TokenOptions
+        self, llm: SpeechLM, tokenizer: TextTokenizer, prompt: Prompt, prefixes: PrefixCache, options: TokenOptions
     ) -> None:
         self.llm, self.tokenizer, self.prompt, self.prefixes, self.options = llm, tokenizer, prompt, prefixes, options
 
