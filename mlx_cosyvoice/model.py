@@ -328,7 +328,7 @@ class SpeechModel:
             instruction=instruction,
         )
         assert self._prefixes is not None
-        return Utterances(self.llm, self.text_tokenizer, prompt, self._prefixes, options)
+        return Utterances(self.llm, self.text_tokenizer, prompt, self._prefixes, options, self.family.silence)
 
     def _source(self, utterances: Utterances, text: str | Iterable[object], normalize: bool | str) -> TokenSource:
         normalizer = self._normalizer(normalize)

@@ -51,6 +51,11 @@ class SpeechLM(nn.Module):
         self.speech_embedding = nn.Embedding(vocabulary, config["llm_input_size"])
 
     @property
+    def upstream_forbids(self) -> int:
+        """The id that upstream forbids where it means the end of speech: the first special one, CosyVoice3's sos."""
+        return self.speech_token_size
+
+    @property
     def sos(self) -> Tensor:
         raise NotImplementedError
 

@@ -33,7 +33,7 @@ def candidates(logits: Tensor, top_p: float = 0.8, top_k: int = 25) -> tuple[Ten
 
 
 class RASSampler:
-    """Call with log-probabilities [V], the tokens so far and whether the end of speech (id V - 3) is forbidden.
+    """Call with log-probabilities [V], the tokens so far and whether the end of speech is forbidden.
 
     Nucleus first; if its token already stands in the last `win_size` tokens (at least win_size * tau_r times), that
     token is excluded and another is drawn from the whole distribution. That takes a second u.
@@ -41,11 +41,14 @@ class RASSampler:
     Args:
         config: `top_p`, `top_k`, `win_size`, `tau_r`.
         uniforms: the draws, one or two of them a token.
+        forbidden: the id of the end of speech, or what upstream takes for it (`SpeechLM.upstream_forbids`); below 0
+            from V on, as which it is CosyVoice2's.
     """
 
-    def __init__(self, config: Mapping[str, Any], uniforms: Iterable[float]) -> None:
+    def __init__(self, config: Mapping[str, Any], uniforms: Iterable[float], forbidden: int = -3) -> None:
         self.top_p, self.top_k = config["top_p"], config["top_k"]
         self.win_size, self.tau_r = config["win_size"], config["tau_r"]
+        self.forbidden = forbidden
         self._uniforms = iter(uniforms)
 
     def candidates(self, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,7 +69,7 @@ class RASSampler:
     def __call__(self, log_probs: Tensor, decoded: list[int], ignore_eos: bool) -> int:
         log_probs = log_probs.double().clone()
         if ignore_eos:
-            log_probs[-3] = -torch.inf
+            log_probs[self.forbidden] = -torch.inf
         token = self._draw(*self.candidates(log_probs))
         if decoded[-self.win_size :].count(token) >= self.win_size * self.tau_r:
             log_probs[token] = -torch.inf

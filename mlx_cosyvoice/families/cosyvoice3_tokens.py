@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from mlx_cosyvoice.families.declaration import FramingSpeechIds
+from mlx_cosyvoice.families.declaration import FramingSpeechIds, Silence
 
 #: The others have no use.
 SPEECH_IDS = FramingSpeechIds(count=200, sos=0, end=1, task=2, fill=3)
+
+SILENCE = Silence(frozenset((1, 2, 28, 29, 55, 248, 494, 2241, 2242, 2322, 2323)))

@@ -85,6 +85,19 @@ class FramingSpeechIds(SpeechIds):
 
 
 @dataclass(frozen=True)
+class Silence:
+    """Speech tokens of silence and breath, and how many in a row are made audio of.
+
+    Attributes:
+        tokens: which they are.
+        most: of those in a row that follow so many, none is passed on.
+    """
+
+    tokens: frozenset[int] = frozenset()
+    most: int = 5
+
+
+@dataclass(frozen=True)
 class Component:
     """A network of a model.
 
@@ -161,6 +174,7 @@ class Family:
         mel: the features of the flow and the vocoder.
         model_input: "module:function" that puts voice, mode and instruction in front of the text, as
             `mlx_cosyvoice.speech.modes.model_input` does.
+        silence: what is cut short between the language model and the flow.
     """
 
     model_type: str
@@ -171,6 +185,7 @@ class Family:
     special_tokens: tuple[str, ...]
     mel: MelSettings
     model_input: str
+    silence: Silence = Silence()
 
     @property
     def names(self) -> tuple[str, ...]:

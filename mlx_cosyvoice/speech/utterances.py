@@ -8,6 +8,7 @@ from itertools import islice
 
 import mlx.core as mx
 
+from mlx_cosyvoice.families.declaration import Silence
 from mlx_cosyvoice.llm import RASSampler, Sampler, SpeechLM
 from mlx_cosyvoice.llm.bistream import new_text_before_speech
 from mlx_cosyvoice.prompt import Prompt
@@ -15,6 +16,7 @@ from mlx_cosyvoice.speech.arriving import ArrivingText, ArrivingUtterance
 from mlx_cosyvoice.speech.metrics import Metrics
 from mlx_cosyvoice.speech.prefixes import PrefixCache
 from mlx_cosyvoice.speech.randomness import segment_keys
+from mlx_cosyvoice.speech.silence import cut_short
 from mlx_cosyvoice.text import TextTokenizer
 from mlx_cosyvoice.text.arriving import from_the_first_word
 
@@ -50,14 +52,22 @@ class Utterances:
     """
 
     def __init__(
-        self, llm: SpeechLM, tokenizer: TextTokenizer, prompt: Prompt, prefixes: PrefixCache, options: TokenOptions
+        self,
+        llm: SpeechLM,
+        tokenizer: TextTokenizer,
+        prompt: Prompt,
+        prefixes: PrefixCache,
+        options: TokenOptions,
+        silence: Silence,
     ) -> None:
         self.llm, self.tokenizer, self.prompt, self.prefixes, self.options = llm, tokenizer, prompt, prefixes, options
+        self.silence = silence
 
     def of_segments(self, segments: Iterable[str], metrics: Metrics) -> Iterator[Iterator[int]]:
         """Of texts that are known, one utterance each."""
         for segment, sampler in zip(segments, self._samplers(), strict=False):
-            yield self._plain(self.tokenizer.encode(segment), sampler, metrics)
+            tokens = self._plain(self.tokenizer.encode(segment), sampler, metrics)
+            yield cut_short(tokens, self.silence)
 
     @property
     def interleaves(self) -> bool:
@@ -73,7 +83,7 @@ class Utterances:
         """
         text = ArrivingText(from_the_first_word(pieces), self.tokenizer)
         for utterance, sampler in zip(text.utterances(), self._samplers(), strict=False):
-            yield self._arriving(utterance, sampler, metrics)
+            yield cut_short(self._arriving(utterance, sampler, metrics), self.silence)
 
     def _arriving(self, utterance: ArrivingUtterance, sampler: Sampler, metrics: Metrics) -> Iterator[int]:
         interleaving = self.llm.begin_bistream(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 from unittest import mock
 
@@ -11,9 +13,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlx_cosyvoice.config import SamplingConfig
+from mlx_cosyvoice.llm import RASSampler
 from parity.capture import tap
 from parity.sides import Side
 from parity.stages.llm import prompt, step
+from reference import sampling
 from tests.conformance.networks import sides
 from tests.support import llm as walked
 from tests.support import llm3 as support
@@ -98,6 +103,49 @@ def test_every_probe(side: Side, size: str) -> None:
     if side.name == "mlx":  # it has no text head: the tied embedding, applied to the normed states
         recording(LM_HEAD, 0, np.array(side.module.llm.model.model.embed_tokens.as_linear(mx.array(norms[0]))))
     assert_probes(recording, file, PROBE[side.name])
+
+
+def certainly(token: int) -> np.ndarray:
+    row = np.full(6761, -20, np.float32)
+    row[token] = 0
+    return row
+
+
+def sampler(side: Side, *, upstream: bool) -> Any:
+    """The side's sampler, which forbids the end of speech or what upstream takes for it."""
+    model, draws = side.module, repeat(0.5)
+    if side.name == "pytorch":
+        forbidden = model.upstream_forbids if upstream else model.eos_token
+        return sampling.RASSampler(dataclasses.asdict(SamplingConfig()), draws, forbidden)
+    return RASSampler(SamplingConfig(), draws, model.ids.as_upstream_forbids if upstream else model.ids)
+
+
+def sampled(name: str, certain: int, *, upstream: bool) -> int:
+    """What is drawn where an id is certain and the end of speech is forbidden."""
+    side = support.tiny(name)
+    return sampler(side, upstream=upstream)(side.plain(certainly(certain)), [], True)
+
+
+@sides
+def test_upstream_forbids_the_wrong_id_before_min_len_and_only_with_the_fault_on(side: str) -> None:
+    official = golden("llm3.bistream").metadata["ignore_eos"]
+    assert sampled(side, support.EOS, upstream=True) == official["certain 6562 gives"] == support.EOS
+    assert official["certain 6561 gives"] != 6561 != sampled(side, 6561, upstream=True)
+    assert sampled(side, support.EOS, upstream=False) != support.EOS
+    assert sampled(side, 6561, upstream=False) == 6561
+
+
+@sides
+@pytest.mark.parametrize("text", [1, 7])
+def test_min_len_is_kept_where_the_end_of_speech_is_certain(side: str, text: int) -> None:
+    llm = support.tiny(side)
+    text_token, nothing = llm.ids(np.arange(text)[None]), llm.ids(np.zeros((1, 0), np.int64))
+    row = llm.plain(certainly(support.EOS))
+    answer = (row, None) if side == "pytorch" else row[None]
+    with mock.patch.object(type(llm.module), "step", lambda self, x, cache: answer):
+        for upstream, expected in ((False, 2 * text), (True, 0)):
+            draw = sampler(llm, upstream=upstream)
+            assert len(list(llm.module.generate(text_token, nothing, nothing, draw))) == expected
 
 
 def bistream(name: str, prompt_speech: int, **how: Any) -> tuple[list[int], list[int]]:
