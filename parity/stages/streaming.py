@@ -135,13 +135,13 @@ def _reference_stream(side: Side, utterance: Any, noise: Any, right: list[Hop] |
 
 def _model_stream(side: Side, utterance: Any, noise: Any, right: list[Hop] | None) -> Iterator[tuple[Any, ...]]:
     """The same of the MLX package's decoder."""
-    from mlx_cosyvoice.decoding import OfficialDecoder, OfficialState
+    from mlx_cosyvoice.decoding import OfficialDecoder
     from mlx_cosyvoice.prompt import Prompt
 
     tokens, *prompt = utterance[0][0].tolist(), *map(side.array, utterance[1:])
-    state, number = OfficialState(Prompt(*prompt), noise), 0
     decoder = OfficialDecoder(*side.module, n_timesteps=TIMESTEPS)
-    while not state.ended and (right is None or number < len(right)):
+    state, number, final = decoder.start(Prompt(*prompt), noise), 0, False
+    while not final:
         if right is not None and number:
             state = _state_after(side, right[number - 1], state)
         position, due = len(state.token), decoder.due(state)
