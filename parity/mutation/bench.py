@@ -113,8 +113,7 @@ def prepare(bench: Bench, root: str, files: list[str], progress: Callable[[str],
     progress("the public functions")
     (bench.folder / REACH).write_bytes(pickle.dumps(tracer.reach(_paths(pair))))
     healthy = probe(pair.model, SAMPLE)
-    nudged(pair.model)
-    store((healthy, noise(probe(pair.model, SAMPLE), healthy)), bench.folder / HEALTHY)
+    store((healthy, noise(nudged(pair.model, SAMPLE), healthy)), bench.folder / HEALTHY)
 
 
 def _look(pair: Pair, captured: Captured, traced: Callable) -> None:  # type: ignore[type-arg]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from parity.compare import FACTOR, relative_rms
 BOUND = 1e-3
 #: A factor that is one rounding step of float32, or two.
 STEP = 1 + 2.0**-22
+#: How often the noise is measured.
+NUDGES = 3
 
 TEXT = "Hello from MLX."
 TRANSCRIPT = "What is said in the recording."
@@ -43,20 +46,38 @@ def probe(model: Any, recording: Any) -> dict[str, np.ndarray]:
     return made
 
 
-def nudged(model: Any) -> None:
-    """Change all weights of a model by a rounding step."""
+def noise(runs: Iterable[dict[str, np.ndarray]], healthy: dict[str, np.ndarray]) -> dict[str, float]:
+    """Function -> how far its output moves when rounding falls out otherwise: infinite if another token was drawn.
+
+    The farthest of several runs of a nudged model, as a small change moves some outputs now a little and now far.
+    """
+    farthest = dict.fromkeys(healthy, 0.0)
+    for made in runs:
+        farthest = {name: max(far, _distance(made[name], healthy[name])) for name, far in farthest.items()}
+    return farthest
+
+
+def nudged(model: Any, recording: Any) -> Iterator[dict[str, np.ndarray]]:
+    """`probe` of the model after every one of `NUDGES` nudges, of which each goes on from the one before."""
+    for number in range(NUDGES):
+        _nudge(model, number)
+        yield probe(model, recording)
+
+
+def _nudge(model: Any, seed: int) -> None:
+    """Round every weight of a model up or down by a step, at random."""
     import mlx.core as mx
     from mlx.utils import tree_map
 
+    rng = np.random.default_rng(seed)
+
+    def moved(weight: mx.array) -> mx.array:
+        return weight * mx.array(np.where(rng.random(weight.shape) < 0.5, STEP, 1 / STEP).astype(np.float32))
+
     for component in model.family.names:
         network = getattr(model, component)
-        network.update(tree_map(lambda weight: weight * STEP, network.parameters()))
+        network.update(tree_map(moved, network.parameters()))
         mx.eval(network.parameters())  # other threads read them
-
-
-def noise(made: dict[str, np.ndarray], healthy: dict[str, np.ndarray]) -> dict[str, float]:
-    """Function -> how far a nudged model's output is from the healthy one's: infinite if another token was drawn."""
-    return {name: _distance(made[name], right) for name, right in healthy.items()}
 
 
 def changed(made: dict[str, np.ndarray], healthy: dict[str, np.ndarray], noises: dict[str, float]) -> list[str]:

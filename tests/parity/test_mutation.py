@@ -371,13 +371,14 @@ def test_an_exception_names_its_function(tmp_path: Path, error: Exception, named
 
 def test_what_public_functions_return_is_compared() -> None:
     healthy: dict[str, np.ndarray] = {"wave": np.ones(9, np.float32), "token": np.arange(3)}
-    none = noise(healthy, healthy)
+    none = noise([healthy], healthy)
     assert changed({"wave": healthy["wave"] + np.float32(1e-5), "token": np.arange(3)}, healthy, none) == []
     louder: dict[str, np.ndarray] = {"wave": healthy["wave"] * np.float32(1.01), "token": np.arange(1, 4)}
     assert changed(louder, healthy, none) == ["wave", "token"]
     assert changed({"wave": np.ones(8, np.float32), "token": np.arange(3)}, healthy, none) == ["wave"]
     assert changed({"wave": np.full(9, np.nan, np.float32), "token": np.arange(3)}, healthy, none) == ["wave"]
-    shaken = noise({"wave": healthy["wave"] * np.float32(1.005), "token": np.arange(1, 4)}, healthy)
+    runs = [{"wave": healthy["wave"] * np.float32(1.005), "token": np.arange(1, 4)}, healthy]
+    shaken = noise(runs, healthy)
     assert changed(louder, healthy, shaken) == []
 
 
