@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence, Set
 from itertools import takewhile
+from typing import Any
 
 from parity.audit import accused_by
 from parity.compare import Verdict
@@ -40,18 +41,24 @@ def examine(pair: Pair, captured: Captured, factor: float, accused: Set[str] = f
     """
     stage = captured.stage
     report = StageReport(stage.name, stage.title, stage.dtype(pair))
-    _judge_by_itself(pair, captured, report, factor, accused)
-    run_freely(pair, captured, report, factor)
+    known = _judge_by_itself(pair, captured, report, factor, accused)
+    run_freely(pair, captured, report, factor, known)
     if report.verdict is Verdict.DIVERGED and not report.culprits and not accused:
         report.culprits.append(_where_they_part(captured, report))
     return report
 
 
-def _judge_by_itself(pair: Pair, captured: Captured, report: StageReport, factor: float, accused: Set[str]) -> None:
-    """Enter what an isolated run says. What it has seen is gone when this returns, before more is run."""
+def _judge_by_itself(
+    pair: Pair, captured: Captured, report: StageReport, factor: float, accused: Set[str]
+) -> dict[str, Any]:
+    """Enter what an isolated run says, and return what the free one need not find out again.
+
+    What else it has seen is gone when this returns, before more is run.
+    """
     judge = StageJudge(pair, captured, factor, accused)
     judge.run()
     report.culprits, report.isolated, report.unobserved = judge.culprits, judge.layers, judge.unobserved
+    return captured.stage.known(judge.outputs) if judge.outputs else {}
 
 
 def _where_they_part(captured: Captured, report: StageReport) -> Culprit:

@@ -25,10 +25,13 @@ from parity.stages import Outputs, Sides, Stage
 _HOP = re.compile(r"^hop\d+\.")
 
 
-def run_freely(pair: Pair, captured: Captured, report: StageReport, factor: float) -> None:
-    """Run the stage of the MLX model, and enter into `report` what every module and the stage itself put out."""
+def run_freely(pair: Pair, captured: Captured, report: StageReport, factor: float, known: Mapping[str, Any]) -> None:
+    """Run the stage of the MLX model, and enter into `report` what every module and the stage itself put out.
+
+    `known` is what `Stage.known` says.
+    """
     stage, inputs = captured.stage, captured.inputs
-    actual, actual_layers = _run(pair, captured, report)
+    actual, actual_layers = _run(pair, captured, report, known)
     expected_layers = recorded(captured.calls)
     exact_layers, exempt = captured.layers, exempt_modules(pair, stage)
     calls = _calls_of_modules(expected_layers)
@@ -60,13 +63,15 @@ def run_freely(pair: Pair, captured: Captured, report: StageReport, factor: floa
         report.arrays = {name: (mine, expected[name]) for name, mine in actual.tensors.items() if name in expected}
 
 
-def _run(pair: Pair, captured: Captured, report: StageReport) -> tuple[Outputs, Recording]:
+def _run(
+    pair: Pair, captured: Captured, report: StageReport, known: Mapping[str, Any]
+) -> tuple[Outputs, Recording]:
     """What MLX puts out; nothing where it raises, which is noted."""
     stage, side, layers = captured.stage, captured.stage.model(pair), Recording()
     started = time.perf_counter()
     try:
         with torch.inference_mode(), tap(side, layers.sink, f"{stage.component}.", stage.keep):
-            outputs = stage.call(side, captured.inputs, captured.tape, captured.settings)
+            outputs = stage.call(side, {**captured.inputs, **known}, captured.tape, captured.settings)
     except Exception as error:  # whatever a wrong port may raise is its fault, not the harness's
         report.unobserved.append(f"{stage.title}: MLX raised {type(error).__name__}: {error}")
         outputs = Outputs()

@@ -36,6 +36,7 @@ class StageJudge:
         self.culprits: list[Culprit] = []
         self.layers: list[Layer] = []
         self.unobserved: list[str] = []
+        self.outputs: Outputs | None = None
         self._seen: dict[tuple[str, str], Culprit] = {}
         self._place = {key: place for place, key in enumerate(captured.calls)}
         self._rank: dict[tuple[str, str], int] = {}
@@ -55,7 +56,7 @@ class StageJudge:
         explained = self.accused | self._audit_constants(side)
         stage = self.stage
         with observe(side, stage.component, stage.keep, self.captured.calls, stage.entered) as calls:
-            outputs = self._call(side, calls)
+            outputs = self.outputs = self._call(side, calls)
         misled = self._misled(calls)
         for call in calls.entered:
             self._latest[call.path] = call

@@ -31,6 +31,9 @@ POSITIONS, LONG = 250, "llm_prompt_token"
 #: The prompt and the first token after it are what modules are compared in; the log-probabilities after the prompt.
 KEPT_STEPS, FIRST = 2, "first_log_probs"
 
+#: What the MLX sampler has drawn in the trials, once it was tried.
+DRAWN = "sampler_drawn"
+
 
 def prompt(side: Side, inputs: Arrays) -> Any:
     """The embedded sequence that speech tokens go on from."""
@@ -121,9 +124,10 @@ class LanguageModel(Stage):
         tensors = {"log_probs": np.stack(rows)[None]}
         if FIRST in inputs:
             tensors["log_probs_after_prefix"] = _after_prefix(side, inputs, rows[0])
+        drawn = inputs[DRAWN] if DRAWN in inputs else _trials(side, tape, settings)[None]
         return Outputs(
             tensors=tensors,
-            tokens={"speech_token": np.array([picked], np.int64), "sampler": _trials(side, tape, settings)[None]},
+            tokens={"speech_token": np.array([picked], np.int64), "sampler": drawn},
             details=side.module.sampling if side.name == "pytorch" else None,
         )
 
@@ -134,6 +138,9 @@ class LanguageModel(Stage):
         tokens = expected.tokens | {"speech_token": expected.tokens["speech_token"][:, :KEPT_STEPS]}
         without_prefix = {name: array for name, array in inputs.items() if name != FIRST}
         return without_prefix | cut, replace(expected, tensors=tensors, tokens=tokens)
+
+    def known(self, isolated: Outputs) -> dict[str, Any]:
+        return {DRAWN: isolated.tokens["sampler"]}
 
     def near_ties(self, name: str, sides: Sides, inputs: Arrays, dtype: str, factor: float) -> np.ndarray:
         """Where MLX may draw another token than the reference.
