@@ -63,9 +63,7 @@ def run_freely(pair: Pair, captured: Captured, report: StageReport, factor: floa
         report.arrays = {name: (mine, expected[name]) for name, mine in actual.tensors.items() if name in expected}
 
 
-def _run(
-    pair: Pair, captured: Captured, report: StageReport, known: Mapping[str, Any]
-) -> tuple[Outputs, Recording]:
+def _run(pair: Pair, captured: Captured, report: StageReport, known: Mapping[str, Any]) -> tuple[Outputs, Recording]:
     """What MLX puts out; nothing where it raises, which is noted."""
     stage, side, layers = captured.stage, captured.stage.model(pair), Recording()
     started = time.perf_counter()
