@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -16,7 +17,7 @@ from mlx_cosyvoice.cloning import take_voice, utterance_tokens
 from mlx_cosyvoice.decoding import Decoder
 from mlx_cosyvoice.families import COSYVOICE2, Family
 from mlx_cosyvoice.families.declaration import imported
-from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.flow.masked_diff import CausalMaskedDiff
 from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.llm import Sampler, SpeechLM
 from mlx_cosyvoice.loading import OnFirstUse, computing_dtype, load_components
@@ -34,7 +35,7 @@ from mlx_cosyvoice.text import TextNormalizer, TextTokenizer
 from mlx_cosyvoice.text.arriving import arriving_segments, whole_pieces
 from mlx_cosyvoice.text.control import ControlTokens
 from mlx_cosyvoice.turns import check_not_forked
-from mlx_cosyvoice.vocoder import HiFTGenerator
+from mlx_cosyvoice.vocoder import CausalHiFTGenerator, HiFTGenerator
 from mlx_cosyvoice.voices import Voice, VoiceLibrary
 from mlx_cosyvoice.weights import ModelFolderError
 
@@ -59,8 +60,8 @@ class SpeechModel:
     """
 
     llm = OnFirstUse[SpeechLM]()
-    flow = OnFirstUse[CausalMaskedDiffWithXvec]()
-    hift = OnFirstUse[HiFTGenerator]()
+    flow = OnFirstUse[CausalMaskedDiff]()
+    hift = OnFirstUse[HiFTGenerator | CausalHiFTGenerator]()
     campplus = OnFirstUse[CAMPPlus]()
     speech_tokenizer = OnFirstUse[S3TokenizerV2]()
 
@@ -354,7 +355,7 @@ class SpeechModel:
             decoder,
             prompt,
             seed=seed,
-            sines=self.config.hift.nb_harmonics + 1,
+            source_noise=partial(imported(self.family.source_noise), sines=self.config.hift.nb_harmonics + 1),
             sample_rate=self.sample_rate,
             text_loop=text_loop,
         )

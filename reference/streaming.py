@@ -1,22 +1,24 @@
-"""Speech tokens to waveform, hop by hop and at once: `cosyvoice.cli.model.CosyVoice2Model`, `tts` and `token2wav`.
+"""Speech tokens to waveform, hop by hop and at once: the models of `cosyvoice.cli.model`, `tts` and `token2wav`.
 
 The tokens are inputs, as in the official voice conversion. A hop runs the flow on all tokens up to its end and the
-lookahead, takes the frames that are new, and vocodes them after the last frames of the hop before. The two waveforms
-of these frames are cross-faded.
+lookahead, takes the frames that are new, and vocodes them: CosyVoice2 after the last frames of the hop before, the two
+waveforms of which are cross-faded; CosyVoice3, whose vocoder is causal, after all that were before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reference.flow import CausalMaskedDiffWithXvec
-from reference.hift import HiFTGenerator
+from reference.causal_hift import CausalHiFTGenerator
+from reference.flow import CausalMaskedDiff
+from reference.hift import Generator, HiFTGenerator
 
 #: Tokens of an attention chunk, with a border of which every hop ends, and the longest hop.
 CHUNK, LONGEST_HOP = 25, 100
@@ -47,11 +49,19 @@ class Cache:
 
 
 @dataclass(frozen=True)
+class Spoken:
+    """What a causal vocoder goes on with: mel [1, 80, T] of all hops, and how many of its samples were put out."""
+
+    mel: Tensor
+    offset: int
+
+
+@dataclass(frozen=True)
 class Piece:
     """One piece of a stream: `wav` [1, samples], and what the next one goes on with, None after the last."""
 
     wav: Tensor
-    cache: Cache | None
+    cache: Any
 
 
 def hops(tokens: int, prompt_tokens: int, lookahead: int) -> list[int]:
@@ -94,10 +104,23 @@ def vocode(hift: HiFTGenerator, mel: Tensor, cache: Cache | None, draw: Draw, *,
     return Piece(wav[:, :-KEPT_SAMPLES], kept)
 
 
+def vocode_anew(hift: CausalHiFTGenerator, mel: Tensor, cache: Spoken | None, draw: Draw, *, final: bool) -> Piece:
+    """The same by a causal vocoder, which is run on all frames so far."""
+    before = Spoken(mel[:, :, :0], 0) if cache is None else cache
+    mel = torch.cat([before.mel, mel], dim=2)
+    rand_ini, sine_noise = draw(480 * (mel.shape[2] - (0 if final else hift.f0_predictor.reach)))
+    wav, _ = hift.inference(mel, rand_ini=rand_ini, sine_noise=sine_noise, finalize=final)
+    return Piece(wav[:, before.offset :], None if final else Spoken(mel, wav.shape[1]))
+
+
+def _vocoding(hift: Generator) -> Callable[..., Piece]:
+    return vocode_anew if isinstance(hift, CausalHiFTGenerator) else vocode
+
+
 @torch.inference_mode()
 def stream(
-    flow: CausalMaskedDiffWithXvec,
-    hift: HiFTGenerator,
+    flow: CausalMaskedDiff,
+    hift: Generator,
     token: Tensor,
     prompt: Prompt,
     draw: Draw,
@@ -128,15 +151,15 @@ def stream(
             finalize=final,
             n_timesteps=n_timesteps,
         )
-        piece = vocode(hift, mel[:, :, flow.token_mel_ratio * spoken :], cache, draw, final=final)
+        piece = _vocoding(hift)(hift, mel[:, :, flow.token_mel_ratio * spoken :], cache, draw, final=final)
         yield piece
         cache, spoken = piece.cache, spoken + hop
 
 
 @torch.inference_mode()
 def offline(
-    flow: CausalMaskedDiffWithXvec,
-    hift: HiFTGenerator,
+    flow: CausalMaskedDiff,
+    hift: Generator,
     token: Tensor,
     prompt: Prompt,
     draw: Draw,
@@ -150,4 +173,4 @@ def offline(
     )
     if speed != 1.0:
         mel = F.interpolate(mel, size=int(mel.shape[2] / speed), mode="linear")
-    return vocode(hift, mel, None, draw, final=True).wav
+    return _vocoding(hift)(hift, mel, None, draw, final=True).wav

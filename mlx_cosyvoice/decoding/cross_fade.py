@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.decoding.decoder import SourceNoise
-from mlx_cosyvoice.vocoder import HiFTGenerator
+from mlx_cosyvoice.decoding.causal_vocoder import CausalVocoder
+from mlx_cosyvoice.decoding.decoder import SourceNoise, Vocoder
+from mlx_cosyvoice.vocoder import CausalHiFTGenerator, HiFTGenerator
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,24 @@ class StreamingVocoder:
         # NumPy's: weighs the first sample with 0.08 and not 0, and the two halves do not add up to exactly 1
         self.window = mx.array(np.hamming(2 * self.overlap).astype(np.float32))
 
+    def start(self) -> None:
+        """Before the first piece there is no tail."""
+        return None
+
     def step(
-        self, mel: mx.array, tail: VocoderTail | None, noise: SourceNoise, *, final: bool
+        self, tail: VocoderTail | None, mel: mx.array, noise: SourceNoise, *, final: bool
     ) -> tuple[mx.array, VocoderTail | None]:
         """Vocode the next piece.
 
         Args:
-            mel: [1, T, 80], the new frames; T may be 0 in a final piece.
             tail: of the piece before; None for the first piece of an utterance.
+            mel: [1, T, 80], the new frames; T may be 0 in a final piece.
             noise: called once, with the number of samples of this run.
             final: nothing comes after this piece.
 
         Returns:
             float32 samples: the new frames', less those held back for the next piece, plus those held back by the
-            piece before; and the new tail, None after a final piece. Nothing is evaluated yet.
+            piece before; and the new tail, None after a final piece. Both evaluated.
 
         Raises:
             ValueError: a piece that is not final and, with the tail, has too few frames to hold any back.
@@ -87,8 +92,11 @@ class StreamingVocoder:
         if tail is not None:
             wav = cross_fade(wav, tail.speech, self.window)
         if final:
+            mx.eval(wav)
             return wav, None
-        return wav[: -self.overlap], self._tail(mel, source, wav)
+        spoken, tail = wav[: -self.overlap], self._tail(mel, source, wav)
+        mx.eval(spoken, tail.mel, tail.source, tail.speech)
+        return spoken, tail
 
     def _vocode(self, mel: mx.array, tail: VocoderTail | None, noise: SourceNoise) -> tuple[mx.array, mx.array]:
         """Samples [480 T] and source [1, 480 T, 1] of mel [1, T, 80]; the source goes on from the tail's."""
@@ -100,3 +108,8 @@ class StreamingVocoder:
 
     def _tail(self, mel: mx.array, source: mx.array, wav: mx.array) -> VocoderTail:
         return VocoderTail(mel[:, -self.mel_frames :], source[:, -self.overlap :], wav[-self.overlap :])
+
+
+def official_vocoder(hift: HiFTGenerator | CausalHiFTGenerator) -> Vocoder:
+    """How upstream's `token2wav` runs a vocoder: a causal one needs no fade."""
+    return CausalVocoder(hift) if isinstance(hift, CausalHiFTGenerator) else StreamingVocoder(hift)

@@ -11,10 +11,11 @@ import mlx.core as mx
 from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.turns import turn
 
-#: Draws for one run of the vocoder: samples -> (rand_ini [1, 9] in [0, 1), sine_noise [1, samples, 9] standard normal).
-#: It is called once a run. A state that shall be continued twice with the same result needs one that gives the same
-#: draws again.
-SourceNoise = Callable[[int], tuple[mx.array, mx.array]]
+#: Draws for one run of the vocoder: samples -> (rand_ini [1, 9] in [0, 1), sine_noise [1, samples, 9]); the noise is
+#: standard normal, or uniform in [0, 1) for a causal vocoder. It is called once a run; by a causal vocoder with a
+#: second argument, which sample of the utterance the run begins with. A state that shall be continued twice with the
+#: same result needs one that gives the same draws again.
+SourceNoise = Callable[..., tuple[mx.array, mx.array]]
 
 #: What a stream remembers between steps: a frozen object of the decoder's own, with evaluated arrays.
 State = Any
@@ -49,6 +50,16 @@ class Decoder(Protocol):
             ValueError: a token outside the vocabulary, another number of tokens than is due, an utterance that has
                 ended, or one that is too long for the flow's noise (300 s with the prompt).
         """
+
+
+class Vocoder(Protocol):
+    """Mel to samples, piece by piece. It keeps nothing itself either."""
+
+    def start(self) -> State:
+        """The state before the first frame."""
+
+    def step(self, state: State, mel: mx.array, noise: SourceNoise, *, final: bool) -> tuple[mx.array, State]:
+        """The next frames [1, T, 80] -> samples [n] that can be said, and the new state; both evaluated."""
 
 
 def check_tokens(token: Sequence[int], vocab_size: int) -> tuple[int, ...]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 
-from mlx_cosyvoice.decoding.cross_fade import StreamingVocoder, VocoderTail
+from mlx_cosyvoice.decoding.cross_fade import official_vocoder
 from mlx_cosyvoice.decoding.decoder import SourceNoise, check_step
 from mlx_cosyvoice.decoding.hops import Hops
-from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.flow.cfm import check_timesteps
+from mlx_cosyvoice.flow.masked_diff import CausalMaskedDiff
 from mlx_cosyvoice.prompt import Prompt
-from mlx_cosyvoice.vocoder import HiFTGenerator
+from mlx_cosyvoice.vocoder import CausalHiFTGenerator, HiFTGenerator
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class OfficialState:
         token: all tokens that have come.
         spoken: how many of them have been spoken; the vocoder holds back the end of their audio.
         hops: how many hops there were.
-        tail: what the vocoder goes on with; None before the first hop.
+        vocoder: what it goes on with.
         ended: the last piece has been spoken.
     """
 
@@ -35,12 +36,12 @@ class OfficialState:
     token: tuple[int, ...] = ()
     spoken: int = 0
     hops: int = 0
-    tail: VocoderTail | None = None
+    vocoder: Any = None
     ended: bool = False
 
 
 class OfficialDecoder:
-    """`cosyvoice.cli.model.CosyVoice2Model.tts` with `stream=True`.
+    """`cosyvoice.cli.model.CosyVoice2Model.tts`, and that of `CosyVoice3Model`, with `stream=True`.
 
     Hops attend in chunks and hold the lookahead back. The last piece runs with full attention over everything, so its
     mel would say a little else about the past too; as upstream, only what is new of it is spoken. The work of a hop
@@ -52,14 +53,16 @@ class OfficialDecoder:
         n_timesteps: Euler steps of the flow.
     """
 
-    def __init__(self, flow: CausalMaskedDiffWithXvec, hift: HiFTGenerator, *, n_timesteps: int = 10) -> None:
+    def __init__(
+        self, flow: CausalMaskedDiff, hift: HiFTGenerator | CausalHiFTGenerator, *, n_timesteps: int = 10
+    ) -> None:
         self.flow, self.n_timesteps = flow, check_timesteps(n_timesteps)
-        self.vocoder = StreamingVocoder(hift)
+        self.vocoder = official_vocoder(hift)
         self.hops = Hops(lookahead=flow.pre_lookahead_len)
 
     def start(self, prompt: Prompt, noise: SourceNoise) -> OfficialState:
         """The state of an utterance of which nothing has been said."""
-        return OfficialState(prompt, noise)
+        return OfficialState(prompt, noise, vocoder=self.vocoder.start())
 
     def due(self, state: OfficialState) -> int:
         """The new tokens of the next hop; those of the first one include the lookahead, which stays ahead."""
@@ -74,10 +77,9 @@ class OfficialDecoder:
         if not heard:
             return mx.zeros((0,)), OfficialState(state.prompt, state.noise, ended=True)
         mel = self._new_frames(state, heard, final)
-        wav, tail = self.vocoder.step(mel, state.tail, state.noise, final=final)
-        mx.eval(wav, *([tail.mel, tail.source, tail.speech] if tail else []))
+        wav, vocoder = self.vocoder.step(state.vocoder, mel, state.noise, final=final)
         spoken = len(heard) if final else len(heard) - self.hops.lookahead
-        return wav, OfficialState(state.prompt, state.noise, heard, spoken, state.hops + 1, tail, ended=final)
+        return wav, OfficialState(state.prompt, state.noise, heard, spoken, state.hops + 1, vocoder, ended=final)
 
     def _new_frames(self, state: OfficialState, heard: tuple[int, ...], final: bool) -> mx.array:
         """The mel [1, T, 80] of what has not been spoken yet."""

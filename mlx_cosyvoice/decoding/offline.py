@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.decoding.cross_fade import StreamingVocoder
+from mlx_cosyvoice.decoding.cross_fade import official_vocoder
 from mlx_cosyvoice.decoding.decoder import SourceNoise, check_open, check_tokens
-from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.flow.cfm import check_timesteps
+from mlx_cosyvoice.flow.masked_diff import CausalMaskedDiff
 from mlx_cosyvoice.nn.interpolation import interpolate, sample_positions
 from mlx_cosyvoice.prompt import Prompt
-from mlx_cosyvoice.vocoder import HiFTGenerator
+from mlx_cosyvoice.vocoder import CausalHiFTGenerator, HiFTGenerator
 
 #: Beyond these speech cannot be understood any more, so another value is taken for a mistake.
 SLOWEST, FASTEST = 0.25, 4.0
@@ -63,7 +63,7 @@ class OfflineState:
 
 
 class OfflineDecoder:
-    """`cosyvoice.cli.model.CosyVoice2Model.tts` with `stream=False`: tokens are collected and spoken at the end.
+    """`tts` of the models in `cosyvoice.cli.model` with `stream=False`: tokens are collected and spoken at the end.
 
     Args:
         flow: speech tokens to mel.
@@ -73,10 +73,15 @@ class OfflineDecoder:
     """
 
     def __init__(
-        self, flow: CausalMaskedDiffWithXvec, hift: HiFTGenerator, *, n_timesteps: int = 10, speed: float = 1.0
+        self,
+        flow: CausalMaskedDiff,
+        hift: HiFTGenerator | CausalHiFTGenerator,
+        *,
+        n_timesteps: int = 10,
+        speed: float = 1.0,
     ) -> None:
         self.flow, self.n_timesteps, self.speed = flow, check_timesteps(n_timesteps), check_speed(speed)
-        self.vocoder = StreamingVocoder(hift)
+        self.vocoder = official_vocoder(hift)
 
     def start(self, prompt: Prompt, noise: SourceNoise) -> OfflineState:
         """The state of an utterance without tokens."""
@@ -99,6 +104,5 @@ class OfflineDecoder:
             finalize=True,
             n_timesteps=self.n_timesteps,
         )
-        wav, _ = self.vocoder.step(change_speed(mel, self.speed), None, state.noise, final=True)
-        mx.eval(wav)
+        wav, _ = self.vocoder.step(self.vocoder.start(), change_speed(mel, self.speed), state.noise, final=True)
         return wav, state

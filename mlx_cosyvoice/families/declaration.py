@@ -174,6 +174,7 @@ class Family:
         mel: the features of the flow and the vocoder.
         model_input: "module:function" that puts voice, mode and instruction in front of the text, as
             `mlx_cosyvoice.speech.modes.model_input` does.
+        source_noise: "module:function" that draws for the vocoder, as `mlx_cosyvoice.speech.randomness.source_noise`.
         silence: what is cut short between the language model and the flow.
     """
 
@@ -185,6 +186,7 @@ class Family:
     special_tokens: tuple[str, ...]
     mel: MelSettings
     model_input: str
+    source_noise: str = "mlx_cosyvoice.speech.randomness:source_noise"
     silence: Silence = Silence()
 
     @property

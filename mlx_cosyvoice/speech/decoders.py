@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mlx_cosyvoice.decoding import Decoder, IncrementalDecoder, OfficialDecoder, OfflineDecoder
-from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.flow.masked_diff import CausalMaskedDiff
 from mlx_cosyvoice.turns import turn
-from mlx_cosyvoice.vocoder import HiFTGenerator
+from mlx_cosyvoice.vocoder import CausalHiFTGenerator, HiFTGenerator
 
 #: "offline": each segment of the text in one go, with attention over all of it. "official": upstream's streaming, in
 #: chunks of 1, 2 and then 4 seconds, each of which costs more than the one before. "incremental": chunks of 1 second
@@ -17,7 +17,7 @@ DECODINGS = ("offline", "official", "incremental")
 class Decoders:
     """Makes the decoders of one model. Those that remember voices are kept."""
 
-    def __init__(self, flow: CausalMaskedDiffWithXvec, hift: HiFTGenerator) -> None:
+    def __init__(self, flow: CausalMaskedDiff, hift: HiFTGenerator | CausalHiFTGenerator) -> None:
         self.flow, self.hift = flow, hift
         self._incremental: dict[int, IncrementalDecoder] = {}
 

@@ -13,6 +13,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from mlx_cosyvoice.decoding import SourceNoise
+
 SEED = 0
 #: What is drawn before, one output each: the flow's noise, the parameters of the flow's embedding and of its affine
 #: layer for the speaker, and those of the f0 predictor.
@@ -53,6 +55,15 @@ def rand_ini() -> mx.array:
     phases = _rows(_generator(_state(-1)), 1)
     phases[:, 0] = 0
     return mx.array(phases)
+
+
+def source_noise(key: mx.array, sines: int) -> SourceNoise:
+    """The draws of every utterance; arguments as of `randomness.source_noise`, which change nothing here."""
+
+    def draw(samples: int, start: int = 0) -> tuple[mx.array, mx.array]:
+        return rand_ini(), sine_waves(start, samples)
+
+    return draw
 
 
 def sine_waves(start: int, count: int) -> mx.array:

@@ -14,7 +14,7 @@ from mlx_cosyvoice.decoding import Decoder, SourceNoise, decode
 from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.speech.ahead import ClosedError, RunAhead
 from mlx_cosyvoice.speech.metrics import Metrics
-from mlx_cosyvoice.speech.randomness import segment_keys, source_noise
+from mlx_cosyvoice.speech.randomness import segment_keys
 from mlx_cosyvoice.speech.sources import refuse_to_block
 from mlx_cosyvoice.turns import check_not_forked, turn
 
@@ -41,7 +41,7 @@ class SpeechStream(Iterator[np.ndarray]):
         prompt: Prompt,
         *,
         seed: int,
-        sines: int,
+        source_noise: Callable[[mx.array], SourceNoise],
         sample_rate: int,
         text_loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
@@ -51,7 +51,7 @@ class SpeechStream(Iterator[np.ndarray]):
         self._began = time.perf_counter()
         # Neither the thread nor the generator knows this object: a stream that nobody holds any more ends its thread.
         self._tokens = RunAhead(lambda: utterances(metrics))
-        self._chunks = _chunks(self._tokens, decoder, prompt, _noises(segment_keys(seed), sines), metrics)
+        self._chunks = _chunks(self._tokens, decoder, prompt, _noises(segment_keys(seed), source_noise), metrics)
         self._one_at_a_time = threading.Lock()
 
     def __next__(self) -> np.ndarray:
@@ -100,12 +100,14 @@ class SpeechStream(Iterator[np.ndarray]):
         self._tokens.close()
 
 
-def _noises(keys: Iterator[tuple[mx.array, mx.array]], sines: int) -> Iterator[SourceNoise]:
+def _noises(
+    keys: Iterator[tuple[mx.array, mx.array]], source_noise: Callable[[mx.array], SourceNoise]
+) -> Iterator[SourceNoise]:
     """The draws of the vocoder for each utterance."""
     while True:
         with turn():
             _, key = next(keys)
-        yield source_noise(key, sines)
+        yield source_noise(key)
 
 
 def _chunks(

@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_cosyvoice.decoding.incremental import IncrementalFlow
-from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.flow.masked_diff import CausalMaskedDiff
 from mlx_cosyvoice.prompt import Prompt
 
 STATE_DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
@@ -78,7 +78,7 @@ class OptionsReport:
 
 
 def measure(
-    flow: CausalMaskedDiffWithXvec,
+    flow: CausalMaskedDiff,
     prompt: Prompt,
     token: Sequence[int],
     options: Sequence[Option],

@@ -148,7 +148,7 @@ def _model_stream(side: Side, utterance: Any, noise: Any, right: list[Hop] | Non
         final = len(tokens) - position < due if right is None else number == len(right) - 1
         new = tokens[position:] if final else tokens[position : position + due]
         wav, state = decoder.step(state, new, final=final)
-        tail = state.tail
+        tail = state.vocoder
         yield (wav[None],) if tail is None else (wav[None], tail.mel, tail.source, tail.speech[None])
         number += 1
 

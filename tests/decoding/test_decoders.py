@@ -133,7 +133,7 @@ def test_short_utterances(prompt_tokens, tokens, lengths):
     pieces, state = feed(decoder, token, voice)
     assert [len(piece) for piece in pieces] == lengths
     assert state.ended
-    assert state.tail is None
+    assert state.vocoder is None
     assert all(np.isfinite(piece).all() and np.abs(piece).max() <= 1 for piece in pieces)
     for piece, same in zip(pieces, decode(decoder, voice, noise, iter(token)), strict=True):
         assert np.array_equal(piece, np.array(same))
@@ -152,8 +152,8 @@ def test_a_state_can_be_continued_twice():
     decoder, token = quick(), support.tokens()
     _, kept = decoder.step(decoder.start(prompt(), noise), token[:41], final=False)
     assert (kept.spoken, kept.hops, len(kept.token), decoder.due(kept)) == (38, 1, 41, 50)
-    assert kept.tail is not None
-    before = [np.array(array) for array in (kept.tail.mel, kept.tail.source, kept.tail.speech)]
+    assert kept.vocoder is not None
+    before = [np.array(array) for array in (kept.vocoder.mel, kept.vocoder.source, kept.vocoder.speech)]
     assert [array.shape for array in before] == [(1, 8, 80), (1, KEPT, 1), (KEPT,)]
     ends = [decoder.step(kept, token[41:60], final=True)[0] for _ in range(2)]
     other, _ = decoder.step(kept, token[141:160], final=True)
@@ -162,7 +162,7 @@ def test_a_state_can_be_continued_twice():
     assert not mx.array_equal(ends[0], other)
     assert later.shape == (50 * 960,)
     for array, name in zip(before, ("mel", "source", "speech"), strict=True):
-        assert np.array_equal(array, np.array(getattr(kept.tail, name)))
+        assert np.array_equal(array, np.array(getattr(kept.vocoder, name)))
     with pytest.raises(dataclasses.FrozenInstanceError):
         kept.spoken = 0  # type: ignore[misc]
 
@@ -277,10 +277,10 @@ def test_absurd_speeds_are_refused_at_once(speed):
 def test_a_vocoder_needs_enough_frames_to_hold_some_back():
     vocoder = StreamingVocoder(models()[1])
     with pytest.raises(ValueError, match="mel has 7 frames: a piece that is not final needs 8 or more"):
-        vocoder.step(mx.zeros((1, 7, 80)), None, noise, final=False)
-    wav, tail = vocoder.step(mx.zeros((1, 8, 80)), None, noise, final=False)
+        vocoder.step(None, mx.zeros((1, 7, 80)), noise, final=False)
+    wav, tail = vocoder.step(None, mx.zeros((1, 8, 80)), noise, final=False)
     assert wav.shape == (0,)
-    last, end = vocoder.step(mx.zeros((1, 0, 80)), tail, noise, final=True)
+    last, end = vocoder.step(tail, mx.zeros((1, 0, 80)), noise, final=True)
     assert last.shape == (KEPT,)
     assert end is None
 

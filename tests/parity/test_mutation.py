@@ -377,7 +377,10 @@ def test_what_public_functions_return_is_compared() -> None:
     assert changed(louder, healthy, none) == ["wave", "token"]
     assert changed({"wave": np.ones(8, np.float32), "token": np.arange(3)}, healthy, none) == ["wave"]
     assert changed({"wave": np.full(9, np.nan, np.float32), "token": np.arange(3)}, healthy, none) == ["wave"]
-    runs = [{"wave": healthy["wave"] * np.float32(1.005), "token": np.arange(1, 4)}, healthy]
+    runs: list[dict[str, np.ndarray]] = [
+        {"wave": healthy["wave"] * np.float32(1.005), "token": np.arange(1, 4)},
+        healthy,
+    ]
     shaken = noise(runs, healthy)
     assert changed(louder, healthy, shaken) == []
 

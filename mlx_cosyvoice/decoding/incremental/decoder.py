@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import mlx.core as mx
 
+from mlx_cosyvoice.decoding.causal_vocoder import CausalVocoder
 from mlx_cosyvoice.decoding.decoder import SourceNoise, check_step
 from mlx_cosyvoice.decoding.incremental.flow import Final, FlowState, IncrementalFlow
 from mlx_cosyvoice.decoding.incremental.prefill import DEFAULT_BUDGET, PrefilledVoices
-from mlx_cosyvoice.decoding.incremental.vocoder import IncrementalVocoder, VocoderState
-from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.decoding.incremental.vocoder import IncrementalVocoder
+from mlx_cosyvoice.flow.masked_diff import CausalMaskedDiff
 from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.turns import turn
-from mlx_cosyvoice.vocoder import HiFTGenerator
+from mlx_cosyvoice.vocoder import CausalHiFTGenerator, HiFTGenerator
 
 #: Chunks of a second that a frame attends to before its own: what is not longer, prompt and speech, is exact.
 LEFT_CONTEXT_CHUNKS = 16
@@ -27,13 +29,13 @@ class IncrementalState:
     Attributes:
         noise: draws for the vocoder.
         flow: state of the flow.
-        vocoder: state of the vocoder, which waits for the frames that the last ones' samples depend on.
+        vocoder: its state; it waits for the frames that the last ones' samples depend on.
         hops: how many hops there were.
     """
 
     noise: SourceNoise
     flow: FlowState
-    vocoder: VocoderState
+    vocoder: Any
     hops: int = 0
 
     @property
@@ -51,7 +53,8 @@ class IncrementalDecoder:
     """The official streaming's mel, each frame computed once, and its audio without seams.
 
     Hops do not grow, as there is no need to. The vocoder gives out what no later frame can change any more: it is 21
-    frames (0.42 s) behind, which the official one (0.16 s) makes up for by fading from one guess to the next.
+    frames (0.42 s) behind, which the official one (0.16 s) makes up for by fading from one guess to the next. A causal
+    vocoder is 8 frames behind, as officially.
 
     Args:
         flow: speech tokens to mel.
@@ -74,8 +77,8 @@ class IncrementalDecoder:
 
     def __init__(
         self,
-        flow: CausalMaskedDiffWithXvec,
-        hift: HiFTGenerator,
+        flow: CausalMaskedDiff,
+        hift: HiFTGenerator | CausalHiFTGenerator,
         *,
         n_timesteps: int = 10,
         hop: int = 25,
@@ -88,7 +91,8 @@ class IncrementalDecoder:
         self.flow = IncrementalFlow(
             flow, n_timesteps=n_timesteps, state_dtype=state_dtype, left_context_chunks=left_context_chunks
         )
-        self.vocoder = IncrementalVocoder(hift)
+        self.vocoder: CausalVocoder | IncrementalVocoder
+        self.vocoder = CausalVocoder(hift) if isinstance(hift, CausalHiFTGenerator) else IncrementalVocoder(hift)
         chunk, ratio = self.flow.chunk, self.flow.ratio
         if hop < 1 or hop % chunk:
             raise ValueError(f"hop must be a multiple of {chunk} tokens, not {hop}")
