@@ -101,7 +101,14 @@ SLIPS = {
 }
 
 
-@pytest.mark.parametrize("slip", SLIPS.values(), ids=SLIPS)
+#: Those whose stage needs no other's results on the reference.
+QUICK = ("a value of the YAML", "a transposed ONNX tensor", "a dropped merge")
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [pytest.param(slip, marks=() if name in QUICK else pytest.mark.slow, id=name) for name, slip in SLIPS.items()],
+)
 def test_a_slip_of_a_reader_is_named(slip: Slip, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: Patch) -> None:
     with monkeypatch.context() as patch:
         slip.make(patch)

@@ -74,7 +74,7 @@ def golden_run(name: str, size: str) -> list[np.ndarray]:
 
 
 @SIZES
-@pytest.mark.parametrize("name", support.RUNS)
+@pytest.mark.parametrize("name", ["stream", "offline", pytest.param("offline_speed1.25", marks=pytest.mark.slow)])
 def test_official_numbers(size, name):
     support.assert_official(name, size, [piece[None] for piece in golden_run(name, size)])
 

@@ -131,7 +131,9 @@ def accused(pair: Pair) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("kind", HEALTHY)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind == "a recipe" else pytest.mark.slow) for kind in HEALTHY]
+)
 def test_no_healthy_model_is_accused(kind: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
     pair = load_pair(tiny_checkpoint, convert(tiny_checkpoint, tmp_path / "model", **HEALTHY[kind]).out)
     assert not accused(pair)

@@ -212,6 +212,7 @@ def measured(command: tuple[int, Path, str, list[int]]) -> dict[str, Any]:
     return json.loads((command[1] / "b.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_it_is_told(
     command: tuple[int, Path, str, list[int]], measured: dict[str, Any]
 ) -> None:
@@ -229,6 +230,7 @@ def test_the_command_writes_what_it_is_told(
     assert not [process for process in opened if Path(f"/proc/{process}").exists()]
 
 
+@pytest.mark.slow
 def test_result_has_all_keys_and_is_json(measured: dict[str, Any]) -> None:
     json.dumps(measured, allow_nan=False)
     assert measured["schema_version"] == 1
@@ -248,6 +250,7 @@ def test_result_has_all_keys_and_is_json(measured: dict[str, Any]) -> None:
             assert side["memory"]["peak_bytes"] >= side["memory"]["loaded_bytes"] > 0
 
 
+@pytest.mark.slow
 def test_both_sides_compute_the_same(measured: dict[str, Any]) -> None:
     assert 0 < measured["stages"]["llm_prefill"]["difference"] < 1e-3
     assert measured["stages"]["llm_prefill"]["flops"] > 0
@@ -277,6 +280,7 @@ def test_hops_are_laps(mlx_side: Side, name: str, hops: int) -> None:
     check_laps(outcome.laps)
 
 
+@pytest.mark.slow
 def test_hops_of_the_command_are_laps(measured: dict[str, Any]) -> None:
     for name in ("offline", "incremental_exact"):
         check_laps(measured["stages"][f"hops_{name}"]["sides"]["mlx"]["laps"])
@@ -331,6 +335,7 @@ def test_streaming_ratios_follow_from_the_laps() -> None:
     }
 
 
+@pytest.mark.slow
 def test_streaming_figures_are_in_the_result(measured: dict[str, Any]) -> None:
     streaming = measured["streaming"]
     assert streaming.keys() == {"offline", "incremental_exact", "voice_prefill"}
@@ -353,12 +358,14 @@ def test_steps_of_the_flow_are_asked_of_what_runs_it() -> None:
     }
 
 
+@pytest.mark.slow
 def test_conversion_runs_once(measured: dict[str, Any]) -> None:
     side = measured["stages"]["conversion"]["sides"]["converter"]
     assert len(side["seconds"]["samples"]) == 1
     assert side["memory"]["peak_bytes"] > 0
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_a_stage(measured: dict[str, Any]) -> None:
     text = table.markdown(measured)
     stages, hops = (part.splitlines() for part in text.split("\n\n")[:2])
@@ -382,6 +389,7 @@ def test_hops_that_are_too_few_leave_cells_empty() -> None:
         assert incremental[1:] == ("3", "10 s", compared, "5 s", "2 s", "3 s", "1.50 (1.50)", "1.00 GB")
 
 
+@pytest.mark.slow
 def test_a_busy_machine_is_told(measured: dict[str, Any]) -> None:
     machine = {**measured["machine"], "cores": 4}
     for load, busy in ((0.1, False), (9.0, True)):

@@ -109,6 +109,7 @@ def test_half_precision_around_packed_layers(
     assert not [row for row in stage.layers + stage.outputs if row.verdict is not Verdict.PASS]
 
 
+@pytest.mark.slow
 def test_a_model_in_full_says_nothing_of_packing(
     tiny_checkpoint: Path, tiny_model: Path, inputs: dict[str, Any]
 ) -> None:
@@ -182,6 +183,7 @@ class TestCommands:
         assert run(pair, inputs, stages=["llm"], settings=SETTINGS).verdict is Verdict.PASS
 
 
+@pytest.mark.slow
 def test_a_mixed_flow_passes(tiny_checkpoint: Path, tmp_path: Path, inputs: dict[str, Any]) -> None:
     kept = ["flow.encoder.embed", "flow.decoder.estimator.final_proj", "flow.decoder.estimator.mid_blocks.0"]
     pair = converted(tiny_checkpoint, tmp_path / "out", dtype="bfloat16", keep_float32_layers=kept)

@@ -98,7 +98,10 @@ def _forgotten_window(two: np.ndarray, scores: np.ndarray, draw: Callable[..., i
     return draw(scores)
 
 
-@pytest.mark.parametrize("change", [_exchanged_scores, _exchanged_tokens, _forgotten_window])
+@pytest.mark.parametrize(
+    "change",
+    [_exchanged_scores, *(pytest.param(one, marks=pytest.mark.slow) for one in (_exchanged_tokens, _forgotten_window))],
+)
 def test_a_mistake_in_one_draw_of_a_hundred_is_found(
     pair: Pair, capture: ReferenceCapture, change: Callable[..., int]
 ) -> None:
@@ -111,7 +114,14 @@ def test_a_mistake_in_one_draw_of_a_hundred_is_found(
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("top_p", 0.79), ("top_k", 24), ("win_size", 9), ("win_size", 11), ("tau_r", 0.2)]
+    ("field", "value"),
+    [
+        ("win_size", 9),
+        *(
+            pytest.param(*other, marks=pytest.mark.slow)
+            for other in (("top_p", 0.79), ("top_k", 24), ("win_size", 11), ("tau_r", 0.2))
+        ),
+    ],
 )
 def test_other_settings_of_the_sampler_are_found(
     pair: Pair, capture: ReferenceCapture, field: str, value: float
@@ -210,7 +220,7 @@ def test_the_noise_is_that_of_the_candidates() -> None:
 # Healthy models whose likeliest ids change places all the time.
 
 
-@pytest.fixture(scope="module", params=["float16", "bfloat16, 4 bits"])
+@pytest.fixture(scope="module", params=[pytest.param("float16", marks=pytest.mark.slow), "bfloat16, 4 bits"])
 def coarse(request: pytest.FixtureRequest, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     dtype, _, packed = request.param.partition(", ")
     out = tmp_path_factory.mktemp("coarse") / "model"

@@ -59,6 +59,7 @@ def test_a_healthy_model_has_rounding_errors_alone(pair: Pair) -> None:
     assert "verdict: PASS" in _printed(report)
 
 
+@pytest.mark.slow
 def test_a_wrong_guidance_rate_is_the_flow_decoders(pair: Pair) -> None:
     decoder = pair.model.flow.decoder  # type: ignore[union-attr]
     with mock.patch.object(decoder, "inference_cfg_rate", 0.5):
@@ -93,6 +94,7 @@ def test_two_faults_share_the_error(pair: Pair) -> None:
     assert set(sorted(alone, key=alone.__getitem__)[-2:]) == {"flow_encoder", "vocoder.decode"}
 
 
+@pytest.mark.slow
 def test_chosen_stages_alone_are_swapped(pair: Pair) -> None:
     report = _transplant(pair, stages=["vocoder"])
     assert [row.part for row in report.rows] == ["vocoder.f0", "vocoder.source", "vocoder.decode"]
@@ -101,6 +103,7 @@ def test_chosen_stages_alone_are_swapped(pair: Pair) -> None:
     assert "of what the swapped parts cause: with that part from the reference" in _printed(report)
 
 
+@pytest.mark.slow
 def test_an_error_from_a_part_that_was_not_swapped_is_not_hidden(pair: Pair) -> None:
     decoder = pair.model.flow.decoder  # type: ignore[union-attr]
     with mock.patch.object(decoder, "inference_cfg_rate", 0.5):
@@ -133,6 +136,7 @@ def test_what_cannot_be_swapped_is_refused(pair: Pair) -> None:
         _transplant(pair, stages=["llm"])
 
 
+@pytest.mark.slow
 def test_command(tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["transplant", "--checkpoint", str(tiny_checkpoint), "--model", str(tiny_model)]
     write_wav(tmp_path / "short.wav", short_inputs()["wave24"], 24000)
