@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from mlx_cosyvoice.families import cosyvoice2
 from mlx_cosyvoice.families.declaration import FramingSpeechIds, Silence
+from mlx_cosyvoice.families.pronunciation import PHONEMES, PINYIN
+
+#: In the official order.
+SPECIAL_TOKENS = (
+    *cosyvoice2.SPECIAL_TOKENS,
+    "<|endofsystem|>",
+    *(f"[{part}]" for part in (*PHONEMES, *PINYIN)),
+)
 
 #: The others have no use.
 SPEECH_IDS = FramingSpeechIds(count=200, sos=0, end=1, task=2, fill=3)

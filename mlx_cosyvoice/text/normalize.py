@@ -114,7 +114,7 @@ class TextNormalizer:
     def _warn(self, text: str) -> None:
         if self.mode == "spoken" and not self._passes(text) and self._control.unknown(text):
             # A link's words and the tags of HTML look like control tokens before they are read.
-            text = "".join(spoken.sentences(text))
+            text = "".join(spoken.sentences(text, self._control.known))
         self._control.warn(text)
 
     def _length(self, language: str) -> split.Length:

@@ -44,15 +44,15 @@ def spell_out_with_wetext(text: str, language: str, known: re.Pattern[str] = _NO
     return _by_words(normalize, text, language) if spelled is None else spelled
 
 
-def spell_out_digits(text: str) -> str:
+def spell_out_digits(text: str, known: re.Pattern[str] = _NOTHING) -> str:
     """`text` with each run of digits as the English words of `inflect`.
 
-    Officially raised and circled digits count as digits and come out as "zero"; here they stay. A number too great for
-    words, officially an error, is said digit by digit.
+    Officially raised and circled digits count as digits and come out as "zero"; here they stay. So do those of control
+    tokens, which `known` matches. A number too great for words, officially an error, is said digit by digit.
     """
     if not any(character.isdecimal() for character in text):
         return text
-    return _DIGIT_RUN.sub(lambda found: _number_words(found[0]), text)
+    return _between(known, text, lambda part: _DIGIT_RUN.sub(lambda found: _number_words(found[0]), part))
 
 
 _DIGIT_RUN = re.compile(r"\d+")

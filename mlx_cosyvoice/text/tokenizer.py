@@ -27,7 +27,7 @@ class Span(NamedTuple):
 
 
 class TextTokenizer:
-    """Qwen2's byte-level BPE with CosyVoice2's special tokens, officially `CosyVoice2Tokenizer`.
+    """Qwen2's byte-level BPE with a family's special tokens, officially `CosyVoice2Tokenizer`, `CosyVoice3Tokenizer`.
 
     Special tokens such as `[breath]` or `<strong>` are recognized anywhere in the text. Every text can be encoded:
     what the vocabulary lacks is spelled in bytes.
@@ -49,7 +49,7 @@ class TextTokenizer:
             content = read_bytes(path, MAX_FILE)
             check_tokenizer_json(content)
         except BadFileError as error:
-            raise ValueError(f"{path}: not a tokenizer.json of CosyVoice2 ({error}). {_AGAIN}") from error
+            raise ValueError(f"{path}: not a tokenizer.json as it should be ({error}). {_AGAIN}") from error
         try:
             return cls(Tokenizer.from_buffer(content))
         except BaseException as error:  # the library raises plain Exception, and a BaseException where it panics

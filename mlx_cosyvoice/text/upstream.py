@@ -4,8 +4,8 @@ What differs from `CosyVoiceFrontEnd.text_normalize`, on purpose:
 
 - A text of more than 1,000 characters is spelled out in pieces of at most 400, cut at line and sentence ends.
 - Control characters, byte order marks and other characters without sound or width are removed first.
-- Control tokens such as `[laughter]` stay whole where wetext would spell them out, and words that make wetext fail
-  stay as they are (see `spell_out`).
+- Control tokens such as `[laughter]` and `[EH1]` stay whole where wetext or inflect would spell them out, and words
+  that make wetext fail stay as they are (see `spell_out`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def normalized(text: str, known: re.Pattern[str]) -> Iterator[str]:
     raw = split.parts(text, PIECE) if len(text) > WHOLE else iter([text])
     if language == "en":
         for part in raw:
-            yield spell_out.spell_out_digits(spell_out.spell_out_with_wetext(part, "en", known))
+            yield spell_out.spell_out_digits(spell_out.spell_out_with_wetext(part, "en", known), known)
         return
     held = ""
     for part, following in pairwise(chain(raw, [""])):

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from mlx_cosyvoice.text.split import parts
 from mlx_cosyvoice.text.spoken.characters import plain
 
+NOTHING = re.compile("(?!)")
+
 #: A line of more characters is read in parts, cut at ends of sentences.
 LONGEST = 2000
 
@@ -44,11 +46,11 @@ class Line(NamedTuple):
     indented: bool = False
 
 
-def read(text: str) -> Iterator[str]:
-    """The spoken lines of `text`, each with what separates it from the next."""
+def read(text: str, known: re.Pattern[str] = NOTHING) -> Iterator[str]:
+    """The spoken lines of `text`, each with what separates it from the next; `known` matches control tokens."""
     for line, after in pairwise(chain(_lines(text), [None])):
         if line is not None:
-            yield from _spoken(line, after)
+            yield from _spoken(line, after, known)
 
 
 def classify(line: str) -> Line:
@@ -84,12 +86,12 @@ def _lines(text: str) -> Iterator[Line]:
     yield classify(text[start:])
 
 
-def _spoken(line: Line, after: Line | None) -> Iterator[str]:
+def _spoken(line: Line, after: Line | None, known: re.Pattern[str]) -> Iterator[str]:
     if not line.text:
         return
     *first, last = parts(line.text, LONGEST)
-    yield from map(inline, first)
-    spoken = inline(last)
+    yield from (inline(part, known) for part in first)
+    spoken = inline(last, known)
     if _ends(line, after, spoken):
         spoken = with_end(spoken)
     yield spoken if after is None else spoken + " "
@@ -124,13 +126,14 @@ _TAG_NAMES = (
     "table|tbody|td|th|thead|tr|tt|u|ul"
 )
 
+_COMMENT = re.compile(r"<!--.{0,1000}?-->")
+# Images and links, of which the first group is what is written on them.
+_LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\((?:[^()\s]|\([^()\s]{0,200}\)){0,1000}(?:[ \t][^()]{0,200})?\)")
+_REFERENCE = re.compile(r"!?\[([^\[\]]{1,300})\]\[[^\[\]]{0,100}\]")
+
 _INLINE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"<!--.{0,1000}?-->", ""),
-        # Images and links: what is written on them.
-        (r"!?\[([^\[\]]{0,300})\]\((?:[^()\s]|\([^()\s]{0,200}\)){0,1000}(?:[ \t][^()]{0,200})?\)", r"\1"),
-        (r"!?\[([^\[\]]{1,300})\]\[[^\[\]]{0,100}\]", r"\1"),
         # Footnotes, and citations after a word or a mark.
         (r"\[\^[\w-]{1,40}\]:?", ""),
         ('(?<=[^\\W\\d_]|[.,;:!?"\u201d\u3002\uff0c])\\[\\d{1,3}(?:[,\u2013-] ?\\d{1,3}){0,5}\\]', ""),
@@ -149,8 +152,13 @@ _INLINE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 _ENTITY = re.compile(r"&(?:#\d{1,6}|#x[0-9A-Fa-f]{1,5}|[A-Za-z]{2,8}\d?);")
 
 
-def inline(text: str) -> str:
-    """`text` without emoji and the signs of links, emphasis, code and HTML; what they are on stays."""
+def inline(text: str, known: re.Pattern[str] = NOTHING) -> str:
+    """`text` without emoji and the signs of links, emphasis, code and HTML; what they are on stays.
+
+    A control token, which `known` matches, is not what a link is on, though another may stand right behind it.
+    """
+    text = _LINK.sub(r"\1", _COMMENT.sub("", text))
+    text = _REFERENCE.sub(lambda found: found[0] if known.match(found[0]) else found[1], text)
     for pattern, replacement in _INLINE:
         text = pattern.sub(replacement, text)
     if "&" in text:

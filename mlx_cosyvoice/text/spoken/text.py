@@ -26,14 +26,14 @@ def speak(text: str, known: re.Pattern[str], language: str | None = None) -> Ite
         language: what sentences are in that give no sign of their own; by default that of the text's beginning.
     """
     language = language or first_language(text)
-    for sentence in sentences(text):
+    for sentence in sentences(text, known):
         language = detect(sentence, language) or DEFAULT
         yield spoken(sentence, language, known)
 
 
-def sentences(text: str) -> Iterator[str]:
-    """The sentences of `text` without the signs of markdown."""
-    for line in markdown.read(text):
+def sentences(text: str, known: re.Pattern[str] = markdown.NOTHING) -> Iterator[str]:
+    """The sentences of `text` without the signs of markdown; `known` matches control tokens."""
+    for line in markdown.read(text, known):
         yield from cutting.cut(line)
 
 
