@@ -26,6 +26,7 @@ from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech import Metrics, SpeechStream, TokenSource, choose_mode, flow_input
 from mlx_cosyvoice.speech.ahead import outside, run_ahead
 from mlx_cosyvoice.speech.decoders import DECODINGS, Decoders
+from mlx_cosyvoice.speech.opening import taken_from, without_opening
 from mlx_cosyvoice.speech.prefixes import PrefixCache
 from mlx_cosyvoice.speech.short_text import checked_length
 from mlx_cosyvoice.speech.sources import AsyncPieces, Text, text_source
@@ -184,7 +185,8 @@ class SpeechModel:
             voice: from `clone`, or a name that `voice` knows.
             mode: one of `MODES`. None chooses instruct2 if there is an instruction, sft if the voice has no recording,
                 cross_lingual if it has no transcript, and zero_shot otherwise.
-            instruction: how to speak, for instruct2, for instance "Speak slowly and softly.".
+            instruction: how to speak, for instruct2, for instance "Speak slowly and softly.". Of a family that has a
+                system prompt, what ends in "<|endofprompt|>" at the beginning of a whole text is one too.
             decoding: one of `DECODINGS`, or a decoder, such as an `IncrementalDecoder` with other options.
             speed: 1.25 is a quarter faster; with `decoding="offline"` only.
             n_timesteps: Euler steps of the flow; fewer are faster and rougher.
@@ -201,7 +203,7 @@ class SpeechModel:
                 component. Of a text that arrives in pieces the first is found only while it is spoken.
             UnknownVoiceError: no voice of that name.
         """
-        source = text_source(text)
+        source, mode, instruction = taken_from(text_source(text), mode, instruction, self.family.system_prompt)
         self._need("text_tokenizer", "llm", "flow", "hift")
         assert self._decoders is not None
         decoder = self._decoders.get(decoding, speed=speed, n_timesteps=n_timesteps)
@@ -242,7 +244,7 @@ class SpeechModel:
         sampler: Sampler | None = None,
     ) -> Iterator[int]:
         """The tokens that `stream` would speak, 25 a second; arguments and errors as there."""
-        source = text_source(text)
+        source, mode, instruction = taken_from(text_source(text), mode, instruction, self.family.system_prompt)
         self._need("text_tokenizer", "llm")
         options = TokenOptions(seed, min_token_text_ratio, max_token_text_ratio, sampler)
         utterances = self._utterances(voice, mode, instruction, normalize, options)
@@ -327,6 +329,7 @@ class SpeechModel:
             encode=self.text_tokenizer.encode,
             normalize=self._normalizer(normalize).whole,
             instruction=instruction,
+            system_prompt=self.family.system_prompt,
         )
         assert self._prefixes is not None
         return Utterances(self.llm, self.text_tokenizer, prompt, self._prefixes, options, self.family.silence)
@@ -336,10 +339,10 @@ class SpeechModel:
         if isinstance(text, str):
             segments = checked_length(normalizer.segments(text), utterances.prompt, utterances.tokenizer.encode)
             return lambda metrics: utterances.of_segments(segments, metrics)
-        pieces = whole_pieces(outside(text))
+        pieces = without_opening(whole_pieces(outside(text)), self.family.system_prompt)
         if normalizer.mode == "off" and utterances.interleaves:
             return lambda metrics: utterances.of_arriving(pieces, metrics)
-        arriving = arriving_segments(pieces, normalizer, len(utterances.prompt.prompt_text))
+        arriving = arriving_segments(pieces, normalizer, len(utterances.prompt.transcript))
         return lambda metrics: utterances.of_segments(arriving, metrics)
 
     def _speech(

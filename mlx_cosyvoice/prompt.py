@@ -18,6 +18,8 @@ class Prompt:
         prompt_feat: [1, 2N, 80] their mel.
         embedding: [1, 192] of the speaker. All three are evaluated.
         prompt_text: ids that stand before those of the text.
+        opening: how many of them, from the first, are no transcript but a system prompt and an instruction, which are
+            run at once where text arrives piece by piece.
         llm_prompt_token: speech tokens that the language model continues.
 
     Raises:
@@ -28,6 +30,7 @@ class Prompt:
     prompt_feat: mx.array
     embedding: mx.array
     prompt_text: tuple[int, ...] = field(default=(), kw_only=True)
+    opening: int = field(default=0, kw_only=True)
     llm_prompt_token: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
@@ -47,6 +50,11 @@ class Prompt:
     def arrays(self) -> tuple[mx.array, mx.array, mx.array]:
         """What the flow continues, in the order of its arguments."""
         return self.prompt_token, self.prompt_feat, self.embedding
+
+    @property
+    def transcript(self) -> tuple[int, ...]:
+        """What follows the opening."""
+        return self.prompt_text[self.opening :]
 
     @property
     def tokens(self) -> int:

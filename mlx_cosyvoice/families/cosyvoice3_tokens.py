@@ -13,6 +13,8 @@ SPECIAL_TOKENS = (
     *(f"[{part}]" for part in (*PHONEMES, *PINYIN)),
 )
 
+SYSTEM_PROMPT = "You are a helpful assistant."
+
 #: The others have no use.
 SPEECH_IDS = FramingSpeechIds(count=200, sos=0, end=1, task=2, fill=3)
 

@@ -175,6 +175,7 @@ class Family:
         model_input: "module:function" that puts voice, mode and instruction in front of the text, as
             `mlx_cosyvoice.speech.modes.model_input` does.
         source_noise: "module:function" that draws for the vocoder, as `mlx_cosyvoice.speech.randomness.source_noise`.
+        system_prompt: what the language model reads before everything else, "" for nothing; people do not type it.
         silence: what is cut short between the language model and the flow.
     """
 
@@ -187,6 +188,7 @@ class Family:
     mel: MelSettings
     model_input: str
     source_noise: str = "mlx_cosyvoice.speech.randomness:source_noise"
+    system_prompt: str = ""
     silence: Silence = Silence()
 
     @property

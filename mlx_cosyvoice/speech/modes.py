@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import mlx.core as mx
 
 from mlx_cosyvoice.prompt import Prompt
+from mlx_cosyvoice.speech.opening import END_OF_PROMPT, cut, opening
 from mlx_cosyvoice.voices import Voice
 
 Mode = Literal["zero_shot", "cross_lingual", "instruct2", "sft"]
@@ -17,8 +18,7 @@ Mode = Literal["zero_shot", "cross_lingual", "instruct2", "sft"]
 #: and no recording.
 MODES: tuple[Mode, ...] = get_args(Mode)
 
-#: Ends an instruction; CosyVoice2 was trained with it.
-END_OF_PROMPT = "<|endofprompt|>"
+Encode = Callable[[str], list[int]]
 
 
 def choose_mode(voice: Voice, mode: str | None = None, instruction: str | None = None) -> Mode:
@@ -56,9 +56,10 @@ def model_input(
     voice: Voice,
     mode: Mode,
     *,
-    encode: Callable[[str], list[int]],
+    encode: Encode,
     normalize: Callable[[str], str],
     instruction: str | None = None,
+    system_prompt: str = "",
 ) -> Prompt:
     """The prompt of `mode`; see `choose_mode` for what each needs.
 
@@ -69,22 +70,42 @@ def model_input(
         normalize: applied to the transcript, not to the instruction, as upstream.
         instruction: of instruct2. The end-of-prompt token is appended where it is missing (upstream leaves that to
             the caller).
+        system_prompt: the family's; see `speech.opening`.
     """
-    prompt_text: tuple[int, ...] = ()
-    prompt_speech: tuple[int, ...] = ()
+    if mode == "zero_shot" and voice.prompt_text is not None:
+        opened, words = _stored(voice.prompt_text, encode, system_prompt)
+    else:
+        texts = _prompt_text(voice, mode, normalize, instruction or "", system_prompt)
+        opened, words = map(encode, texts)
     token, feat = voice.prompt_token, voice.prompt_feat
-    if mode == "zero_shot":
-        prompt_text = (
-            tuple(encode(normalize(voice.transcript))) if voice.prompt_text is None else tuple(voice.prompt_text)
-        )
-        prompt_speech = tuple(token[0].tolist())
-    elif mode == "instruct2":
-        assert instruction is not None
-        prompt_text = tuple(encode(instruction if END_OF_PROMPT in instruction else instruction + END_OF_PROMPT))
-    elif mode == "sft":
+    speech = tuple(token[0].tolist()) if mode == "zero_shot" else ()
+    if mode == "sft":
         token, feat = token[:, :0], feat[:, :0]
     arrays = map(mx.array, (token, feat, voice.embedding))
-    return Prompt(*arrays, prompt_text=prompt_text, llm_prompt_token=prompt_speech)
+    at_once = len(opened) if system_prompt else 0
+    return Prompt(*arrays, prompt_text=(*opened, *words), llm_prompt_token=speech, opening=at_once)
+
+
+def _prompt_text(
+    voice: Voice, mode: Mode, normalize: Callable[[str], str], instruction: str, system_prompt: str
+) -> tuple[str, str]:
+    """The opening, and what follows it."""
+    said, words = "", ""
+    if mode == "instruct2":
+        said, _, words = instruction.partition(END_OF_PROMPT)
+    elif mode == "zero_shot":
+        said, words = cut(voice.transcript, system_prompt)
+        words = normalize(words)
+    return opening(said, system_prompt), words
+
+
+def _stored(ids: Sequence[int], encode: Encode, system_prompt: str) -> tuple[Sequence[int], Sequence[int]]:
+    """The same of a transcript that was stored as ids, maybe with an opening."""
+    if not system_prompt:
+        return (), ids
+    (end,) = encode(END_OF_PROMPT)
+    length = list(ids).index(end) + 1 if end in ids else 0
+    return (ids[:length], ids[length:]) if length else (encode(opening("", system_prompt)), ids)
 
 
 def flow_input(voice: Voice) -> Prompt:

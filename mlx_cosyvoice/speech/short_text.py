@@ -27,7 +27,7 @@ def checked_length(segments: Iterable[str], prompt: Prompt, encode: Callable[[st
     first = next(rest, None)
     if first is None:
         return rest
-    transcript = len(prompt.prompt_text) if prompt.llm_prompt_token else 0
+    transcript = len(prompt.transcript) if prompt.llm_prompt_token else 0
     count = len(encode(first)) if transcript else 0
     if count < SHORTEST * transcript:
         warnings.warn(

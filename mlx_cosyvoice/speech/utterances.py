@@ -73,7 +73,7 @@ class Utterances:
     def interleaves(self) -> bool:
         """Whether a text may be spoken in upstream's interleaved order while it arrives: not where speech would begin
         before the prompt's text has been read."""
-        text, speech = self.prompt.prompt_text, self.prompt.llm_prompt_token
+        text, speech = self.prompt.transcript, self.prompt.llm_prompt_token
         return new_text_before_speech(self.llm.config.mix_ratio, len(text), len(speech)) >= 1
 
     def of_arriving(self, pieces: Iterable[str], metrics: Metrics) -> Iterator[Iterator[int]]:
@@ -87,7 +87,10 @@ class Utterances:
 
     def _arriving(self, utterance: ArrivingUtterance, sampler: Sampler, metrics: Metrics) -> Iterator[int]:
         interleaving = self.llm.begin_bistream(
-            self.prompt.prompt_text, self.prompt.llm_prompt_token, self._without_misplaced(sampler)
+            self.prompt.prompt_text,
+            self.prompt.llm_prompt_token,
+            self._without_misplaced(sampler),
+            instruction=self.prompt.opening,
         )
         ids: list[int] = []
         spoken = 0
