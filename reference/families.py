@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from reference import campplus, flow, hift, llm, official_config, speech_tokenizer
+from reference import campplus, causal_hift, flow, flow_dit, hift, llm, official_config, speech_tokenizer
 from reference.checkpoint import OfficialTensors, load_tensors, read_state_dict
+from reference.cosyvoice3_tokens import COSYVOICE3_TOKENS
 from reference.official_config import Said
 from reference.onnx_file import OnnxFile, read_graph
 from reference.skeleton import skeleton
@@ -94,38 +95,46 @@ class Family:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
+TIED = {"llm.model.lm_head.weight": "llm.model.model.embed_tokens.weight"}
+NOISE = {"decoder.rand_noise": lambda config: flow.fixed_noise(config["decoder"]["estimator"]["out_channels"])}
+CAMPPLUS = Network(campplus.build, "campplus.onnx", graph=Graph(official_config.campplus_sizes))
+SPEECH_TOKENIZER = Network(
+    speech_tokenizer.build,
+    "speech_tokenizer_v2.onnx",
+    graph=Graph(
+        official_config.speech_tokenizer_sizes,
+        {"encoder.": "", "quantizer._codebook.project_down": "quantizer.project_in"},
+    ),
+)
+DEFAULTS = {"n_timesteps": 10, "min_token_text_ratio": 2, "max_token_text_ratio": 20, "speed": 1.0}
+
 COSYVOICE2 = Family(
     "cosyvoice2.yaml",
     {
-        "llm": Network(
-            llm.build,
-            "llm.pt",
-            tied={"llm.model.lm_head.weight": "llm.model.model.embed_tokens.weight"},
-            fields=official_config.LLM,
-        ),
-        "flow": Network(
-            flow.build,
-            "flow.pt",
-            fields=official_config.FLOW,
-            drawn={
-                "decoder.rand_noise": lambda config: flow.fixed_noise(config["decoder"]["estimator"]["out_channels"])
-            },
-        ),
+        "llm": Network(llm.build, "llm.pt", tied=TIED, fields=official_config.LLM),
+        "flow": Network(flow.build, "flow.pt", fields=official_config.FLOW, drawn=NOISE),
         "hift": Network(hift.build, "hift.pt", prefix="generator.", fields=official_config.HIFT),
-        "campplus": Network(campplus.build, "campplus.onnx", graph=Graph(official_config.campplus_sizes)),
-        "speech_tokenizer": Network(
-            speech_tokenizer.build,
-            "speech_tokenizer_v2.onnx",
-            graph=Graph(
-                official_config.speech_tokenizer_sizes,
-                {"encoder.": "", "quantizer._codebook.project_down": "quantizer.project_in"},
-            ),
-        ),
+        "campplus": CAMPPLUS,
+        "speech_tokenizer": SPEECH_TOKENIZER,
     },
     COSYVOICE2_TOKENS,
     8000.0,
-    {"n_timesteps": 10, "min_token_text_ratio": 2, "max_token_text_ratio": 20, "speed": 1.0},
+    DEFAULTS,
+)
+
+COSYVOICE3 = Family(
+    "cosyvoice3.yaml",
+    {
+        "llm": Network(llm.build3, "llm.pt", tied=TIED, fields=official_config.LLM),
+        "flow": Network(flow_dit.build, "flow.pt", fields=official_config.FLOW3, drawn=NOISE),
+        "hift": Network(causal_hift.build, "hift.pt", fields=official_config.HIFT3),
+        "campplus": CAMPPLUS,
+        "speech_tokenizer": replace(SPEECH_TOKENIZER, file="speech_tokenizer_v3.onnx"),
+    },
+    COSYVOICE3_TOKENS,
+    None,
+    DEFAULTS,
 )
 
 #: By the `model_type` of converted models.
-FAMILIES: dict[str, Family] = {"cosyvoice2": COSYVOICE2}
+FAMILIES: dict[str, Family] = {"cosyvoice2": COSYVOICE2, "cosyvoice3": COSYVOICE3}

@@ -78,17 +78,32 @@ _ESTIMATOR = (
     "num_heads",
 )
 
-FLOW = {
+_STAGE = {
     **alike("flow", "input_size", "output_size", "spk_embed_dim", "vocab_size", "pre_lookahead_len"),
     "input_frame_rate": Said("flow.input_frame_rate", early=25),
     "token_mel_ratio": Said("flow.token_mel_ratio", early=2),
-    **alike("flow", *(f"encoder.{name}" for name in _ENCODER)),
-    "encoder.static_chunk_size": Said("flow.encoder.static_chunk_size", early=25),
     **alike("flow", "decoder.in_channels", "decoder.spk_emb_dim"),
     "decoder.inference_cfg_rate": Said("flow.decoder.cfm_params.content.inference_cfg_rate"),
+}
+
+FLOW = {
+    **_STAGE,
+    **alike("flow", *(f"encoder.{name}" for name in _ENCODER)),
+    "encoder.static_chunk_size": Said("flow.encoder.static_chunk_size", early=25),
     **alike("flow", *(f"decoder.estimator.{name}" for name in _ESTIMATOR)),
     "decoder.estimator.static_chunk_size": Said("flow.decoder.estimator.static_chunk_size", early=50),
     "decoder.estimator.num_decoding_left_chunks": Said("flow.decoder.estimator.num_decoding_left_chunks", early=-1),
+}
+
+_DIT = (
+    *("dim", "depth", "heads", "dim_head", "ff_mult", "mel_dim", "mu_dim", "spk_dim", "out_channels"),
+    *("static_chunk_size", "num_decoding_left_chunks"),
+)
+
+FLOW3 = {
+    **_STAGE,
+    **alike("flow", *(f"pre_lookahead_layer.{name}" for name in ("in_channels", "channels", "pre_lookahead_len"))),
+    **alike("flow", *(f"decoder.estimator.{name}" for name in _DIT)),
 }
 
 HIFT = alike(
@@ -100,6 +115,8 @@ HIFT = alike(
     *("source_resblock_kernel_sizes", "source_resblock_dilation_sizes"),
     *("f0_predictor.num_class", "f0_predictor.in_channels", "f0_predictor.cond_channels"),
 )
+
+HIFT3 = HIFT | alike("hift", "conv_pre_look_right")
 
 
 def campplus_sizes(file: OnnxFile) -> dict[str, Any]:

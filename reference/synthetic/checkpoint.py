@@ -1,6 +1,6 @@
 """Writes a synthetic checkpoint: a whole folder in the official layout, with weights from `reference.synthetic.recipe`.
 
-    python -m reference.synthetic OUT [--size tiny|full] [--seed N] [--force]
+    python -m reference.synthetic OUT [--family cosyvoice2|cosyvoice3] [--size tiny|full] [--seed N] [--force]
 
 The weights are those behind the golden numbers. No table of keys is stored: names and shapes are those of the
 reference networks, built without numbers.
@@ -12,7 +12,8 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from reference.families import COSYVOICE2, Family, Network
+from reference.families import COSYVOICE2, COSYVOICE3, Family, Network
 from reference.folders.failure import one_line
 from reference.folders.new_folder import check_free, identity, new_folder
 from reference.skeleton import skeleton
 from reference.synthetic import recipe
 from reference.synthetic.onnx_campplus import write_campplus
 from reference.synthetic.onnx_speech_tokenizer import write_speech_tokenizer
-from reference.synthetic.sizes import SIZES
-from reference.synthetic.text import BLANK_EN, write_blank_en
+from reference.synthetic.sizes import SIZES, SIZES3
+from reference.synthetic.text import BLANK_EN, text_for, write_blank_en
 from reference.synthetic.yaml import yaml_text
 
 #: Says that a folder was written here, and how; no official checkpoint has it.
@@ -49,17 +50,31 @@ class Synthetic:
         sizes: name of a size -> what every `build` gets, by component.
         yaml: gives the text of the YAML for sizes and seed.
         onnx: component -> writes its file for a config and seed; the others are state dicts.
+        speakers: names of those in `spk2info.pt`; none: there is no such file.
+        files: name -> content of what else lies in the folder.
     """
 
     family: Family
     sizes: Mapping[str, Mapping[str, Any]]
     yaml: Callable[[Mapping[str, Any], int], str]
     onnx: Mapping[str, Callable[[Path, Mapping[str, Any], int], None]]
+    speakers: tuple[str, ...] = SPEAKERS
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 COSYVOICE2_SYNTHETIC = Synthetic(
     COSYVOICE2, SIZES, yaml_text, {"campplus": write_campplus, "speech_tokenizer": write_speech_tokenizer}
 )
+COSYVOICE3_SYNTHETIC = Synthetic(
+    COSYVOICE3,
+    SIZES3,
+    partial(yaml_text, name=COSYVOICE3.yaml),
+    {"campplus": write_campplus, "speech_tokenizer": partial(write_speech_tokenizer, opset=16)},
+    speakers=(),
+    files={"config.json": "{}\n"},
+)
+#: By the `model_type` of converted models; the first is what is written where nobody says otherwise.
+SYNTHETICS = {"cosyvoice2": COSYVOICE2_SYNTHETIC, "cosyvoice3": COSYVOICE3_SYNTHETIC}
 
 
 def official_shapes(network: Network, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,7 +113,7 @@ def write_checkpoint(
 
     Args:
         out: a folder that does not exist yet.
-        size: one of `synthetic`: "tiny", for tests, or "full", CosyVoice2-0.5B.
+        size: one of `synthetic`: "tiny", for tests, or "full", as published.
         seed: of the recipe; the golden numbers belong to the default.
         force: replace `out` if it is a synthetic checkpoint.
         progress: show a bar on stderr when it takes longer than two seconds.
@@ -123,9 +138,12 @@ def write_checkpoint(
         (folder / MARKER).write_text(json.dumps({"size": size, "seed": seed}) + "\n")
         (folder / family.yaml).write_text(synthetic.yaml(sizes, seed))
         qwen: Mapping[str, Any] = sizes["llm"]["qwen"]
-        write_blank_en(folder / BLANK_EN, vocab_size=size, seed=seed, qwen_config=qwen, tokens=family.tokens)  # type: ignore[arg-type]
-        embeddings = {name: torch.from_numpy(recipe.unit(f"spk2info/{name}", (1, 192), seed)) for name in SPEAKERS}
-        _save(folder / "spk2info.pt", {name: {"embedding": embedding} for name, embedding in embeddings.items()})
+        text = text_for(qwen["vocab_size"])
+        write_blank_en(folder / BLANK_EN, vocab_size=text, seed=seed, qwen_config=qwen, tokens=family.tokens)
+        for name, content in synthetic.files.items():
+            (folder / name).write_text(content)
+        if synthetic.speakers:
+            _save(folder / "spk2info.pt", {name: {"embedding": _embedding(name, seed)} for name in synthetic.speakers})
         for name, network in networks.items():
             tensors = recipe_tensors(shapes[name], network.tied, seed, bar.update)
             _save(folder / network.file, {network.prefix + key: tensor for key, tensor in tensors.items()})
@@ -133,6 +151,10 @@ def write_checkpoint(
         for name, write in synthetic.onnx.items():
             write(folder / family.networks[name].file, sizes[name], seed)
     return out
+
+
+def _embedding(speaker: str, seed: int) -> torch.Tensor:
+    return torch.from_numpy(recipe.unit(f"spk2info/{speaker}", (1, 192), seed))
 
 
 def _save(path: Path, content: dict[str, Any]) -> None:
@@ -152,14 +174,20 @@ def _save(path: Path, content: dict[str, Any]) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference.synthetic", description=__doc__.split("\n")[0])
     parser.add_argument("out", metavar="OUT", type=Path, help="the folder to write")
-    parser.add_argument("--size", choices=sorted(SIZES), default="tiny", help="tiny (default) or full, 3.3 GB")
+    parser.add_argument("--family", choices=list(SYNTHETICS), default="cosyvoice2", help="default cosyvoice2")
+    parser.add_argument("--size", choices=sorted(SIZES), default="tiny", help="tiny (default) or full, 3 to 4 GB")
     parser.add_argument("--seed", type=int, default=recipe.SEED, help=f"default {recipe.SEED}")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is a synthetic checkpoint")
     arguments = parser.parse_args(argv)
     before = identity(arguments.out)
     try:
         out = write_checkpoint(
-            arguments.out, size=arguments.size, seed=arguments.seed, force=arguments.force, progress=True
+            arguments.out,
+            size=arguments.size,
+            seed=arguments.seed,
+            force=arguments.force,
+            progress=True,
+            synthetic=SYNTHETICS[arguments.family],
         )
     except (ValueError, OSError) as error:
         print(f"error: {one_line(error, arguments.out)}", file=sys.stderr)
@@ -170,5 +198,5 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
-    print(f"{out}: a {arguments.size} synthetic checkpoint, seed {arguments.seed}")
+    print(f"{out}: a {arguments.size} synthetic checkpoint of {arguments.family}, seed {arguments.seed}")
     return 0

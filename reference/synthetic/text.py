@@ -66,6 +66,11 @@ def write_blank_en(
     _write(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
+def text_for(rows: int) -> Literal["tiny", "full"]:
+    """The largest text whose ids fit a language model of so many rows."""
+    return "full" if rows > BASE_VOCAB["full"] else "tiny"
+
+
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 

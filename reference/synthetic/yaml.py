@@ -1,4 +1,4 @@
-"""The text of a synthetic `cosyvoice2.yaml`: the keys, tags and references of the published one."""
+"""The text of a family's YAML in a synthetic checkpoint: the keys, tags and references of the published one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_TEMPLATE = Path(__file__).with_name("cosyvoice2.yaml.in").read_text(encoding="utf-8")
 
-
-def yaml_text(sizes: Mapping[str, Any], seed: int) -> str:
-    """HyperPyYAML for a network of these sizes (see `reference.synthetic.sizes`)."""
-    return _TEMPLATE.format(seed=seed, **sizes)
+def yaml_text(sizes: Mapping[str, Any], seed: int, name: str = "cosyvoice2.yaml") -> str:
+    """HyperPyYAML for a network of these sizes (see `reference.synthetic.sizes`). `name` is what the file is called."""
+    template = Path(__file__).with_name(f"{name}.in").read_text(encoding="utf-8")
+    return template.format(seed=seed, **sizes)

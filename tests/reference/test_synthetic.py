@@ -10,50 +10,99 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from reference.families import COSYVOICE2
+from reference.families import FAMILIES
 from reference.synthetic import checkpoint as synthetic
 from reference.synthetic import recipe
-from reference.synthetic.sizes import SIZES
+from reference.synthetic.sizes import SIZES3
+from reference.synthetic.yaml import yaml_text
 from tests.support.checkpoints import snapshot
-from tests.support.golden import official_shapes, recipe_state_dict
+from tests.support.golden import GOLDEN, golden_name, official_shapes, recipe_state_dict
 from tests.support.process import ROOT
 
 
+@pytest.fixture(
+    params=[("cosyvoice2", "tiny_checkpoint"), ("cosyvoice3", "tiny_checkpoint3")], ids=lambda param: param[0]
+)
+def written(request: pytest.FixtureRequest) -> tuple[str, Path]:
+    """A family, and the folder of its tiny checkpoint."""
+    return request.param[0], request.getfixturevalue(request.param[1])
+
+
 @pytest.mark.parametrize("size", ["tiny", "full"])
-@pytest.mark.parametrize("stage", list(COSYVOICE2.networks))
-def test_the_networks_have_the_official_keys_and_shapes(stage: str, size: str) -> None:
-    name = "campplus" if stage == "campplus" else f"{stage}.{size}"
-    assert synthetic.official_shapes(COSYVOICE2.networks[stage], SIZES[size][stage]) == official_shapes(name)
+@pytest.mark.parametrize("stage", list(FAMILIES["cosyvoice2"].networks))
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_the_networks_have_the_official_keys_and_shapes(family: str, stage: str, size: str) -> None:
+    sizes = synthetic.SYNTHETICS[family].sizes[size][stage]
+    expected = official_shapes(golden_name(stage, size, family))
+    assert synthetic.official_shapes(FAMILIES[family].networks[stage], sizes) == expected
 
 
-@pytest.mark.parametrize(("stage", "prefix"), [("llm", ""), ("flow", ""), ("hift", "generator.")])
-def test_the_pt_files_hold_the_recipe(tiny_checkpoint: Path, stage: str, prefix: str) -> None:
-    state = torch.load(tiny_checkpoint / f"{stage}.pt", weights_only=True)
-    expected = recipe_state_dict(f"{stage}.tiny")
+@pytest.mark.parametrize("stage", ["llm", "flow", "hift"])
+def test_the_pt_files_hold_the_recipe(written: tuple[str, Path], stage: str) -> None:
+    family, folder = written
+    state = torch.load(folder / f"{stage}.pt", weights_only=True)
+    prefix = FAMILIES[family].networks[stage].prefix
+    assert bool(prefix) == ((family, stage) == ("cosyvoice2", "hift"))
+    expected = recipe_state_dict(golden_name(stage, "tiny", family))
     assert set(state) == {prefix + key for key in expected}
     for key, value in expected.items():
         assert state[prefix + key].dtype == torch.float32
         np.testing.assert_array_equal(state[prefix + key].numpy(), value, err_msg=key)
 
 
-def test_the_tied_text_head_is_stored_once(tiny_checkpoint: Path) -> None:
-    state = torch.load(tiny_checkpoint / "llm.pt", weights_only=True)
+def test_the_tied_text_head_is_stored_once(written: tuple[str, Path]) -> None:
+    state = torch.load(written[1] / "llm.pt", weights_only=True)
     head, embedding = state["llm.model.lm_head.weight"], state["llm.model.model.embed_tokens.weight"]
     assert head.data_ptr() == embedding.data_ptr()
 
 
-def test_the_folder_has_the_official_files(tiny_checkpoint: Path) -> None:
+OWN_FILES = {
+    "cosyvoice2": {"cosyvoice2.yaml", "speech_tokenizer_v2.onnx", "spk2info.pt"},
+    "cosyvoice3": {"cosyvoice3.yaml", "speech_tokenizer_v3.onnx", "config.json"},
+}
+
+
+def test_the_folder_has_the_official_files(written: tuple[str, Path]) -> None:
+    family, folder = written
     blank = {
         f"CosyVoice-BlankEN/{name}" for name in ("config.json", "vocab.json", "merges.txt", "tokenizer_config.json")
     }
-    weights = {"llm.pt", "flow.pt", "hift.pt", "campplus.onnx", "speech_tokenizer_v2.onnx", "spk2info.pt"}
-    files = {str(path.relative_to(tiny_checkpoint)) for path in tiny_checkpoint.rglob("*") if path.is_file()}
-    assert files == {"cosyvoice2.yaml", "synthetic.json", *weights, *blank}
+    weights = {"llm.pt", "flow.pt", "hift.pt", "campplus.onnx"}
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {"synthetic.json", *OWN_FILES[family], *weights, *blank}
+
+
+def test_the_yaml_of_cosyvoice3_is_the_published_one() -> None:
+    """Read as data, its training part too."""
+    text = yaml_text(SIZES3["full"], 1986, "cosyvoice3.yaml")
+    published = json.loads((GOLDEN / "cosyvoice3.yaml.json").read_text())
+    about = {key for key in published if key.startswith("_") and not key.startswith("__")}
+    assert yaml.load(text, Tags) == {key: value for key, value in published.items() if key not in about}
+
+
+class Tags(yaml.SafeLoader):
+    """A tag is a key beside its arguments, and a reference a text."""
+
+
+def tagged(loader: Tags, suffix: str, node: yaml.Node) -> Any:
+    kind, _, target = suffix.partition(":")
+    if kind == "ref":
+        return f"!ref {loader.construct_scalar(node)}"  # type: ignore[arg-type]
+    if isinstance(node, yaml.MappingNode):
+        return {f"!{kind}": target, **loader.construct_mapping(node, deep=True)}
+    if isinstance(node, yaml.SequenceNode):
+        return {f"!{kind}": target, "args": loader.construct_sequence(node, deep=True)}
+    return {f"!{kind}": target, "value": node.value}
+
+
+Tags.add_multi_constructor("!", tagged)
 
 
 def test_the_seed_decides_the_weights(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -40,6 +40,13 @@ def golden(name: str) -> Golden:
     return Golden(name)
 
 
+def golden_name(component: str, size: str, family: str = "cosyvoice2") -> str:
+    """What the golden files of a component are called."""
+    if component == "campplus":  # the same file in all families, in one size
+        return component
+    return f"{component}{'3' if family == 'cosyvoice3' else ''}.{size}"
+
+
 def official_shapes(name: str) -> dict[str, tuple[int, ...]]:
     """Every official key and its shape; `name` as in `state_dict.NAME.json`."""
     return {k: tuple(v) for k, v in json.loads((GOLDEN / f"state_dict.{name}.json").read_text()).items()}
