@@ -1,8 +1,9 @@
-"""python -m converters CHECKPOINT --out DIR: an official CosyVoice2 checkpoint, converted to MLX."""
+"""python -m converters CHECKPOINT --out DIR: an official checkpoint, converted to MLX."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -15,7 +16,8 @@ from reference.folders.new_folder import identity
 if TYPE_CHECKING:
     from converters.convert import ConversionReport
 
-SYNTHETIC = {"synthetic": "tiny", "synthetic:tiny": "tiny", "synthetic:full": "full"}
+#: Family and size of a checkpoint that is to be made up.
+SYNTHETIC = re.compile(r"synthetic(?::(cosyvoice[23]))?(?::(tiny|full))?")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,15 +57,16 @@ def _convert(arguments: argparse.Namespace) -> None:
     from converters.checkpoint import find_checkpoint
     from converters.convert import convert, is_model_folder
     from reference.folders.new_folder import check_free
-    from reference.synthetic.checkpoint import write_checkpoint
+    from reference.synthetic.checkpoint import SYNTHETICS, write_checkpoint
 
     # before anything is downloaded or made
     check_free(arguments.out, force=arguments.force, replaceable=is_model_folder)
     precision = _precision(arguments)
     with tempfile.TemporaryDirectory(prefix="mlx-cosyvoice-") as temporary:
-        size = SYNTHETIC.get(arguments.checkpoint)
-        if size:
-            folder = write_checkpoint(Path(temporary) / "checkpoint", size=size, progress=True)
+        made_up = SYNTHETIC.fullmatch(arguments.checkpoint)
+        if made_up:
+            synthetic, size = SYNTHETICS[made_up[1] or "cosyvoice2"], made_up[2] or "tiny"
+            folder = write_checkpoint(Path(temporary) / "checkpoint", size=size, progress=True, synthetic=synthetic)
         else:
             folder = find_checkpoint(arguments.checkpoint, arguments.components, arguments.llm)
         report = convert(
@@ -73,7 +76,7 @@ def _convert(arguments: argparse.Namespace) -> None:
             keep_float32=arguments.keep_float32,
             quantize_components=arguments.quantize_components,
             force=arguments.force,
-            source=arguments.checkpoint if size or not Path(arguments.checkpoint).is_dir() else None,
+            source=arguments.checkpoint if made_up or not Path(arguments.checkpoint).is_dir() else None,
             llm=arguments.llm,
             progress=True,
             **precision,

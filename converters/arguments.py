@@ -22,14 +22,15 @@ def _names(text: str) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     official = next(iter(OFFICIALS.values())).hub
-    made = argparse.ArgumentParser(prog="python -m converters", description="Convert a CosyVoice2 checkpoint to MLX.")
+    titles = " or ".join(one.family.title for one in OFFICIALS.values())
+    made = argparse.ArgumentParser(prog="python -m converters", description=f"Convert a {titles} checkpoint to MLX.")
     made.add_argument(
         "checkpoint",
         metavar="CHECKPOINT",
         nargs="?",
         default=official,
-        help=f"a local folder, a hub id (default {official}; only the needed files are downloaded), or `synthetic` or "
-        "`synthetic:full` for random weights in the same layout",
+        help=f"a local folder, a hub id (default {official}; only the needed files are downloaded), or `synthetic`, "
+        "`synthetic:full`, `synthetic:cosyvoice3` or `synthetic:cosyvoice3:full` for random weights in the same layout",
     )
     made.add_argument("--out", metavar="DIR", type=Path, help="the model folder to write")
     made.add_argument("--force", action="store_true", help="replace DIR if it is a converted model")

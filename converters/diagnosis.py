@@ -7,27 +7,24 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from converters.families import OFFICIALS
+from converters.families import OFFICIALS, yaml_names
 from converters.qwen import BLANK_EN
 from converters.yaml_references import Node
 from mlx_cosyvoice.foreign import describe_model
 
-ONLY = "; ".join(f"only {one.family.title} can be converted: {one.hub}" for one in OFFICIALS.values())
-YAMLS = [name for one in OFFICIALS.values() for name in one.family.yaml]
+ONLY = f"only {' and '.join(f'{one.family.title} ({one.hub})' for one in OFFICIALS.values())} can be converted"
+YAMLS = yaml_names()
 
 #: How deep checkpoints lie in folders that people give: those of the hub's cache, in snapshots/REVISION.
 _DEPTH = 3
 _LOOKED_AT = 2000
 
-#: Ends of class names that only one of the models has.
-_CLASSES = {
-    "CosyVoice 1": ("TransformerLM", ".MaskedDiffWithXvec"),
-    "CosyVoice 3": ("CosyVoice3LM", "CausalMaskedDiffWithDiT", "CausalHiFTGenerator"),
-}
+#: Ends of class names that only this model has.
+_CLASSES = {"CosyVoice 1": ("TransformerLM", ".MaskedDiffWithXvec")}
 
 
 def other_model(content: dict[str, Any]) -> str:
-    """Which model the content of a YAML is of, if not of CosyVoice2; "" if it is, or nothing tells."""
+    """Which model the content of a YAML is of, if of none that can be converted; "" if it is, or nothing tells."""
     targets = [value.target for value in content.values() if isinstance(value, Node)]
     for model, ends in _CLASSES.items():
         if any(target.endswith(ends) for target in targets):
@@ -41,8 +38,6 @@ def what_it_is(folder: Path, missing: list[str]) -> str:
         described = describe_model(folder) or _elsewhere(folder)
         if described:
             return described
-        if (folder / "cosyvoice3.yaml").exists():
-            return f"It has cosyvoice3.yaml, so it seems to be CosyVoice 3; {ONLY}."
         if (folder / "config.json").exists():
             return f"It has config.json, so it seems to be a model of another kind; {ONLY}."
     if any(one.family["llm"].file in missing for one in OFFICIALS.values()):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.families import Official, official_of
+from converters.families import Official, official_of, yaml_names
 
 SPEAKERS = "spk2info.pt"
 
@@ -18,8 +18,8 @@ def needed_files(official: Official, components: Iterable[str] | None = None) ->
         official: the family.
         components: those that are converted; None for all.
     """
-    yaml, *others = official.family.yaml
-    needed = {yaml: others}
+    yaml = official.family.yaml[0]
+    needed = {yaml: [name for name in (*official.family.yaml, *yaml_names()) if name != yaml]}
     parts = official.family.parts(official.family.names if components is None else components)
     needed |= {name: [] for part in parts for name in official.origins[part.name].beside}
     for part in parts:

@@ -22,9 +22,9 @@ pip install mlx-cosyvoice
 ```
 
 ```python
-from mlx_cosyvoice import CosyVoice2
+from mlx_cosyvoice import load
 
-model = CosyVoice2.load("path/or/hub-id/of/this/model")
+model = load("path/or/hub-id/of/this/model")
 voice = model.clone("recording.wav", "What is said in the recording.")
 samples = model.synthesize("Hello from MLX.", voice, seed=0)  # float32, 24 kHz
 ```

@@ -121,7 +121,7 @@ class Storage:
         return dict.fromkeys(self.exceptions, "float32") if self.dtype != "float32" else {}
 
     def _dtype_of(self, name: str) -> str:
-        exact = name.removeprefix(f"{self.component}.") in self.declared.float32_tensors
+        exact = self.declared.always_float32(name.removeprefix(f"{self.component}."))
         return "float32" if exact or self._is_kept(name.rpartition(".")[0]) else self.dtype
 
     def entries(self) -> Iterator[Entry]:

@@ -272,3 +272,14 @@ class CosyVoice2Config(ModelConfig):
     hift: HiFTConfig = field(default_factory=HiFTConfig)
     campplus: SpeakerEncoderConfig = field(default_factory=SpeakerEncoderConfig)
     speech_tokenizer: SpeechTokenizerConfig = field(default_factory=SpeechTokenizerConfig)
+
+
+@dataclass(frozen=True)
+class CosyVoice3Config(ModelConfig):
+    """The sizes of a CosyVoice3."""
+
+    llm: LLMConfig = field(default_factory=LLMConfig)
+    flow: DiTFlowConfig = field(default_factory=DiTFlowConfig)
+    hift: CausalHiFTConfig = field(default_factory=CausalHiFTConfig)
+    campplus: SpeakerEncoderConfig = field(default_factory=SpeakerEncoderConfig)
+    speech_tokenizer: SpeechTokenizerV3Config = field(default_factory=SpeechTokenizerV3Config)

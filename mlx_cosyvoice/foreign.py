@@ -8,9 +8,6 @@ from typing import Any
 from mlx_cosyvoice.families import FAMILIES
 from mlx_cosyvoice.strict import BadFileError, open_regular, parse_json, read_bytes
 
-#: A file that only an official checkpoint of a later CosyVoice has.
-_LATER = "cosyvoice3.yaml"
-
 #: A config.json that is larger is none of a speech model.
 _MAX_BYTES = 1 << 20
 
@@ -23,7 +20,7 @@ def describe_checkpoint(folder: Path) -> str:
     """What to say of a folder that has no model of ours, if it looks like an official checkpoint; else ""."""
     families = FAMILIES.values()
     weights = [component.file for family in families for component in family.components]
-    names = [*(name for family in families for name in family.yaml), _LATER, *weights]
+    names = [*(name for family in families for name in family.yaml), *weights]
     found = next((name for name in names if (folder / name).is_file()), None)
     if found is None:
         return ""

@@ -77,6 +77,10 @@ def read_config(folder: str | Path) -> tuple[Any, dict[str, Any]]:
         raise ModelFolderError(f"{path}: no such file, so this is not a converted model. {_HOW}")
     content = _read_json(path)
     family = FAMILIES.get(str(content.get("model_type")))
+    if family is None and not content:  # as CosyVoice3's official one is
+        checkpoint = describe_checkpoint(folder)
+        if checkpoint:
+            raise ModelFolderError(f"{folder}: {checkpoint}")
     if family is None:
         raise ModelFolderError(
             f"{path}: model_type is {quoted(content.get('model_type'))}, not {' or '.join(map(repr, FAMILIES))}: "
@@ -287,8 +291,8 @@ class StoredModel:
             weights = {k: v.astype(stored) if k.endswith((".scales", ".biases")) else v for k, v in weights.items()}
         else:
             weights = unpacked_weights(weights, packed)
-            exact = self.family[name].float32_tensors
-            weights = {k: v if k in exact else v.astype(DTYPES[dtype]) for k, v in weights.items()}
+            exact = self.family[name].always_float32
+            weights = {k: v if exact(k) else v.astype(DTYPES[dtype]) for k, v in weights.items()}
         _check_fit(model, weights, folder, prefix)
         model.load_weights(list(weights.items()), strict=False)  # what strict would check has just been checked
         if dtype is None:

@@ -12,7 +12,7 @@ import pytest
 from converters import __main__ as cli
 from converters.convert import convert
 from mlx_cosyvoice import CosyVoice2
-from reference.synthetic.checkpoint import write_checkpoint
+from reference.synthetic.checkpoint import COSYVOICE3_SYNTHETIC, write_checkpoint
 from tests.support.checkpoints import Folders, snapshot
 
 
@@ -26,6 +26,17 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of its conversion to MLX in float32."""
     return convert(tiny_checkpoint, tmp_path_factory.mktemp("model") / "tiny-mlx").out
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of CosyVoice3."""
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny3", synthetic=COSYVOICE3_SYNTHETIC)
+
+
+@pytest.fixture(scope="session")
+def tiny_model3(tiny_checkpoint3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return convert(tiny_checkpoint3, tmp_path_factory.mktemp("model") / "tiny3-mlx").out
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,33 @@ import torch
 
 from converters.early_yaml import completed
 from converters.families.cosyvoice2_yaml import ROOT
-from converters.families.declaration import Added, Official, Origin, Shape
+from converters.families.declaration import Added, Official, Origin, Pair, Shape
 from converters.onnx_campplus import campplus_config, read_campplus
 from converters.onnx_speech_tokenizer import read_speech_tokenizer
 from converters.qwen import QWEN_CONFIG, TEXT_FILES, read_qwen_config
 from mlx_cosyvoice.config import CosyVoice2Config
 from mlx_cosyvoice.families import COSYVOICE2
+from mlx_cosyvoice.families.cosyvoice2 import SPEECH_IDS
+from mlx_cosyvoice.families.declaration import SpeechIds
 from mlx_cosyvoice.flow.cfm import NOISE_FRAMES
 
 
-def _llm(config: CosyVoice2Config) -> dict[str, Shape]:
+def llm_shapes(config: Any, ids: SpeechIds) -> dict[str, Shape]:
+    """Those of a language model, with what follows its speech tokens."""
     qwen, llm = config.llm.qwen, config.llm
     return {
         "llm.model.model.embed_tokens.weight": (qwen.vocab_size, qwen.hidden_size),
         "llm.model.model.layers.0.mlp.gate_proj.weight": (qwen.intermediate_size, qwen.hidden_size),
-        "llm_decoder.weight": (llm.speech_token_size + 3, llm.llm_output_size),
+        "llm_decoder.weight": (llm.speech_token_size + ids.count, llm.llm_output_size),
+    }
+
+
+def stage_shapes(config: Any) -> dict[str, Shape]:
+    """Those of what all flow stages have."""
+    flow = config.flow
+    return {
+        "input_embedding.weight": (flow.vocab_size, flow.input_size),
+        "spk_embed_affine_layer.weight": (flow.output_size, flow.spk_embed_dim),
     }
 
 
@@ -33,8 +46,7 @@ def _flow(config: CosyVoice2Config) -> dict[str, Shape]:
     width, attention = estimator.channels[0], estimator.num_heads * estimator.attention_head_dim
     lookahead = (encoder.output_size, encoder.output_size, flow.pre_lookahead_len + 1)
     return {
-        "input_embedding.weight": (flow.vocab_size, flow.input_size),
-        "spk_embed_affine_layer.weight": (flow.output_size, flow.spk_embed_dim),
+        **stage_shapes(config),
         "encoder.embed.out.0.weight": (encoder.output_size, encoder.input_size),
         "encoder.encoders.0.feed_forward.w_1.weight": (encoder.linear_units, encoder.output_size),
         "encoder.pre_lookahead_layer.conv1.weight": lookahead,
@@ -44,30 +56,30 @@ def _flow(config: CosyVoice2Config) -> dict[str, Shape]:
     }
 
 
-def _hift(config: CosyVoice2Config) -> dict[str, Shape]:
+def hift_shapes(config: Any, conv_pre: int = 7, f0: int = 3) -> dict[str, Shape]:
+    """Those of a vocoder; `conv_pre` and `f0` are the kernel sizes of that layer and of the f0 predictor's first."""
     hift = config.hift
     last = hift.base_channels // 2 ** len(hift.upsample_rates)
     weight = "parametrizations.weight.original1"
     return {
         f"conv_post.{weight}": (hift.istft_params.n_fft + 2, last, 7),
-        f"conv_pre.{weight}": (hift.base_channels, hift.in_channels, 7),
-        f"f0_predictor.condnet.0.{weight}": (hift.f0_predictor.cond_channels, hift.f0_predictor.in_channels, 3),
+        f"conv_pre.{weight}": (hift.base_channels, hift.in_channels, conv_pre),
+        f"f0_predictor.condnet.0.{weight}": (hift.f0_predictor.cond_channels, hift.f0_predictor.in_channels, f0),
         "f0_predictor.classifier.weight": (hift.f0_predictor.num_class, hift.f0_predictor.cond_channels),
         "m_source.l_linear.weight": (1, hift.nb_harmonics + 1),
     }
 
 
-def _pairs(config: CosyVoice2Config, names: Collection[str]) -> list[tuple[str, int, str, int]]:
+def pairs(config: Any, names: Collection[str]) -> list[Pair]:
+    """What must agree in all families."""
     flow, llm = config.flow, config.llm
-    estimator, chunk = flow.decoder.estimator, flow.encoder.static_chunk_size * config.token_mel_ratio
-    chunk_name = "flow.encoder.static_chunk_size * token_mel_ratio"
+    estimator = flow.decoder.estimator
     pairs = [
         ("flow.output_size", flow.output_size, "feat_extractor.num_mels", COSYVOICE2.mel.num_mels),
         ("flow.decoder.estimator.out_channels", estimator.out_channels, "flow.output_size", flow.output_size),
         ("llm.speech_token_size", llm.speech_token_size, "flow.vocab_size", flow.vocab_size),
         ("flow.output_size", flow.output_size, "hift.in_channels", config.hift.in_channels),
         ("llm.llm_input_size", llm.llm_input_size, "llm.llm_output_size", llm.llm_output_size),
-        ("flow.decoder.estimator.static_chunk_size", estimator.static_chunk_size, chunk_name, chunk),
     ]
     if "llm" in names:
         hidden = llm.qwen.hidden_size
@@ -76,6 +88,13 @@ def _pairs(config: CosyVoice2Config, names: Collection[str]) -> list[tuple[str, 
         size = config.campplus.embedding_size
         pairs.append(("flow.spk_embed_dim", flow.spk_embed_dim, "the speaker encoder's embedding_size", size))
     return pairs
+
+
+def _pairs(config: CosyVoice2Config, names: Collection[str]) -> list[Pair]:
+    chunk = config.flow.encoder.static_chunk_size * config.token_mel_ratio
+    chunk_name = "flow.encoder.static_chunk_size * token_mel_ratio"
+    found = config.flow.decoder.estimator.static_chunk_size
+    return [*pairs(config, names), ("flow.decoder.estimator.static_chunk_size", found, chunk_name, chunk)]
 
 
 def _campplus(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -99,18 +118,16 @@ LLM = Origin(
     },
     beside=(QWEN_CONFIG, *TEXT_FILES),
     sizes=lambda paths: {"qwen": read_qwen_config(paths[QWEN_CONFIG])},
-    shapes=_llm,
+    shapes=partial(llm_shapes, ids=SPEECH_IDS),
+)
+
+NOISE = Added(
+    "torch.randn(1, 80, 15000) with seed 0, as the official class draws it",
+    lambda config: _fixed_noise(config.flow.decoder.estimator.out_channels),
 )
 
 FLOW = Origin(
-    anchors=("encoder_proj.weight", "input_embedding.weight"),
-    shapes=_flow,
-    added={
-        "decoder.rand_noise": Added(
-            "torch.randn(1, 80, 15000) with seed 0, as the official class draws it",
-            lambda config: _fixed_noise(config.flow.decoder.estimator.out_channels),
-        )
-    },
+    anchors=("encoder_proj.weight", "input_embedding.weight"), shapes=_flow, added={"decoder.rand_noise": NOISE}
 )
 
 HIFT = Origin(
@@ -118,20 +135,16 @@ HIFT = Origin(
     prefix="generator.",
     training=("discriminator", "discriminators", "mpd", "msd", "mrd"),
     weight_norm=True,
-    shapes=_hift,
+    shapes=hift_shapes,
 )
+
+CAMPPLUS, SPEECH_TOKENIZER = Origin(read=_campplus), Origin(read=read_speech_tokenizer)
 
 COSYVOICE2_OFFICIAL = Official(
     COSYVOICE2,
     hub="FunAudioLLM/CosyVoice2-0.5B",
     schema=ROOT,
-    origins={
-        "llm": LLM,
-        "flow": FLOW,
-        "hift": HIFT,
-        "campplus": Origin(read=_campplus),
-        "speech_tokenizer": Origin(read=read_speech_tokenizer),
-    },
+    origins={"llm": LLM, "flow": FLOW, "hift": HIFT, "campplus": CAMPPLUS, "speech_tokenizer": SPEECH_TOKENIZER},
     completed=completed,
     pairs=_pairs,
 )

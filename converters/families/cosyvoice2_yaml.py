@@ -17,6 +17,7 @@ from mlx_cosyvoice.config import (
     SamplingConfig,
 )
 from mlx_cosyvoice.families import COSYVOICE2
+from mlx_cosyvoice.families.declaration import MelSettings
 
 ENCODER = Schema(
     "cosyvoice.transformer.upsample_encoder.UpsampleConformerEncoder",
@@ -107,6 +108,19 @@ HIFT = Schema(
     },
 )
 
+TOKENIZER = Schema(
+    "cosyvoice.tokenizer.tokenizer.get_qwen_tokenizer",
+    fixed={"skip_special_tokens": True},
+    default={"version": "cosyvoice2"},
+    ignored=("token_path",),
+)
+
+
+def features(mel: MelSettings) -> Schema:
+    """The mel of the prompt."""
+    return Schema("matcha.utils.audio.mel_spectrogram", fixed={**asdict(mel), "win_size": mel.n_fft, "center": False})
+
+
 #: The keys of the file that make up the network and its inputs; the others serve training.
 ROOT = Schema(
     fixed={"sample_rate": 24000, "token_frame_rate": 25, "token_mel_ratio": 2, "allowed_special": "all"},
@@ -114,15 +128,7 @@ ROOT = Schema(
         "llm": LLM,
         "flow": FLOW,
         "hift": HIFT,
-        "get_tokenizer": Schema(
-            "cosyvoice.tokenizer.tokenizer.get_qwen_tokenizer",
-            fixed={"skip_special_tokens": True},
-            default={"version": "cosyvoice2"},
-            ignored=("token_path",),
-        ),
-        "feat_extractor": Schema(
-            "matcha.utils.audio.mel_spectrogram",
-            fixed={**asdict(COSYVOICE2.mel), "win_size": COSYVOICE2.mel.n_fft, "center": False},
-        ),
+        "get_tokenizer": TOKENIZER,
+        "feat_extractor": features(COSYVOICE2.mel),
     },
 )

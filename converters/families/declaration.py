@@ -11,6 +11,8 @@ from converters.yaml_schema import Schema
 from mlx_cosyvoice.families import Family
 
 Shape = tuple[int, ...]
+#: A field, its value, what it must equal, and that one's value.
+Pair = tuple[str, int, str, int]
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,7 @@ class Official:
         schema: what its YAML may say.
         origins: component -> how it is read.
         completed: the content of a YAML in the terms of the latest.
-        pairs: what a configuration must agree in, for the components that are read: field, value, what it must equal,
-            and that one's value.
+        pairs: what a configuration must agree in, for the components that are read.
     """
 
     family: Family
@@ -75,4 +76,10 @@ class Official:
     schema: Schema
     origins: Mapping[str, Origin]
     completed: Callable[[dict[str, Any]], dict[str, Any]] = lambda content: content
-    pairs: Callable[[Any, Collection[str]], list[tuple[str, int, str, int]]] = lambda config, names: []
+    pairs: Callable[[Any, Collection[str]], list[Pair]] = lambda config, names: []
+
+    @property
+    def classes(self) -> list[str]:
+        """The official ones of its networks, as its YAML names them."""
+        targets = (self.schema.children[name].target for name in self.family.names if name in self.schema.children)
+        return [target for target in targets if target is not None]

@@ -107,7 +107,7 @@ class Component:
         file: its weights in an official checkpoint.
         settings: what the class is called with besides.
         float32: whether it stays float32 in a model of half precision unless somebody asks for less.
-        float32_tensors: paths of those that are float32 in every model.
+        float32_tensors: paths of those that are float32 in every model, or of modules of which all are.
         not_quantized: why it must not be; "" if it may.
         layers: what the sizes and the weights must agree on before anything is built.
         equal: paths of fields that must be equal, or lists of the same length. Of a pair that another component has a
@@ -129,6 +129,10 @@ class Component:
     multiples: tuple[tuple[str, str], ...] = ()
     at_most: tuple[tuple[str, str], ...] = ()
     check: Callable[[Any], None] = field(default=lambda config: None)
+
+    def always_float32(self, path: str) -> bool:
+        """Whether the tensor of that path is float32 in every model."""
+        return any(path == exact or path.startswith(f"{exact}.") for exact in self.float32_tensors)
 
     def build(self, config: Any) -> Any:
         """The network for a configuration of the family, without weights.

@@ -1,0 +1,80 @@
+"""A CosyVoice3 model as a whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlx_cosyvoice import CosyVoice2, Voice, load
+from mlx_cosyvoice.cli import main
+from mlx_cosyvoice.families import COSYVOICE3
+from mlx_cosyvoice.flow import CausalMaskedDiffWithDiT
+from mlx_cosyvoice.llm import CosyVoice3LM
+from mlx_cosyvoice.model import SpeechModel
+from mlx_cosyvoice.vocoder import CausalHiFTGenerator
+from mlx_cosyvoice.weights import ModelFolderError
+from tests.support.process import ROOT
+
+SAMPLE = ROOT / "parity" / "data" / "sample.wav"
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model3: Path) -> SpeechModel:
+    return load(tiny_model3)
+
+
+def test_it_is_what_config_json_names(model: SpeechModel) -> None:
+    assert model.family is COSYVOICE3
+    assert (type(model.llm), type(model.flow), type(model.hift)) == (
+        CosyVoice3LM,
+        CausalMaskedDiffWithDiT,
+        CausalHiFTGenerator,
+    )
+    assert model.speakers == {}
+
+
+def test_it_is_no_cosyvoice2(tiny_model3: Path) -> None:
+    with pytest.raises(ModelFolderError, match=r"is a CosyVoice3; load it with mlx_cosyvoice\.load$"):
+        CosyVoice2.load(tiny_model3)
+
+
+def test_info(tiny_model3: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["info", "--json", "--model", str(tiny_model3)]) == 0
+    facts = json.loads(capsys.readouterr().out)["model"]
+    assert facts["family"] == "CosyVoice3"
+    assert list(facts["components"]) == list(COSYVOICE3.names)
+
+
+def test_an_official_checkpoint_is_to_be_converted(tiny_checkpoint3: Path) -> None:
+    """Its config.json says nothing."""
+    with pytest.raises(ModelFolderError, match=r"has cosyvoice3\.yaml, so it is an official checkpoint: convert it"):
+        load(tiny_checkpoint3)
+
+
+QUICK: dict[str, Any] = {"n_timesteps": 1, "min_token_text_ratio": 4, "max_token_text_ratio": 8}
+
+
+@pytest.fixture(scope="module")
+def voice(model: SpeechModel) -> Voice:
+    return model.clone(SAMPLE, SAMPLE.with_suffix(".txt").read_text(encoding="utf-8"))
+
+
+def test_it_speaks_at_once_and_in_chunks(model: SpeechModel, voice: Voice) -> None:
+    samples = model.synthesize("A nice time.", voice, seed=1, **QUICK)
+    assert len(samples) % 960 == 0
+    assert np.isfinite(samples).all()
+    assert 0 < np.abs(samples).max() <= 1
+    for decoding in ("official", "incremental"):
+        chunks = list(model.stream("A nice time.", voice, seed=1, decoding=decoding, **QUICK))
+        assert sum(map(len, chunks)) == len(samples)
+
+
+def test_its_noise_is_the_same_for_every_seed(model: SpeechModel, voice: Voice) -> None:
+    said = [
+        np.concatenate(list(model.convert_voice(SAMPLE, voice, end=1, n_timesteps=1, seed=seed))) for seed in (0, 1)
+    ]
+    np.testing.assert_array_equal(*said)
