@@ -18,7 +18,7 @@ COMMANDS = (speak, convert_voice, voices, info)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mlx-cosyvoice", description="CosyVoice2 text to speech, in MLX.")
+    parser = argparse.ArgumentParser(prog="mlx-cosyvoice", description="CosyVoice text to speech, in MLX.")
     parser.set_defaults(quiet=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {mlx_cosyvoice.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

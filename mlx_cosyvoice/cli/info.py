@@ -100,6 +100,7 @@ def _model(folder: Path) -> dict[str, Any]:
     speakers = folder / "spk2info.safetensors"
     return {
         "path": str(folder),
+        "family": stored.family.title,
         "format_version": meta["format_version"],
         "sample_rate": stored.config.sample_rate,
         "components": components,
@@ -147,12 +148,16 @@ def _as_text(facts: dict[str, Any]) -> str:
         rows.append(["  all", "", "", _size(model["bytes"])])
         widths = [max(len(row[column]) for row in rows) for column in (2, 3)]
         rows = [[*row[:2], row[2].rjust(widths[0]), row[3].rjust(widths[1])] for row in rows]
-        lines += ["", f"model          {model['path']} (format {model['format_version']}, {model['sample_rate']} Hz)"]
+        lines += ["", f"model          {model['path']} ({_kind(**model)})"]
         lines += [columns(rows)]
         if model["float32_exceptions"]:
             lines.append(f"in float32     {len(model['float32_exceptions'])} modules of the components above")
         lines.append(f"speakers       {plain(', '.join(model['speakers']), 2000) or 'none'}")
     return "\n".join(lines)
+
+
+def _kind(family: str, format_version: int, sample_rate: int, **_: Any) -> str:
+    return f"{family}, format {format_version}, {sample_rate} Hz"
 
 
 def _device(type: str, name: str, form: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 
 MODEL_VARIABLE = "MLX_COSYVOICE_MODEL"
 
-#: Names that --dtype accepts: "stored" is None of `CosyVoice2.load`, the rest are its own. (Importing MLX is slow.)
+#: Names that --dtype accepts: "stored" is None of `mlx_cosyvoice.load`, the rest are its own. (Importing MLX is slow.)
 DTYPES = ("auto", "float32", "float16", "bfloat16", "stored")
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class ModelOptions:
 
     @property
     def computed_in(self) -> str | None:
-        """--dtype as `CosyVoice2.load` accepts it."""
+        """--dtype as `mlx_cosyvoice.load` accepts it."""
         return None if self.dtype == "stored" else self.dtype
 
 

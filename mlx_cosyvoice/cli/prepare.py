@@ -13,7 +13,8 @@ from mlx_cosyvoice.cli.recordings import check_recording
 from mlx_cosyvoice.quoting import plain
 
 if TYPE_CHECKING:
-    from mlx_cosyvoice import CosyVoice2, Voice
+    from mlx_cosyvoice import Voice
+    from mlx_cosyvoice.model import SpeechModel
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Prepared:
         facts: for --json.
     """
 
-    model: CosyVoice2
+    model: SpeechModel
     voice: Voice
     decoding: str
     facts: dict[str, Any]
@@ -64,10 +65,10 @@ def prepare(options: SpeechOptions, *, arriving: bool = False) -> Prepared:
         ValueError: there is no such model, voice or speaker; voices that there are are named.
         OSError: a file cannot be read.
     """
-    from mlx_cosyvoice import CosyVoice2
+    from mlx_cosyvoice import load
 
     began = time.perf_counter()
-    model = CosyVoice2.load(options.model.folder(), dtype=options.model.computed_in)
+    model = load(options.model.folder(), dtype=options.model.computed_in)
     voice = _voice(options.voice, model)
     decoding = options.synthesis.decoding or _fitting_decoding(options, arriving)
     facts = {
@@ -85,7 +86,7 @@ def _fitting_decoding(options: SpeechOptions, arriving: bool) -> str:
     return "official" if heard_at_once and options.synthesis.speed == 1 else "offline"
 
 
-def _voice(options: VoiceOptions, model: CosyVoice2) -> Voice:
+def _voice(options: VoiceOptions, model: SpeechModel) -> Voice:
     if options.prompt is not None:
         start, end = options.prompt_start or 0.0, options.prompt_end
         return model.clone(options.prompt, options.transcript or "", start=start, end=end)

@@ -175,9 +175,9 @@ def _add(options: AddOptions) -> None:
     if not options.transcript.strip():
         print(_NO_TRANSCRIPT, file=sys.stderr)
 
-    from mlx_cosyvoice import CosyVoice2
+    from mlx_cosyvoice import load
 
-    loaded = CosyVoice2.load(model, dtype=options.model.computed_in)
+    loaded = load(model, dtype=options.model.computed_in)
     voice = loaded.clone(options.prompt, options.transcript, start=options.start or 0.0, end=options.end)
     interrupts.hold()
     name = library.add(options.name, voice, force=options.force).stem

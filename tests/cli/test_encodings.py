@@ -24,7 +24,7 @@ CHINESE = "\u4f60\u597d\uff0c\u4e16\u754c\u3002\u4eca\u5929\u5929\u6c14\u5f88\u5
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(mlx_cosyvoice, "CosyVoice2", StandIn, raising=False)
+    monkeypatch.setattr(mlx_cosyvoice, "load", StandIn.load, raising=False)
     monkeypatch.setattr(StandIn, "calls", [])
     monkeypatch.setenv("MLX_COSYVOICE_MODEL", "the model")
 

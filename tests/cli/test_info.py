@@ -102,6 +102,7 @@ def test_info_of_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["info", "--json", "--model", str(model)]) == 0
     assert json.loads(capsys.readouterr().out)["model"] == {
         "path": str(model),
+        "family": "CosyVoice2",
         "format_version": 1,
         "components": {
             "llm": {
@@ -127,6 +128,7 @@ def test_info_of_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["info", "--model", str(model)]) == 0
     text = capsys.readouterr().out
     assert ("bfloat16; computed in float32" in text) == in_cpu_form()
+    assert "(CosyVoice2, format 1, 24000 Hz)" in text
     assert "hift  float32  " in text  # it goes without saying what that is computed in
 
 

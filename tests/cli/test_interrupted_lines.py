@@ -30,7 +30,7 @@ class Device(speaking.OutputStream):
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mlx_cosyvoice, "CosyVoice2", StandIn, raising=False)
+    monkeypatch.setattr(mlx_cosyvoice, "load", StandIn.load, raising=False)
     monkeypatch.setattr(StandIn, "calls", [])
     monkeypatch.setattr(StandIn, "streams", [])
     monkeypatch.setenv("MLX_COSYVOICE_MODEL", "the model")

@@ -31,7 +31,7 @@ PROMPT = str(ROOT / "parity" / "data" / "sample.wav")
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(mlx_cosyvoice, "CosyVoice2", StandIn, raising=False)
+    monkeypatch.setattr(mlx_cosyvoice, "load", StandIn.load, raising=False)
     monkeypatch.setattr(StandIn, "calls", [])
     monkeypatch.setattr(StandIn, "streams", [])
     monkeypatch.setenv("MLX_COSYVOICE_MODEL", "the model")

@@ -1,4 +1,4 @@
-"""For the commands: a model with the interface of `CosyVoice2` that speaks tones, as slowly as asked."""
+"""For the commands: a model with the interface of `SpeechModel` that speaks tones, as slowly as asked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RUN = """
 import sys
 import mlx_cosyvoice
 from tests.support import speaking
-mlx_cosyvoice.CosyVoice2 = speaking.StandIn
+mlx_cosyvoice.load = speaking.StandIn.load
 sys.modules["sounddevice"] = speaking
 from mlx_cosyvoice.cli import main
 sys.exit(main())
