@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mlx_cosyvoice.config import CosyVoice3Config
 from mlx_cosyvoice.families.cosyvoice2 import CAMPPLUS, COSYVOICE2, HIFT, LLM, SPEECH_TOKENIZER
-from mlx_cosyvoice.families.cosyvoice3_tokens import SILENCE, SPECIAL_TOKENS, SPEECH_IDS
+from mlx_cosyvoice.families.cosyvoice3_tokens import SILENCE, SPECIAL_TOKENS, SPEECH_IDS, SYSTEM_PROMPT
 from mlx_cosyvoice.families.declaration import Component, Family, Layers
 
 FLOW = Component(
@@ -46,5 +46,6 @@ COSYVOICE3 = Family(
     mel=replace(COSYVOICE2.mel, fmax=None),
     model_input="mlx_cosyvoice.speech.modes:model_input",
     source_noise="mlx_cosyvoice.speech.fixed_noise:source_noise",
+    system_prompt=SYSTEM_PROMPT,
     silence=SILENCE,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mlx_cosyvoice.families import COSYVOICE3
 from mlx_cosyvoice.flow import CausalMaskedDiffWithDiT
 from mlx_cosyvoice.llm import CosyVoice3LM
 from mlx_cosyvoice.model import SpeechModel
+from mlx_cosyvoice.speech.prefixes import PrefixCache
 from mlx_cosyvoice.vocoder import CausalHiFTGenerator
 from mlx_cosyvoice.weights import ModelFolderError
 from tests.support.process import ROOT
@@ -78,3 +80,22 @@ def test_its_noise_is_the_same_for_every_seed(model: SpeechModel, voice: Voice) 
         np.concatenate(list(model.convert_voice(SAMPLE, voice, end=1, n_timesteps=1, seed=seed))) for seed in (0, 1)
     ]
     np.testing.assert_array_equal(said[0], said[1])
+
+
+def test_its_language_model_reads_the_system_prompt_first(
+    model: SpeechModel, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert model.llm is not None
+    assert model.text_tokenizer is not None
+    read: list[Sequence[int]] = []
+    prefill = model.llm.prefill_prefix
+
+    def noting(prompt_text: Sequence[int]) -> Any:
+        read.append(prompt_text)
+        return prefill(prompt_text)
+
+    monkeypatch.setattr(model.llm, "prefill_prefix", noting)
+    monkeypatch.setattr(model, "_prefixes", PrefixCache(model.llm))
+    list(model.speech_tokens("A nice time.", voice, max_token_text_ratio=2))
+    opening = model.text_tokenizer.encode("You are a helpful assistant.<|endofprompt|>")
+    assert [list(ids[: len(opening)]) for ids in read] == [opening]
