@@ -61,6 +61,18 @@ def test_the_reference_reads_the_same_sizes(tiny_checkpoint3: Path) -> None:
     assert json.loads(json.dumps(CONFIG.to_dict())) == said
 
 
+@pytest.mark.parametrize("component", ["llm", "flow", "hift", "speech_tokenizer"])
+def test_the_reference_reads_the_recipe(component: str, tiny_checkpoint3: Path) -> None:
+    """With readers of its own, which find the layer norms of the ONNX file by their order."""
+    network = families.COSYVOICE3.networks[component]
+    tensors = network.tensors(tiny_checkpoint3 / network.file, SIZES3["tiny"][component])
+    prefix = "speech_tokenizer." if component == "speech_tokenizer" else ""
+    expected = recipe_state_dict(golden_name(component, "tiny", "cosyvoice3"), prefix)
+    assert set(tensors) == set(expected)
+    for key, value in expected.items():
+        np.testing.assert_array_equal(tensors[key].numpy(), value, err_msg=key)
+
+
 @pytest.mark.parametrize("component", COSYVOICE3.names)
 def test_every_official_key_is_accounted_for(component: str, tiny_model3: Path, weights: dict[str, mx.array]) -> None:
     keys = json.loads((tiny_model3 / "conversion.json").read_text())["keys"][component]
