@@ -13,7 +13,6 @@ import torch
 
 from converters.checkpoint import find_checkpoint, require_files
 from converters.qwen import BLANK_EN
-from mlx_cosyvoice.families import Family
 from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.model import SpeechModel, load
 from mlx_cosyvoice.weights import read_config
@@ -23,10 +22,6 @@ from reference.official_config import official_config
 from reference.text_tokenizer import TextTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
-
-
-#: Families that nobody can be judged of yet, as their stages are not there.
-STAGES_TO_COME = ("cosyvoice3",)
 
 
 class Reference:
@@ -130,15 +125,9 @@ def load_pair(checkpoint: str | Path, model: str | Path, llm: str | Path | None 
         checkpoint: its folder, or a hub id.
         model: its folder, or a hub id.
         llm: the file that the model's language model was converted from, if it is another one than the checkpoint's.
-
-    Raises:
-        ValueError: parity has no stages for the model's family, or a folder is not what it should be.
     """
     folder, official = find_model(model), find_checkpoint(checkpoint, llm=llm)
     _, meta = read_config(folder)
-    family: Family = meta["family"]
-    if family.model_type in STAGES_TO_COME:
-        raise ValueError(f"{folder}: is a {family.title}, of which parity knows no stages yet")
     original = Reference(official, llm=llm)
     if meta["quantization"] is None:
         return Pair(original, load(folder, dtype=None), original, folder)

@@ -18,7 +18,10 @@ import numpy as np
 T = TypeVar("T")
 
 #: Modules that are called once an utterance, not once a piece: the speaker's, and those of the time of an Euler step.
-ONCE = re.compile(r"flow\.(spk_embed_affine_layer|decoder\.estimator\.(time_\w+|\w+_blocks\.\d+\.0\.mlp)(\.\w+)*)")
+ONCE = re.compile(
+    r"flow\.(spk_embed_affine_layer|decoder\.estimator\."
+    r"(time_\w+|\w+_blocks\.\d+\.0\.mlp|(transformer_blocks\.\d+\.attn_norm|norm_out)\.(silu|linear))(\.\w+)*)"
+)
 #: The embedding is looked up for a piece and its lookahead together ...
 TOGETHER = ("flow.input_embedding",)
 #: ... and projected for each by itself.
@@ -68,7 +71,7 @@ class Piece:
 
     def _places(self, length: int) -> slice | None:
         own = self.end - self.start
-        for rate, margins in ((1, (0, 2, 3)), (2, (0, 4))):
+        for rate, margins in ((1, (0, 2, 3)), (2, (0, 4, 30))):
             margin = length - rate * self.tokens
             if margin in margins:
                 return slice(rate * self.start, rate * self.end + margin)

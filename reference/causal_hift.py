@@ -105,11 +105,13 @@ class CausalConvRNNF0Predictor(nn.Module):
 class CausalSineGen2(SineGen2):
     """`m_source.l_sin_gen`, the official `SineGen2` with `causal=True`: the phase stands still within a frame."""
 
-    stretching = "nearest"
+    stretching, uniform = "nearest", True
 
 
 class CausalHiFTGenerator(Generator):
     """mel [B, 80, T] to wav [B, 480 T] at 24 kHz. `config` has the fields of CausalHiFTConfig."""
+
+    causal = True
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         look_right = config["conv_pre_look_right"]

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import accumulate
 from math import prod
 from operator import mul
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -100,6 +100,9 @@ class Layers(NamedTuple):
 
 class Generator(nn.Module):
     """What all HiFT vocoders are. `config` has the fields of HiFTConfig."""
+
+    #: Whether it sees some frames ahead and no more.
+    causal: ClassVar[bool] = False
 
     def __init__(self, config: Mapping[str, Any], layers: Layers) -> None:
         super().__init__()

@@ -28,6 +28,8 @@ class SineGen2(nn.Module):
 
     #: How the phase is stretched, as `torch.nn.functional.interpolate` names it.
     stretching: ClassVar[str] = "linear"
+    #: Whether the noise is uniform in [0, 1), and not standard normal.
+    uniform: ClassVar[bool] = False
 
     def __init__(
         self,

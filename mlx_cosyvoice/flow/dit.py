@@ -15,7 +15,7 @@ from mlx_cosyvoice.flow.rotary import RotaryEmbedding
 from mlx_cosyvoice.flow.sinusoids import SinusoidalPosEmb
 from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.nn import Conv1d, Mish, Module, Sequential, SiLU
-from mlx_cosyvoice.nn.cache import Cache, constant, first_position
+from mlx_cosyvoice.nn.cache import Cache, constant, extended, first_position
 
 TIME_WIDTH = 256
 POSITION_KERNEL, POSITION_GROUPS = 31, 16
@@ -37,7 +37,7 @@ class TimestepEmbedding(Module):
 
 
 def _position_convolution(dim: int) -> Sequential:
-    conv = Conv1d(dim, dim, POSITION_KERNEL, pad=(POSITION_KERNEL - 1, 0), groups=POSITION_GROUPS)
+    conv = Conv1d(dim, dim, POSITION_KERNEL, groups=POSITION_GROUPS)
     return Sequential(conv, Mish(official_axes="bct"), official_axes="bct")
 
 
@@ -50,7 +50,9 @@ class CausalConvPositionEmbedding(Module):
         self.conv2 = _position_convolution(dim)
 
     def __call__(self, x: mx.array, cache: Cache | None = None) -> mx.array:
-        return self.conv2(self.conv1(x, cache), cache)
+        for conv in (self.conv1, self.conv2):
+            x = conv(extended(x, POSITION_KERNEL - 1, cache))
+        return x
 
 
 class InputEmbedding(Module):

@@ -56,7 +56,8 @@ class SpeechLM(Module):
                 f"llm_input_size {config.llm_input_size}, llm_output_size {config.llm_output_size} and "
                 f"qwen.hidden_size {config.qwen.hidden_size} must be equal"
             )
-        self.config, self.ids, size = config, ids, config.speech_token_size
+        self.config, self.ids = config, ids
+        self.speech_token_size = size = config.speech_token_size
         self.eos_token, self.fill_token, vocabulary = size + ids.end, size + ids.fill, size + ids.count
         self.llm = Qwen2Encoder(config.qwen)
         self.llm_decoder = Linear(config.llm_output_size, vocabulary, bias=bias)

@@ -36,6 +36,7 @@ class CausalHiFTGenerator(Generator):
     """
 
     config: CausalHiFTConfig
+    causal = True
 
     def __init__(self, config: CausalHiFTConfig) -> None:
         conv_pre = partial(LookaheadConv1d, kernel_size=config.conv_pre_look_right + 1)

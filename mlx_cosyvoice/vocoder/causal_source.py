@@ -13,7 +13,7 @@ class CausalSineGen2(SineGen2):
     Each harmonic is so a staircase of 50 steps a second. Its noise is uniform in [0, 1).
     """
 
-    reach = 0
+    reach, uniform = 0, True
 
     def stretched(self, phase: mx.array, start: int, end: int, first: int) -> mx.array:
         return mx.repeat(phase, self.upsample_scale, axis=1)

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import accumulate
 from math import prod
 from operator import mul
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import mlx.core as mx
 
@@ -59,6 +59,9 @@ class Generator(Module):
     Raises:
         ValueError: sizes that the network cannot have, named with the field.
     """
+
+    #: Whether it can go on from its own state, as it sees some frames ahead and no more.
+    causal: ClassVar[bool] = False
 
     def __init__(self, config: HiFTConfig, layers: Layers) -> None:
         super().__init__()

@@ -81,6 +81,8 @@ class SineGen2(Module):
 
     #: How many frames to both sides of a frame its phase depends on.
     reach: ClassVar[int] = 1
+    #: Whether the noise is uniform in [0, 1), and not standard normal.
+    uniform: ClassVar[bool] = False
 
     def __init__(self, config: HiFTConfig, upsample_scale: int) -> None:
         super().__init__()

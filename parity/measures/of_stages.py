@@ -169,7 +169,7 @@ def _streaming(observed: Observed) -> dict[str, Any]:
         [dict(zip(("mel", "source", "speech"), hop.cache, strict=False)) for hop in side]
         for side in (hops, expected, exact)
     )
-    lost = max(difference.error for difference in measures.cache_diff(expected_caches, exact_caches))
+    lost = max((difference.error for difference in measures.cache_diff(expected_caches, exact_caches)), default=0.0)
     differences = measures.cache_diff(caches, expected_caches, observed.factor * lost)
     return {
         "streaming": {

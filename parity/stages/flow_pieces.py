@@ -30,7 +30,8 @@ class FlowPieces(Stage):
 
     def pieces(self, pair: Pair) -> tuple[Piece, ...]:
         config = pair.reference.config["flow"]
-        return pieces_of(PROMPT_TOKENS + TOKENS, config["encoder"]["static_chunk_size"], config["pre_lookahead_len"])
+        chunk = config["decoder"]["estimator"]["static_chunk_size"] // config["token_mel_ratio"]
+        return pieces_of(PROMPT_TOKENS + TOKENS, chunk, config["pre_lookahead_len"])
 
     def keep(self, path: str, call: int) -> bool:
         # of the estimator's parts the first step; a state that another step has left shows there

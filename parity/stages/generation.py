@@ -34,8 +34,8 @@ class Script:
 
     Attributes:
         text: how many text tokens.
-        likely: how likely (in nats above the rest) which id is from which step on: (step, id, nats). Ids below 0 count
-            from the end of the vocabulary: the end of speech is -3, the task id -2, "fill" -1.
+        likely: how likely (in nats above the rest) which id is from which step on: (step, id, nats); the id is a speech
+            token or, in words, which of the side's special ids it is.
         options: of the call.
         bistream: the text arrives token by token.
         prompt: how many text and speech tokens of the prompt.
@@ -43,14 +43,14 @@ class Script:
     """
 
     text: int
-    likely: tuple[tuple[int, int, float], ...]
+    likely: tuple[tuple[int, int | str, float], ...]
     options: Mapping[str, float]
     bistream: bool = False
     prompt: tuple[int, int] = (3, 4)
     prefix: bool = False
 
 
-END, FILL = -3, -1
+END, FILL, UNLIKELY = "eos_token", "fill_token", -30.0
 SCRIPTS = {
     "end_forbidden": Script(4, ((0, END, 12.0),), {}),
     "end_allowed": Script(3, ((7, END, 30.0),), {"min_token_text_ratio": 1.5}),
@@ -120,7 +120,7 @@ def _run(side: Side, script: Script, tape: Tape, name: str) -> tuple[list[int], 
         x, cache = call.args
         cache = cache or object()
         caches[id(cache)] = cache
-        row = side.plain(_row(script, tape, name, len(steps), llm.llm_decoder.weight.shape[0]))
+        row = side.plain(_row(llm, script, tape, name, len(steps)))
         steps.append(side.official(x))
         return (row, cache) if side.name == "pytorch" else row[None]
 
@@ -151,10 +151,11 @@ def _tokens(side: Side, script: Script, tape: Tape, name: str) -> Iterator[int]:
     return llm.generate_bistream([side.ids(text[:, at : at + 1]) for at in range(script.text)], *prompt)
 
 
-def _row(script: Script, tape: Tape, name: str, step: int, size: int) -> np.ndarray:
-    """Log-probabilities [V] of a step."""
-    logits = 2 * tape.normal(f"generation/{name}/step{step}", (size,))
+def _row(llm: Any, script: Script, tape: Tape, name: str, step: int) -> np.ndarray:
+    """Log-probabilities [V] of a step. A special id is likely only where the script says so."""
+    logits = 2 * tape.normal(f"generation/{name}/step{step}", (llm.llm_decoder.weight.shape[0],))
+    logits[llm.speech_token_size :] = UNLIKELY
     for first, token, nats in script.likely:
         if step >= first:
-            logits[token] = nats
+            logits[getattr(llm, token) if isinstance(token, str) else token] = nats
     return logits - np.log(np.exp(logits).sum(dtype=np.float64)).astype(np.float32)

@@ -8,7 +8,7 @@ stand in for its own, each for the frames that it claims to be at.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -42,8 +42,12 @@ class Whole:
 
 @dataclass
 class Seen:
-    """What was observed of the decoder, step by step. `start` is the frame that the vocoder's window begins with."""
+    """What was observed of the decoder, step by step. `start` is the frame that the vocoder's window begins with.
 
+    `noise` is [1, samples, 9], that of the whole utterance.
+    """
+
+    noise: np.ndarray
     hops: list[list[int]] = field(default_factory=list)
     mels: list[np.ndarray] = field(default_factory=list)
     f0: list[np.ndarray] = field(default_factory=list)
@@ -118,13 +122,12 @@ def _streamed(side: Side, inputs: Arrays, tape: Tape, whole: Whole | None) -> Ou
     from mlx_cosyvoice.prompt import Prompt
 
     token, prompt = utterance(inputs)
-    seen = Seen()
-
+    seen = Seen(_draws(side.module.hift, tape)[1])
     rand_ini, sine_noise = map(side.array, _draws(side.module.hift, tape))
 
-    def noise(samples: int) -> tuple[Any, Any]:
-        drawn = sum(source.shape[2] for source in seen.sources)
-        return rand_ini, sine_noise[:, drawn : drawn + samples]
+    def noise(samples: int, start: int | None = None) -> tuple[Any, Any]:
+        begin = sum(source.shape[2] for source in seen.sources) if start is None else start
+        return rand_ini, sine_noise[:, begin : begin + samples]
 
     decoder = IncrementalDecoder(*side.module, n_timesteps=STEPS, left_context_chunks=None)
     other, own = (Prompt(*map(side.array, (*prompt[:2], embedding))) for embedding in (-prompt[2], prompt[2]))
@@ -165,6 +168,17 @@ class Watch:
             mel = self.side.array(self.whole.mel[:, :, done : done + mel.shape[1]], channels_first=True)
         return mel, state
 
+    def asked(self, decoder: Any) -> list[tuple[Any, Callable[[ModuleCall], Any], str]]:
+        """Modules, who answers for them, and of which method."""
+        hift = self.side.module.hift
+        return [
+            (decoder.flow, self.flow, "step"),
+            (decoder.vocoder, self.vocoder, "step"),
+            (hift.f0_predictor, self.window, "__call__"),
+            (hift, self.source, "source"),
+            (hift, self.window, "decode"),
+        ]
+
     def vocoder(self, call: ModuleCall) -> Any:
         self.seen.start = call.args[0].start
         self.seen.mels.append(self.side.official(call.args[1], channels_first=True))
@@ -203,17 +217,47 @@ class Watch:
         return self.side.array(right, channels_first=True)
 
 
+class CausalWatch(Watch):
+    """The same where the vocoder is causal: it goes on from its own state, whatever was put in place of its parts."""
+
+    def asked(self, decoder: Any) -> list[tuple[Any, Callable[[ModuleCall], Any], str]]:
+        hift = self.side.module.hift
+        return [
+            (decoder.flow, self.flow, "step"),
+            (decoder.vocoder, self.vocoder, "step"),
+            (hift.f0_predictor, self.f0, "__call__"),
+            (hift, self.source, "source"),
+        ]
+
+    def vocoder(self, call: ModuleCall) -> Any:
+        self.seen.mels.append(self.side.official(call.args[1], channels_first=True))
+        return call.run()
+
+    def f0(self, call: ModuleCall) -> Any:
+        made = call.run()
+        begin = sum(part.shape[1] for part in self.seen.f0)
+        self.seen.f0.append(self.side.official(made))
+        return made if self.whole is None else self.side.array(self.whole.f0[:, begin : begin + made.shape[1]])
+
+    def source(self, call: ModuleCall) -> Any:
+        begin = sum(part.shape[2] for part in self.seen.sources)
+        if self.whole is not None:
+            f0, rand_ini, own = call.args
+            right = self.seen.noise[:, begin : begin + own.shape[1]]
+            self.seen.aligned["source_window"] &= np.array_equal(self.side.official(own), right)
+            call.args = f0, rand_ini, self.side.array(right)
+        made = call.run()
+        self.seen.sources.append(self.side.official(made, channels_first=True))
+        if self.whole is None:
+            return made
+        return self.side.array(self.whole.source[:, :, begin : begin + made.shape[1]], channels_first=True)
+
+
 @contextmanager
 def watched(side: Side, decoder: Any, seen: Seen, whole: Whole | None) -> Iterator[None]:
     """Note what goes through the decoder; with `whole`, put the reference's in its place."""
-    watch, hift = Watch(side, seen, whole), side.module.hift
+    kind = CausalWatch if side.module.hift.causal else Watch
     with ExitStack() as stack:
-        for module, answer, method in (
-            (decoder.flow, watch.flow, "step"),
-            (decoder.vocoder, watch.vocoder, "step"),
-            (hift.f0_predictor, watch.window, "__call__"),
-            (hift, watch.source, "source"),
-            (hift, watch.window, "decode"),
-        ):
+        for module, answer, method in kind(side, seen, whole).asked(decoder):
             stack.enter_context(intercepted({method: module}, answer, method))
         yield

@@ -1,4 +1,4 @@
-"""Text to speech tokens (Qwen2LM): log-probabilities along the reference's own path, and what each side samples.
+"""Text to speech tokens: log-probabilities along the reference's own path, and what each side samples.
 
 Log-probabilities and sampling are judged apart: the former have their noise floor, and from the same log-probabilities
 both samplers must draw the same (`sampler_trials`). What each side draws from its own (`speech_token`) may then differ
@@ -8,7 +8,7 @@ where rounding decides, and nowhere else: see `LanguageModel.near_ties`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any, ClassVar
@@ -62,16 +62,28 @@ def generate(side: Side, inputs: Arrays, draw: Any) -> Iterator[int]:
 def sampler(side: Side, uniforms: Iterable[float]) -> Any:
     """The side's sampler, with the numbers that it draws by."""
     if side.name == "pytorch":
-        return _right_sampler(side.module.sampling, uniforms)
+        return Sampling.of(side.module).sampler(uniforms)
     from mlx_cosyvoice.llm import RASSampler
 
-    return RASSampler(side.module.config.sampling, uniforms)
+    return RASSampler(side.module.config.sampling, uniforms, side.module.ids)
 
 
-def _right_sampler(config: Mapping[str, Any], uniforms: Iterable[float]) -> Any:
-    from reference.sampling import RASSampler
+@dataclass(frozen=True)
+class Sampling:
+    """How the reference's language model draws: by which settings, how many special ids it has, and which ends."""
 
-    return RASSampler(config, uniforms)
+    settings: tuple[tuple[str, Any], ...]
+    special: int
+    end: int
+
+    @classmethod
+    def of(cls, llm: Any) -> Sampling:
+        return cls(tuple(sorted(llm.sampling.items())), llm.special, llm.eos)
+
+    def sampler(self, uniforms: Iterable[float]) -> Any:
+        from reference.sampling import RASSampler
+
+        return RASSampler(dict(self.settings), uniforms, self.end - self.special)
 
 
 class LanguageModel(Stage):
@@ -128,7 +140,7 @@ class LanguageModel(Stage):
         return Outputs(
             tensors=tensors,
             tokens={"speech_token": np.array([picked], np.int64), "sampler": drawn},
-            details=side.module.sampling if side.name == "pytorch" else None,
+            details=Sampling.of(side.module) if side.name == "pytorch" else None,
         )
 
     def for_isolation(self, inputs: Arrays, expected: Outputs) -> tuple[Arrays, Outputs]:
@@ -158,14 +170,14 @@ class LanguageModel(Stage):
         import torch
 
         rows = [np.asarray(side.tensors["log_probs"][0], np.float64) for side in (sides.actual, sides.exact)]
-        config, walk = sides.expected.details, inputs["walk"][0].tolist()
+        sampling, walk = sides.expected.details, inputs["walk"][0].tolist()
         noise = factor * log_prob_noise(sides, dtype)
         for step in flips:
             mine, exact = (row[step] for row in rows)
             if not np.isfinite(mine).all():
                 continue
-            right = _right_sampler(config, inputs["walk_draws"][0, step])
-            likely = np.union1d(_candidates(mine, config), _candidates(exact, config))
+            right = sampling.sampler(inputs["walk_draws"][0, step])
+            likely = np.union1d(_candidates(mine, sampling), _candidates(exact, sampling))
             likely = np.union1d(likely, [side.tokens[name][0, step] for side in (sides.actual, sides.expected)])
             close = bool(np.abs(mine - exact)[likely].max() <= noise)
             excused[0, step] = close and right(torch.from_numpy(mine), walk[:step], True) == drawn[0, step]
@@ -199,28 +211,29 @@ def log_prob_noise(sides: Sides, dtype: str) -> float:
     return noise
 
 
-def _candidates(log_probs: np.ndarray, config: Mapping[str, Any]) -> np.ndarray:
+def _candidates(log_probs: np.ndarray, sampling: Sampling) -> np.ndarray:
     """The ids of the nucleus where the end of speech is forbidden, as it is along the walk."""
     import torch
 
     allowed = torch.from_numpy(log_probs.copy())
-    allowed[-3] = -torch.inf
-    return _right_sampler(config, ()).candidates(allowed)[0].numpy()
+    allowed[sampling.end - sampling.special] = -torch.inf
+    return sampling.sampler(()).candidates(allowed)[0].numpy()
 
 
 def _trials(side: Side, tape: Tape, settings: Settings) -> np.ndarray:
     """What a side's sampler draws in the trials. The reference's draws the same in every dtype, so it is asked once."""
     if side.name == "pytorch":
-        return _reference_trials(tape.seed, settings.sampler_rows, tuple(sorted(side.module.sampling.items())))
-    return make_trials(tape, settings.sampler_rows).tokens(lambda uniforms: sampler(side, uniforms))
+        return _reference_trials(tape.seed, settings.sampler_rows, Sampling.of(side.module))
+    ids = side.module.ids
+    return make_trials(tape, settings.sampler_rows, ids.count, ids.end).tokens(lambda uniforms: sampler(side, uniforms))
 
 
 @lru_cache(maxsize=8)
-def _reference_trials(seed: int, rows: int, config: tuple[tuple[str, Any], ...]) -> np.ndarray:
+def _reference_trials(seed: int, rows: int, sampling: Sampling) -> np.ndarray:
     import torch
 
     def make(uniforms: Iterable[float]) -> Draw:
-        draw = _right_sampler(dict(config), uniforms)
+        draw = sampling.sampler(uniforms)
         return lambda row, decoded, ignore_eos: draw(torch.from_numpy(row), decoded, ignore_eos)
 
-    return make_trials(Tape(seed), rows).tokens(make)
+    return make_trials(Tape(seed), rows, sampling.special, sampling.end).tokens(make)

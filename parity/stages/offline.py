@@ -67,7 +67,7 @@ def _run(side: Side, inputs: Arrays, tape: Tape, right: dict[float, Made] | None
 def _speak(side: Side, inputs: Arrays, tape: Tape, speed: float) -> None:
     token, prompt = utterance(inputs)
 
-    def noise(samples: int) -> tuple[Any, Any]:
+    def noise(samples: int, start: int = 0) -> tuple[Any, Any]:
         rand_ini, sine_noise = source_noise(side.module.hift, tape, samples, "offline", f"/{speed}")
         return side.array(rand_ini), side.array(sine_noise)
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from parity.tape import Tape
 
-#: A vocabulary this small is drawn from twenty times as fast as the real one, and has room for any nucleus.
-IDS = 96
+#: Speech tokens so few are drawn from twenty times as fast as the real ones, and have room for any nucleus.
+SPEECH = 93
 ROWS = 640
 DRAWS = 25  # for every row; as many as upstream's top_k, so that every candidate of a flat nucleus is drawn
 
@@ -44,7 +44,8 @@ class Trials:
     """N draws from R rows.
 
     Attributes:
-        log_probs: float32 [R, IDS]: from peaked to nearly flat; some with equal entries, or a likely end of speech.
+        log_probs: float32 [R, V], the last of V ids being special: from peaked to nearly flat; some with equal entries,
+            or a likely end of speech.
         decoded: R lists of tokens so far: none, few or many, with and without the likeliest ones.
         ignore_eos: R flags.
         rows: [N], the row that each draw is from.
@@ -68,14 +69,19 @@ class Trials:
         return np.array(drawn, np.int64)
 
 
-def make_trials(tape: Tape, count: int = ROWS) -> Trials:
-    """The trials of a tape's seed: `DRAWS` from each of so many rows."""
+def make_trials(tape: Tape, count: int = ROWS, special: int = 3, end: int = 0) -> Trials:
+    """The trials of a tape's seed: `DRAWS` from each of so many rows.
+
+    Of so many special ids, which follow the speech tokens, the one numbered `end` is the end of speech.
+    """
     u = tape.uniform("llm/trials/rows", (count, 4))
-    logits = tape.normal("llm/trials/logits", (count, IDS)) * (0.2 * 40 ** u[:, :1])  # standard deviation 0.2 to 8
+    logits = tape.normal("llm/trials/logits", (count, SPEECH + special)) * (
+        0.2 * 40 ** u[:, :1]
+    )  # standard deviation 0.2 to 8
     coarse = u[:, 1] < 0.1
     logits[coarse] = np.round(4 * logits[coarse]) / 4  # as half precision makes them: some are equal
     ends = u[:, 2] < 0.15
-    logits[ends, IDS - 3] = logits[ends].max(axis=1)
+    logits[ends, SPEECH + end] = logits[ends].max(axis=1)
     log_probs = logits - np.log(np.exp(logits.astype(np.float64)).sum(axis=1, keepdims=True))
     order = np.argsort(tape.uniform("llm/trials/order", (count * DRAWS,)), kind="stable")
     strata = np.tile(np.arange(DRAWS, dtype=np.float32), count)[order]
@@ -95,6 +101,6 @@ def _history(logits: np.ndarray, u: np.ndarray, row: int) -> list[int]:
     if row % 4 == 0:
         return []
     if row % 4 == 1:
-        return [int(token) for token in (u[: 1 + int(39 * u[0])] * (IDS - 3)).astype(np.int64)]
+        return [int(token) for token in (u[: 1 + int(39 * u[0])] * SPEECH).astype(np.int64)]
     likely = np.argsort(-logits, kind="stable")[:20]
     return [int(likely[int(20 * x)]) for x in u[: 1 + int(39 * u[-1])]]

@@ -3,11 +3,14 @@
 The networks themselves have stages of their own. This one compares the loop around them: a free run shows how far
 the waveforms are apart, and an isolated run, in which every hop starts from the reference's state and the networks
 return what the reference's returned, shows which part of the loop is wrong.
+
+The reference runs a causal vocoder on all frames so far at every hop, and what is new is compared. The port's goes on
+from its own state, which is then right, as everything that went into it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +22,7 @@ from parity.sides import Side
 from parity.stages.base import Arrays, Outputs, Settings
 from parity.stages.loop import Loop
 from parity.stages.vocoder import noise as source_noise
+from parity.stages.vocoder import samples_per_frame
 from parity.tape import Tape
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ PARTS = {
     "vocoder_mel_kept": "streaming.mel_cache",
     "vocoder_mel_new": "streaming.offset",
     "vocoder_source": "streaming.source_cache",
+    "vocoder_noise": "streaming.noise",
     "wav_seam": "streaming.cross_fade",
     "wav": "streaming.held_back",
     "mel_cache": "streaming.mel_cache",
@@ -51,7 +56,7 @@ class Hop:
     Attributes:
         flow: what went into the flow: token, and the flags streaming and finalize.
         mel: what came out of the flow.
-        vocoder: what went into the vocoder: mel and cached source (None if there is none).
+        vocoder: what went into the vocoder: mel and cached source (None if there is none); a causal one: mel and noise.
         made: what came out of the vocoder: wav and source.
         wav: what was put out.
         cache: mel, source and speech that are carried on; empty after the last hop.
@@ -59,25 +64,29 @@ class Hop:
 
     flow: tuple[np.ndarray, bool, bool]
     mel: np.ndarray
-    vocoder: tuple[np.ndarray, np.ndarray | None]
+    vocoder: tuple[np.ndarray, Any]
     made: tuple[np.ndarray, np.ndarray]
     wav: np.ndarray
     cache: tuple[np.ndarray, ...]
 
 
 @contextmanager
-def watched(side: Side, instead: Callable[[], Hop | None]) -> Iterator[dict[str, tuple[ModuleCall, Any]]]:
-    """Network -> its last call and what that returned, which is what it returned in the hop `instead`, if any."""
+def watched(side: Side, right: list[Hop] | None, hops: list[Hop]) -> Iterator[dict[str, tuple[ModuleCall, Any]]]:
+    """Network -> its last call and what that returned; with `right`, what it returned there in the hop after `hops`."""
     seen: dict[str, tuple[ModuleCall, Any]] = {}
 
     def answer(call: ModuleCall) -> Any:
-        hop = instead()
-        if hop is None:
+        if right is None:
             output = call.run()
         elif call.path == "flow":
-            output = side.array(hop.mel, channels_first=True)
+            output = side.array(right[len(hops)].mel, channels_first=True)
         else:
-            output = side.array(hop.made[0]), side.array(hop.made[1], channels_first=True)
+            made = right[len(hops)].made
+            if side.module.hift.causal and side.name == "mlx":
+                call.run()  # for its state
+                wav, source = _new(made, right[len(hops) - 1].made if hops else None)
+                made = wav, source
+            output = side.array(made[0]), side.array(made[1], channels_first=True)
         seen[call.path] = call, output
         return output
 
@@ -105,15 +114,20 @@ class Streaming(Loop):
         """The stream; with `right`, every hop starts from the state that the one before has there."""
         hops: list[Hop] = []
 
-        def noise(samples: int) -> tuple[Any, Any]:
-            rand_ini, sine_noise = source_noise(side.module.hift, tape, samples, "streaming", f"/{len(hops)}")
-            return side.array(rand_ini), side.array(sine_noise)
+        hift = side.module.hift
+
+        def noise(samples: int, start: int = 0) -> tuple[Any, Any]:
+            """Drawn anew for every hop; a causal vocoder's is the same in all of them."""
+            run = "" if hift.causal else f"/{len(hops)}"
+            longest = 2 * TOKENS * samples_per_frame(hift) if hift.causal else samples
+            rand_ini, sine_noise = source_noise(hift, tape, longest, "streaming", run)
+            return side.array(rand_ini), side.array(sine_noise[:, start : start + samples])
 
         stream = _reference_stream if side.name == "pytorch" else _model_stream
-        with watched(side, lambda: right[len(hops)] if right else None) as seen:
+        with watched(side, right, hops) as seen:
             for wav, *cache in stream(side, _utterance(inputs), noise, right):
                 hops.append(_hop(side, seen, wav, tuple(cache)))
-        return outputs(hops)
+        return outputs(hops, side)
 
 
 def _utterance(inputs: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -130,7 +144,8 @@ def _reference_stream(side: Side, utterance: Any, noise: Any, right: list[Hop] |
     token, *prompt = map(side.array, utterance)
     for piece in stream(side.module.flow, side.module.hift, token, Prompt(*prompt), noise, n_timesteps=TIMESTEPS):
         cache = piece.cache
-        yield (piece.wav,) if cache is None else (piece.wav, cache.mel, cache.source, cache.speech)
+        kept = () if cache is None or side.module.hift.causal else (cache.mel, cache.source, cache.speech)
+        yield piece.wav, *kept
 
 
 def _model_stream(side: Side, utterance: Any, noise: Any, right: list[Hop] | None) -> Iterator[tuple[Any, ...]]:
@@ -149,7 +164,8 @@ def _model_stream(side: Side, utterance: Any, noise: Any, right: list[Hop] | Non
         new = tokens[position:] if final else tokens[position : position + due]
         wav, state = decoder.step(state, new, final=final)
         tail = state.vocoder
-        yield (wav[None],) if tail is None else (wav[None], tail.mel, tail.source, tail.speech[None])
+        kept = () if tail is None or side.module.hift.causal else (tail.mel, tail.source, tail.speech[None])
+        yield wav[None], *kept
         number += 1
 
 
@@ -158,10 +174,12 @@ def _state_after(side: Side, hop: Hop, state: OfficialState) -> OfficialState:
     from mlx_cosyvoice.decoding import OfficialState, VocoderTail
     from reference.streaming import hops
 
-    mel, source, speech = hop.cache
-    tail = VocoderTail(
-        side.array(mel, channels_first=True), side.array(source, channels_first=True), side.array(speech[0])
-    )
+    tail = state.vocoder
+    if not side.module.hift.causal:
+        mel, source, speech = hop.cache
+        tail = VocoderTail(
+            side.array(mel, channels_first=True), side.array(source, channels_first=True), side.array(speech[0])
+        )
     spoken = sum(hops(TOKENS, state.prompt.tokens, 3)[: state.hops])
     return OfficialState(state.prompt, state.noise, tuple(hop.flow[0][0].tolist()), spoken, state.hops, tail)
 
@@ -174,29 +192,52 @@ def _hop(side: Side, seen: Mapping[str, tuple[ModuleCall, Any]], wav: Any, cache
     return Hop(
         (side.official(flow.args[0]), flow.kwargs["streaming"], flow.kwargs["finalize"]),
         official(mel),
-        (official(hift.args[0]), official(hift.kwargs["cache_source"])),
+        (official(hift.args[0]), _source_or_noise(side, hift)),
         (official(made[0]), official(made[1])),
         official(wav),
         tuple(map(official, cache)),
     )
 
 
-def outputs(hops: list[Hop]) -> Outputs:
-    """Everything that is compared, by hop and part, and the hops themselves as details."""
+def _source_or_noise(side: Side, hift: ModuleCall) -> Any:
+    if side.module.hift.causal:
+        return side.official(hift.kwargs["sine_noise"])
+    source = hift.kwargs["cache_source"]
+    return None if source is None else side.official(source, channels_first=True)
+
+
+def _new(arrays: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...] | None) -> tuple[np.ndarray, ...]:
+    """What arrays that end with time have beyond those of the hop before."""
+    return arrays if before is None else tuple(a[..., b.shape[-1] :] for a, b in zip(arrays, before, strict=True))
+
+
+def _causal_parts(side: Side, hop: Hop, before: Hop | None) -> dict[str, np.ndarray]:
+    (mel, noise), old = hop.vocoder, before.vocoder if before else None
+    if side.name == "pytorch" and old is not None:
+        mel, noise = mel[:, :, old[0].shape[2] :], noise[:, old[1].shape[1] :]
+    return {"vocoder_mel_new": mel, "vocoder_noise": noise, "wav": hop.wav}
+
+
+def _faded_parts(side: Side, hop: Hop, before: Hop | None) -> dict[str, np.ndarray]:
     from reference import streaming as reference
 
-    result = Outputs(details=hops)
-    for number, hop in enumerate(hops, start=1):
+    mel, source = hop.vocoder
+    kept, faded = (reference.KEPT_FRAMES, reference.KEPT_SAMPLES) if before else (0, 0)
+    parts = {"vocoder_mel_new": mel[:, :, kept:]}
+    if before:
+        parts["vocoder_mel_kept"] = mel[:, :, :kept]
+        parts["vocoder_source"] = np.zeros((1, 1, 0)) if source is None else source
+        parts["wav_seam"] = hop.wav[:, :faded]
+    parts["wav"] = hop.wav[:, faded:]
+    return parts | dict(zip(("mel_cache", "source_cache", "speech_tail"), hop.cache, strict=False))
+
+
+def outputs(hops: list[Hop], side: Side) -> Outputs:
+    """Everything that is compared, by hop and part, and the hops themselves as details."""
+    result, parts_of = Outputs(details=hops), _causal_parts if side.module.hift.causal else _faded_parts
+    for number, (before, hop) in enumerate(zip([None, *hops], hops, strict=False), start=1):
         token, streaming, finalize = hop.flow
-        mel, source = hop.vocoder
-        kept, faded = (reference.KEPT_FRAMES, reference.KEPT_SAMPLES) if number > 1 else (0, 0)
-        parts = {"vocoder_mel_new": mel[:, :, kept:]}
-        if number > 1:
-            parts["vocoder_mel_kept"] = mel[:, :, :kept]
-            parts["vocoder_source"] = np.zeros((1, 1, 0)) if source is None else source
-            parts["wav_seam"] = hop.wav[:, :faded]
-        parts["wav"] = hop.wav[:, faded:]
-        parts |= dict(zip(("mel_cache", "source_cache", "speech_tail"), hop.cache, strict=False))
+        parts = parts_of(side, hop, before)
         result.tensors |= {f"hop{number}.{part}": array for part, array in parts.items()}
         result.tokens[f"hop{number}.flow_token"] = token
         result.tokens[f"hop{number}.flow_mode"] = np.array([[streaming, finalize]], np.int64)

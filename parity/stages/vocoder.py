@@ -25,7 +25,8 @@ def noise(hift: Any, tape: Tape, samples: int, stage: str, run: str = "") -> tup
     """The random numbers of a source of so many samples, in a run of a stage: `rand_ini` and `sine_noise`."""
     sines = hift.m_source.l_linear.weight.shape[1]
     rand_ini = tape.uniform(f"{stage}/rand_ini{run}", (1, sines))
-    return rand_ini, tape.normal(f"{stage}/sine_noise{run}", (1, samples, sines))
+    draw = tape.uniform if hift.m_source.l_sin_gen.uniform else tape.normal
+    return rand_ini, draw(f"{stage}/sine_noise{run}", (1, samples, sines))
 
 
 def draws(hift: Any, tape: Tape, frames: int) -> dict[str, np.ndarray]:

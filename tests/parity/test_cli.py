@@ -49,13 +49,6 @@ def test_an_unknown_stage_is_named_with_those_there_are(
     assert "flow_decoder" in message
 
 
-def test_a_family_without_stages_is_refused(
-    tiny_checkpoint3: Path, tiny_model3: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["run", "--checkpoint", str(tiny_checkpoint3), "--model", str(tiny_model3)]) == 2
-    assert capsys.readouterr().err.endswith(f"{tiny_model3}: is a CosyVoice3, of which parity knows no stages yet\n")
-
-
 def test_json_and_report_hold_what_was_printed(
     tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,13 +21,12 @@ from parity.localization.search import ReferenceCapture
 from parity.pair import Pair, load_pair
 from parity.run import run
 from parity.stages import Outputs, Settings, Sides
-from parity.stages.llm import LanguageModel, log_prob_noise
+from parity.stages.llm import LanguageModel, Sampling, log_prob_noise
 from parity.stages.sampler_trials import make_trials
 from parity.tape import Tape
-from reference import sampling as reference
 from tests.support.recordings import short_inputs
 
-CONFIG = dataclasses.asdict(SamplingConfig())
+SAMPLING = Sampling(tuple(dataclasses.asdict(SamplingConfig()).items()), special=3, end=0)
 SHORT = Settings(llm_steps=4)
 
 
@@ -139,7 +138,7 @@ def _sides(mine: np.ndarray, exact: np.ndarray, noise: float, token: int, right:
     """One step. The reference in the working dtype is `noise` nats off everywhere."""
 
     def outputs(row: np.ndarray, drawn: int) -> Outputs:
-        return Outputs({"log_probs": row[None, None]}, {"speech_token": np.array([[drawn]])}, details=CONFIG)
+        return Outputs({"log_probs": row[None, None]}, {"speech_token": np.array([[drawn]])}, details=SAMPLING)
 
     return Sides(outputs(mine, token), outputs(exact + noise, right), outputs(exact, right))
 
@@ -153,7 +152,7 @@ def _row(*likely: float) -> np.ndarray:
 
 
 def _drawn(row: np.ndarray, u: float, walk: list[int]) -> int:
-    return reference.RASSampler(CONFIG, [u, 0.5])(torch.from_numpy(row), walk, True)
+    return SAMPLING.sampler([u, 0.5])(torch.from_numpy(row), walk, True)
 
 
 def _excused(mine: np.ndarray, exact: np.ndarray, *, noise: float, u: float = 0.3, token: int | None = None) -> bool:
