@@ -174,7 +174,7 @@ def test_a_real_checkpoint_is_credited(tiny_checkpoint: Path, tmp_path: Path) ->
     card = (out / "README.md").read_text()
     assert "base_model: FunAudioLLM/CosyVoice2-0.5B\n" in card
     assert "# somebody/finetune, MLX" in card
-    assert "CosyVoice2.load(" in card
+    assert "model = load(" in card
     assert str(tmp_path) not in card + (out / "conversion.json").read_text()
 
 
