@@ -183,5 +183,6 @@ def command_refusal(arguments: Sequence[str], start: Finished, kept: Path, *word
 
 
 def in_part(inputs: Sequence[Hostile]) -> list[Any]:
-    """`inputs` as parameters of a test: every third in the default run, the others with the slow tests."""
-    return [pytest.param(one, marks=() if place % 3 == 0 else pytest.mark.slow) for place, one in enumerate(inputs)]
+    """`inputs` as parameters of a test: a third in the default run, a third with the slow tests, all when soaking."""
+    marks: list[Any] = [(), pytest.mark.slow, pytest.mark.soak]
+    return [pytest.param(one, marks=marks[place % 3]) for place, one in enumerate(inputs)]
