@@ -21,8 +21,8 @@ help: ## list the targets
 setup: $(STAMP) ## make .venv with everything, in the versions of constraints.txt
 	@echo "$(VENV) is ready: $(VENV)/bin/mlx-cosyvoice info"
 
-demo: $(STAMP) ## build, convert and check a tiny model, then speak: build/demo [AUDIO=file.wav]
-	@$(RUN) -m parity demo --out build/demo $(if $(AUDIO),--audio "$(AUDIO)") $(ARGS)
+demo: $(STAMP) ## build, convert and check a tiny model, then speak: build/demo [AUDIO=file.wav] [FAMILY=cosyvoice3]
+	@$(RUN) -m parity demo --out build/demo $(if $(AUDIO),--audio "$(AUDIO)") $(if $(FAMILY),--family "$(FAMILY)") $(ARGS)
 
 # The default is the official checkpoint on the Hugging Face hub. `synthetic` makes one without downloading anything.
 convert parity: CHECKPOINT_NAME = $(notdir $(patsubst %/,%,$(or $(CHECKPOINT),CosyVoice2-0.5B)))

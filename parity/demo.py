@@ -13,7 +13,7 @@ from parity.inputs import SAMPLE, load_inputs
 from parity.pair import load_pair
 from parity.report import data, html, terminal
 from parity.run import run
-from reference.synthetic.checkpoint import write_checkpoint
+from reference.synthetic.checkpoint import SYNTHETICS, write_checkpoint
 
 TEXT = "Hello from MLX."
 
@@ -21,15 +21,15 @@ TEXT = "Hello from MLX."
 MAX_TOKEN_TEXT_RATIO = 6
 
 
-def demo(out: Path, recording: Path | None, console: Console) -> Verdict:
-    """Build the tiny synthetic checkpoint in `out`, convert it, compare all stages, and speak with it.
+def demo(out: Path, recording: Path | None, console: Console, family: str = "cosyvoice2") -> Verdict:
+    """Build a family's tiny synthetic checkpoint in `out`, convert it, compare all stages, and speak with it.
 
     Writes `checkpoint/`, `model/`, `parity.json`, `report.html` and `speech.wav` into `out`.
     """
     checkpoint, model = out / "checkpoint", out / "model"
     inputs = load_inputs(recording)  # a bad recording is refused before anything is written
     console.print("building a tiny checkpoint in the official layout ...")
-    write_checkpoint(checkpoint, size="tiny", force=True, progress=True)
+    write_checkpoint(checkpoint, size="tiny", force=True, progress=True, synthetic=SYNTHETICS[family])
     console.print("converting it to MLX ...")
     convert(checkpoint, model, force=True, progress=True)
     pair = load_pair(checkpoint, model)

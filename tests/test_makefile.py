@@ -65,6 +65,7 @@ def fake_python(folder: Path, body: str) -> Path:
         (["lint"], ".venv/bin/python -m mypy mlx_cosyvoice reference converters parity tests"),
         (["demo"], ".venv/bin/python -m parity demo --out build/demo"),
         (["demo", "AUDIO=my voice.wav"], '--out build/demo --audio "my voice.wav"'),
+        (["demo", "FAMILY=cosyvoice3"], '--out build/demo --family "cosyvoice3"'),
         (
             ["convert"],
             '.venv/bin/python -m converters "FunAudioLLM/CosyVoice2-0.5B" --out "build/CosyVoice2-0.5B-mlx"',

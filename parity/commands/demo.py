@@ -11,11 +11,15 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("demo", help="build a tiny checkpoint, convert it, compare, and speak")
     parser.add_argument("--out", type=Path, default=Path("build/demo"), metavar="DIR")
     parser.add_argument("--audio", type=Path, metavar="WAV", help="a recording (default: the sample in the project)")
+    parser.add_argument("--family", default="cosyvoice2", help="of the model: cosyvoice2 (the default) or cosyvoice3")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from parity.demo import demo
     from parity.report.terminal import make_console
+    from reference.synthetic.checkpoint import SYNTHETICS
 
-    return demo(arguments.out, arguments.audio, make_console()).exit_code
+    if arguments.family not in SYNTHETICS:
+        raise ValueError(f"--family {arguments.family}: there is no such family; there are: {', '.join(SYNTHETICS)}")
+    return demo(arguments.out, arguments.audio, make_console(), arguments.family).exit_code

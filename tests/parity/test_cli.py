@@ -39,6 +39,12 @@ def test_a_missing_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "nothing" in capsys.readouterr().err
 
 
+def test_the_demo_of_an_unknown_family_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--family", "cosyvoice4"]) == 2
+    assert "there is no such family; there are: cosyvoice2, cosyvoice3" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
+
+
 def test_an_unknown_stage_is_named_with_those_there_are(
     tiny_checkpoint: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
