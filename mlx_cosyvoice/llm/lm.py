@@ -14,8 +14,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_cosyvoice.config import LLMConfig
-from mlx_cosyvoice.families import cosyvoice2, cosyvoice3_tokens
-from mlx_cosyvoice.families.declaration import FramingSpeechIds, SpeechIds
+from mlx_cosyvoice.families import cosyvoice2
+from mlx_cosyvoice.families.declaration import SpeechIds
 from mlx_cosyvoice.llm.bistream import Bistream
 from mlx_cosyvoice.llm.cache import KVCache
 from mlx_cosyvoice.llm.drawing import Drawing, Sampler, drawing
@@ -240,20 +240,3 @@ class Qwen2LM(SpeechLM):
     @property
     def task_id(self) -> mx.array:
         return self.llm_embedding(mx.array([[1]]))
-
-
-class CosyVoice3LM(SpeechLM):
-    """CosyVoice3's: sos and task id are rows of `speech_embedding`."""
-
-    ids: FramingSpeechIds
-
-    def __init__(self, config: LLMConfig, ids: FramingSpeechIds = cosyvoice3_tokens.SPEECH_IDS) -> None:
-        super().__init__(config, ids, bias=False)
-
-    @property
-    def sos(self) -> mx.array:
-        return self.embed_speech([self.config.speech_token_size + self.ids.sos])
-
-    @property
-    def task_id(self) -> mx.array:
-        return self.embed_speech([self.config.speech_token_size + self.ids.task])

@@ -33,7 +33,14 @@ LEFT_OUT = {
     "mlx_cosyvoice/nn/cpu/threads.py": "divides work among threads",
     "mlx_cosyvoice/llm/drawing.py": "the sampler in the form of a GPU, which a CPU does not run",
     "mlx_cosyvoice/llm/uniforms.py": "draws by a seed, for which upstream has no counterpart",
-    **{f"mlx_cosyvoice/flow/{name}.py": _OTHER_FAMILY for name in ("dit", "dit_block", "flow_dit", "rotary")},
+    **{
+        f"mlx_cosyvoice/{name}.py": _OTHER_FAMILY
+        for name in (
+            *(f"flow/{part}" for part in ("dit", "dit_block", "flow_dit", "rotary")),
+            *(f"vocoder/causal_{part}" for part in ("conv", "f0_predictor", "generator", "source")),
+            *("decoding/causal_vocoder", "llm/cosyvoice3_lm"),
+        )
+    },
 }
 
 #: Functions that say how much memory is held or how tensors are converted, or only refuse.
