@@ -34,7 +34,9 @@ def pair(tiny_checkpoint3: Path, tiny_model3: Path) -> Pair:
     return load_pair(tiny_checkpoint3, tiny_model3)
 
 
-@pytest.mark.parametrize("streaming", [None, "official", "incremental"])
+@pytest.mark.parametrize(
+    "streaming", [*(pytest.param(mode, marks=pytest.mark.slow) for mode in (None, "official")), "incremental"]
+)
 def test_a_healthy_model_passes(pair: Pair, streaming: Streaming | None) -> None:
     report = run(pair, short_inputs(), settings=Settings(streaming=streaming, sampler_rows=64))
     wrong = [layer for stage in report.stages for layer in stage.layers + stage.outputs if layer.verdict != "pass"]
@@ -160,7 +162,19 @@ def capture(pair: Pair) -> Callable[[Mistake], ReferenceCapture]:
     return lambda mistake: of(mistake.stage, mistake.streaming)
 
 
-@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
+#: One of every stage.
+SOME = (
+    "shift and scale exchanged",
+    "positions counted anew in every piece",
+    "noise that begins anew with every piece",
+    "noise that begins anew with every hop",
+)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [pytest.param(one, marks=() if name in SOME else pytest.mark.slow, id=name) for name, one in MISTAKES.items()],
+)
 def test_a_mistake_is_named(pair: Pair, capture: Callable[[Mistake], ReferenceCapture], mistake: Mistake) -> None:
     known = capture(mistake)
     with mistake.make(pair):
