@@ -85,7 +85,7 @@ class StageReport:
 
 @dataclass
 class RunReport:
-    """A whole run. `quantization` is what packing itself changed, of a quantized model.
+    """A whole run. `quantization` is what packing itself changed, of a quantized model; `family` its name for people.
 
     The `layers` of `audits` are tensors and fields of what is stored, beside the official files.
     """
@@ -94,6 +94,7 @@ class RunReport:
     settings: Settings
     audits: list[StageReport] = field(default_factory=list)
     quantization: list[QuantizationDrift] = field(default_factory=list)
+    family: str = ""
 
     @property
     def parts(self) -> list[StageReport]:

@@ -49,4 +49,4 @@ def run(
     arrays = dict(inputs)
     reports = examine_all(pair, captures(pair, arrays, chosen, settings, seed, progress), audits, factor, progress)
     packing = quantization_drift(pair, arrays, {report.name for report in reports}, settings, seed, progress)
-    return RunReport(reports, settings, audits, packing)
+    return RunReport(reports, settings, audits, packing, pair.model.family.title)

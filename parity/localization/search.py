@@ -69,7 +69,8 @@ def localise_in(
 ) -> RunReport:
     """Hold the MLX model of `pair`, as it is now, against what the reference did in some stages."""
     audits = audit(pair, [one.stage for one in captured], progress)
-    return RunReport(examine_all(pair, captured, audits, factor, progress), settings, audits)
+    reports = examine_all(pair, captured, audits, factor, progress)
+    return RunReport(reports, settings, audits, family=pair.model.family.title)
 
 
 def localise(

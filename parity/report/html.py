@@ -35,6 +35,7 @@ def write_html(report: RunReport, result: dict[str, Any], path: Path) -> None:
     """
     template = Template((resources.files("parity.report") / "template.html").read_text(encoding="utf-8"))
     page = template.substitute(
+        family=escape(report.family),
         verdict=report.verdict.value,
         sentence=escape(SENTENCES[report.verdict]),
         facts=_facts(result) + _quantization(report),

@@ -65,7 +65,7 @@ def run_report() -> RunReport:
         "streaming": {"boundaries_frames": [20, 40], "seam_error": [0.1, 0.2], "elsewhere_error": 0.01},
     }
     quiet = StageReport("vocoder", "Vocoder", "float32", layers=_layers(3, wrong=-1))
-    return RunReport([stage, quiet], Settings(streaming="official"))
+    return RunReport([stage, quiet], Settings(streaming="official"), family="CosyVoice3")
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,10 @@ def test_search_sort_and_details_work(page: Path, width: int) -> None:
     assert seen["images"]
     assert seen["width"] == width
     assert seen["overflow"] <= 0, "the page scrolls sideways"
+
+
+def test_the_title_names_the_model(page: Path) -> None:
+    assert "<title>CosyVoice3 parity: diverged</title>" in page.read_text(encoding="utf-8")
 
 
 @needs_browser
