@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_cosyvoice.cli.interrupts import INTERRUPTED, Interrupts
+from mlx_cosyvoice.families import FAMILIES
 from reference.folders.failure import one_line
 from reference.folders.new_folder import identity
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from converters.convert import ConversionReport
 
 #: Family and size of a checkpoint that is to be made up.
-SYNTHETIC = re.compile(r"synthetic(?::(cosyvoice[23]))?(?::(tiny|full))?")
+SYNTHETIC = re.compile(rf"synthetic(?::({'|'.join(FAMILIES)}))?(?::(tiny|full))?")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -118,8 +118,12 @@ def within(actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, *, dtype
     """Whether `judge` would pass a layer by its own floor, in a fraction of the time."""
     if not actual.shape == expected.shape == exact.shape:
         return False
-    floor = max(relative_rms(expected, exact), MINIMUM_STEPS * EPSILON[dtype])
-    return relative_rms(actual, exact) <= factor * floor < math.inf
+    return relative_rms(actual, exact) <= factor * _floor(expected, exact, dtype) < math.inf
+
+
+def _floor(expected: np.ndarray, exact: np.ndarray, dtype: str) -> float:
+    """The noise floor of one array: see `FACTOR` and `MINIMUM_STEPS`."""
+    return max(relative_rms(expected, exact), MINIMUM_STEPS * EPSILON[dtype])
 
 
 def compare(actual: np.ndarray, expected: np.ndarray) -> Difference:
@@ -216,7 +220,7 @@ def judge(
         return Layer(path, kind, Verdict.DIVERGED, actual.shape, reason=reason)
     difference = compare(actual, expected)
     error = relative_rms(actual, exact)
-    floor = max(relative_rms(expected, exact), MINIMUM_STEPS * EPSILON[dtype])
+    floor = _floor(expected, exact, dtype)
     if error > factor * floor:
         floor = max(floor, typical())
     reason = ""

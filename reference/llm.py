@@ -158,9 +158,8 @@ class SpeechLM(nn.Module):
                 waiting_text, waiting_speech = waiting_text[:, text_block:], waiting_speech[:, speech_block:]
             if waiting_speech.shape[1]:
                 continue
-            if (
-                decoded or x.shape[1] == without_text
-            ):  # a block has ended with fill, or nothing was run yet: text is due
+            # a block has ended with fill, or nothing was run yet: text is due
+            if decoded or x.shape[1] == without_text:
                 if waiting_text.shape[1] < text_block:
                     continue
                 block, waiting_text = waiting_text[:, :text_block], waiting_text[:, text_block:]

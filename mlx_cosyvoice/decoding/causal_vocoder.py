@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import mlx.core as mx
 
 from mlx_cosyvoice.decoding.decoder import SourceNoise
-from mlx_cosyvoice.nn.cache import Cache, CacheState
+from mlx_cosyvoice.nn.cache import Cache, CacheState, Held
 from mlx_cosyvoice.vocoder import CausalHiFTGenerator
 
 
 @dataclass(frozen=True, eq=False)
-class CausalVocoderState:
+class CausalVocoderState(Held):
     """What is kept between steps.
 
     Attributes:
@@ -25,15 +25,9 @@ class CausalVocoderState:
     cache: CacheState | None = None
 
     def arrays(self) -> Iterator[mx.array]:
-        """What it holds."""
         yield self.waiting
         if self.cache is not None:
             yield from self.cache.arrays()
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the arrays."""
-        return sum(array.nbytes for array in self.arrays())
 
 
 class CausalVocoder:

@@ -18,8 +18,21 @@ from mlx_cosyvoice.nn.kv_state import KVState
 KeysValues = tuple[mx.array, mx.array]
 
 
+class Held:
+    """What holds arrays."""
+
+    def arrays(self) -> Iterator[mx.array]:
+        """The memory that it holds."""
+        raise NotImplementedError
+
+    @property
+    def nbytes(self) -> int:
+        """Size of that memory."""
+        return sum(array.nbytes for array in self.arrays())
+
+
 @dataclass(frozen=True, eq=False)
-class CacheState:
+class CacheState(Held):
     """State of a network, in the order in which it comes to its layers.
 
     Attributes:
@@ -35,17 +48,11 @@ class CacheState:
     position: int = 0
 
     def arrays(self) -> Iterator[mx.array]:
-        """The memory that it holds."""
         yield from self.tensors
         for keys in self.keys:
             yield from (block.buffer.array for block in keys.blocks)
         for part in self.parts.values():
             yield from part.arrays()
-
-    @property
-    def nbytes(self) -> int:
-        """Size of that memory."""
-        return sum(array.nbytes for array in self.arrays())
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,9 @@ def _streamed(side: Side, inputs: Arrays, tape: Tape, whole: Whole | None) -> Ou
     from mlx_cosyvoice.prompt import Prompt
 
     token, prompt = utterance(inputs)
-    seen = Seen(_draws(side.module.hift, tape)[1])
-    rand_ini, sine_noise = map(side.array, _draws(side.module.hift, tape))
+    draws = _draws(side.module.hift, tape)
+    seen = Seen(draws[1])
+    rand_ini, sine_noise = map(side.array, draws)
 
     def noise(samples: int, start: int | None = None) -> tuple[Any, Any]:
         begin = sum(source.shape[2] for source in seen.sources) if start is None else start
@@ -170,10 +171,12 @@ class Watch:
 
     def asked(self, decoder: Any) -> list[tuple[Any, Callable[[ModuleCall], Any], str]]:
         """Modules, who answers for them, and of which method."""
-        hift = self.side.module.hift
+        steps = [(decoder.flow, self.flow, "step"), (decoder.vocoder, self.vocoder, "step")]
+        return [*steps, *self.within(self.side.module.hift)]
+
+    def within(self, hift: Any) -> list[tuple[Any, Callable[[ModuleCall], Any], str]]:
+        """The same of what the vocoder runs."""
         return [
-            (decoder.flow, self.flow, "step"),
-            (decoder.vocoder, self.vocoder, "step"),
             (hift.f0_predictor, self.window, "__call__"),
             (hift, self.source, "source"),
             (hift, self.window, "decode"),
@@ -220,14 +223,8 @@ class Watch:
 class CausalWatch(Watch):
     """The same where the vocoder is causal: it goes on from its own state, whatever was put in place of its parts."""
 
-    def asked(self, decoder: Any) -> list[tuple[Any, Callable[[ModuleCall], Any], str]]:
-        hift = self.side.module.hift
-        return [
-            (decoder.flow, self.flow, "step"),
-            (decoder.vocoder, self.vocoder, "step"),
-            (hift.f0_predictor, self.f0, "__call__"),
-            (hift, self.source, "source"),
-        ]
+    def within(self, hift: Any) -> list[tuple[Any, Callable[[ModuleCall], Any], str]]:
+        return [(hift.f0_predictor, self.f0, "__call__"), (hift, self.source, "source")]
 
     def vocoder(self, call: ModuleCall) -> Any:
         self.seen.mels.append(self.side.official(call.args[1], channels_first=True))

@@ -301,16 +301,15 @@ llm: !new:cosyvoice.llm.llm.TransformerLM
 
 
 class TestYaml:
-    def test_under_its_first_name(self, tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("name", ["cosyvoice.yaml", "cosyvoice3.yaml"])
+    def test_under_another_name(self, name: str, tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path) -> None:
+        """Its first one, or that of another model: its classes tell what it is."""
         copy = damaged_copy(
-            tiny_checkpoint,
-            tmp_path / "copy",
-            "cosyvoice2.yaml",
-            lambda path: path.rename(path.with_name("cosyvoice.yaml")),
+            tiny_checkpoint, tmp_path / "copy", "cosyvoice2.yaml", lambda path: path.rename(path.with_name(name))
         )
         report = convert(copy, tmp_path / "out", components=["flow"])
         is_as_converted(report, "flow", tiny_model)
-        assert "cosyvoice.yaml" in report.record["files"]
+        assert name in report.record["files"]
 
     def test_as_it_was_first_published(self, tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path) -> None:
         def early(path: Path) -> None:
@@ -341,18 +340,6 @@ class TestYaml:
 
         folders.damage("cosyvoice2.yaml", change)
         fails(f"{folders.checkpoint / name}: is of {model}", "FunAudioLLM/CosyVoice2-0.5B")
-
-    def test_under_the_name_of_another_model(self, tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path) -> None:
-        """Its classes tell what it is."""
-        copy = damaged_copy(
-            tiny_checkpoint,
-            tmp_path / "copy",
-            "cosyvoice2.yaml",
-            lambda path: path.rename(path.with_name("cosyvoice3.yaml")),
-        )
-        report = convert(copy, tmp_path / "out", components=["flow"])
-        is_as_converted(report, "flow", tiny_model)
-        assert "cosyvoice3.yaml" in report.record["files"]
 
     @pytest.mark.parametrize("name", ["cosyvoice2.yaml", *(f"CosyVoice-BlankEN/{name}" for name in (
         "config.json", "vocab.json", "merges.txt", "tokenizer_config.json"))])  # fmt: skip

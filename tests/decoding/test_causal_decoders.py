@@ -15,22 +15,16 @@ from hypothesis import strategies as st
 
 from mlx_cosyvoice.decoding import Decoder, IncrementalDecoder, OfficialDecoder, OfflineDecoder, decode
 from mlx_cosyvoice.decoding.causal_vocoder import CausalVocoder
-from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.speech import fixed_noise
 from tests.support import flow as flow_support
 from tests.support import flow_dit, stream3
 from tests.support import stream as support
 from tests.support.golden import assert_close, golden
+from tests.support.stream import mlx_prompt as prompt
 from tests.vocoder.test_causal import vocoder
 
 SIZES = pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=pytest.mark.slow)])
 FRAME, DELAY = 480, 8
-
-
-def prompt(tokens: int = flow_support.PROMPT) -> Prompt:
-    inputs = flow_support.inputs()
-    arrays = inputs.prompt_token[:, :tokens], inputs.prompt_feat[:, : 2 * tokens], inputs.embedding
-    return Prompt(*map(mx.array, arrays))
 
 
 @cache

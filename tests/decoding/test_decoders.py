@@ -31,6 +31,7 @@ from tests.support import flow as flow_support
 from tests.support import hift as hift_support
 from tests.support import stream as support
 from tests.support.golden import assert_close, recipe_state_dict
+from tests.support.stream import mlx_prompt as prompt
 
 SIZES = pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=pytest.mark.slow)])
 KEPT = 3840
@@ -41,12 +42,6 @@ def models(size: str = "tiny") -> tuple[CausalMaskedDiffWithXvec, HiFTGenerator]
     weights = {**recipe_state_dict(f"flow.{size}"), "decoder.rand_noise": fixed_noise(80).numpy()}
     flow = load_official(CausalMaskedDiffWithXvec(flow_support.CONFIGS[size]), weights)
     return flow, load_official(HiFTGenerator(hift_support.CONFIGS[size]), recipe_state_dict(f"hift.{size}"))
-
-
-def prompt(tokens: int = flow_support.PROMPT) -> Prompt:
-    inputs = flow_support.inputs()
-    arrays = inputs.prompt_token[:, :tokens], inputs.prompt_feat[:, : 2 * tokens], inputs.embedding
-    return Prompt(*map(mx.array, arrays))
 
 
 def golden_noise():

@@ -12,8 +12,8 @@ import torch
 from mlx.utils import tree_flatten
 
 from mlx_cosyvoice.config import DiTConfig, DiTFlowConfig, ModelConfig
-from mlx_cosyvoice.families import Component
-from mlx_cosyvoice.families.declaration import Layers, value_at
+from mlx_cosyvoice.families.cosyvoice3 import FLOW
+from mlx_cosyvoice.families.declaration import value_at
 from mlx_cosyvoice.flow import CausalMaskedDiffWithDiT
 from mlx_cosyvoice.flow.dit import DiT
 from mlx_cosyvoice.flow.rotary import RotaryEmbedding, apply_rotary_pos_emb
@@ -25,24 +25,6 @@ from tests.support.flow_dit import CONFIGS, reference_flow, whole
 from tests.support.golden import assert_close, official_shapes, recipe_state_dict
 
 MEL = 2e-3
-
-FLOW = Component(
-    "flow",
-    network="mlx_cosyvoice.flow:CausalMaskedDiffWithDiT",
-    file="flow.pt",
-    float32_tensors=("decoder.rand_noise", "decoder.estimator.rotary_embed.inv_freq"),
-    layers=(Layers("flow.decoder.estimator.depth", "decoder.estimator.transformer_blocks."),),
-    equal=(
-        ("token_mel_ratio", "flow.token_mel_ratio"),
-        ("flow.input_size", "flow.pre_lookahead_layer.in_channels"),
-        ("flow.pre_lookahead_len", "flow.pre_lookahead_layer.pre_lookahead_len"),
-        ("flow.input_size", "flow.decoder.estimator.mu_dim"),
-        ("flow.output_size", "flow.decoder.estimator.spk_dim"),
-        ("flow.output_size", "flow.decoder.estimator.mel_dim"),
-        ("flow.output_size", "flow.decoder.estimator.out_channels"),
-    ),
-    multiples=(("flow.decoder.estimator.static_chunk_size", "flow.token_mel_ratio"),),
-)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mlx_cosyvoice.prompt import Prompt as MlxPrompt
 from reference import flow, hift
 from reference.flow import CausalMaskedDiffWithXvec
 from reference.hift import HiFTGenerator
@@ -122,8 +123,9 @@ class ExactSource:
         return self.exact.source(f0, rand_ini.double(), sine_noise.double()).float()
 
 
-def _run(name: str, flow_model: Any, vocoder: Any) -> list[np.ndarray]:
-    arguments = flow_model, vocoder, torch.tensor([tokens()]), torch_prompt(), torch_draws()
+def run(name: str, flow_model: Any, vocoder: Any, draw: Any, dtype: torch.dtype = torch.float32) -> list[np.ndarray]:
+    """The pieces [1, samples] of a golden run by the reference's loop; the prompt is of `dtype`."""
+    arguments = flow_model, vocoder, torch.tensor([tokens()]), torch_prompt(dtype), draw
     if name == "stream":
         return [piece.wav.numpy() for piece in stream(*arguments)]
     return [offline(*arguments, speed=RUNS[name]).numpy()]
@@ -133,7 +135,7 @@ def _run(name: str, flow_model: Any, vocoder: Any) -> list[np.ndarray]:
 def _reference(name: str, size: str) -> tuple[list[np.ndarray], list[Tensor]]:
     flow_model, vocoder = reference_models(size)
     recorder = Recorder(flow_model)
-    return _run(name, recorder, vocoder), recorder.mels
+    return run(name, recorder, vocoder, torch_draws()), recorder.mels
 
 
 def reference_run(name: str, size: str) -> list[np.ndarray]:
@@ -152,18 +154,29 @@ def source_floor(name: str, size: str) -> float:
     """
     pieces, mels = _reference(name, size)
     networks = ExactSource(size, mels)
-    exact = _run(name, networks, networks)
+    exact = run(name, networks, networks, torch_draws())
     return float(np.abs(np.concatenate(pieces, axis=1) - np.concatenate(exact, axis=1)).max())
 
 
 def assert_official(name: str, size: str, pieces: list[np.ndarray]) -> None:
     """Pieces [1, samples] of a golden run: the official lengths and waveform."""
-    file, bound = golden(f"stream.{size}"), 3e-3
+    assert_run(golden(f"stream.{size}"), name, pieces, 3e-3, lambda: source_floor(name, size))
+
+
+def assert_run(file: Any, name: str, pieces: list[np.ndarray], bound: float, floor: Callable[[], float]) -> None:
+    """The lengths and the waveform that a golden file has; beyond `bound` up to three times what `floor` measures."""
     assert [piece.shape[1] for piece in pieces] == file[f"{name}/chunk_samples"].tolist()
     wav, official = np.concatenate(pieces, axis=1), file[f"{name}/wav"]
     if not np.abs(wav - official).max() <= bound:  # the floor costs two runs of the reference
-        bound = max(bound, 3 * source_floor(name, size))
+        bound = max(bound, 3 * floor())
     assert_close(wav, official, bound, name)
+
+
+def mlx_prompt(token_count: int = flow_support.PROMPT) -> MlxPrompt:
+    """The same for a decoder, cut to so many tokens."""
+    inputs = flow_support.inputs()
+    arrays = inputs.prompt_token[:, :token_count], inputs.prompt_feat[:, : 2 * token_count], inputs.embedding
+    return MlxPrompt(*map(mx.array, arrays))
 
 
 def fake_prompt(tokens: int) -> Prompt:

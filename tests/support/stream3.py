@@ -11,11 +11,10 @@ from torch import Tensor
 
 from reference import causal_hift
 from reference.causal_hift import CausalHiFTGenerator, split
-from reference.streaming import offline, stream
 from tests.support import flow_dit, hift3
-from tests.support.golden import as_torch, assert_close, golden, recipe_state_dict
+from tests.support.golden import as_torch, golden, recipe_state_dict
 from tests.support.hift import as_mapping
-from tests.support.stream import RUNS, tokens, torch_prompt
+from tests.support.stream import assert_run, run
 
 #: More frames than any golden run has.
 FRAMES = 512
@@ -51,10 +50,7 @@ class Recorder(CausalHiFTGenerator):
 def reference_run(name: str, size: str, dtype: torch.dtype = torch.float32) -> tuple[list[np.ndarray], list[Any]]:
     """The pieces [1, samples] of a golden run, and the calls of its vocoder; the flow works in `dtype`."""
     vocoder = Recorder(size)
-    arguments = flow_dit.reference_flow(size, dtype), vocoder, torch.tensor([tokens()]), torch_prompt(dtype), draw
-    if name == "stream":
-        return [piece.wav.numpy() for piece in stream(*arguments)], vocoder.calls
-    return [offline(*arguments, speed=RUNS[name]).numpy()], vocoder.calls
+    return run(name, flow_dit.reference_flow(size, dtype), vocoder, draw, dtype), vocoder.calls
 
 
 @cache
@@ -77,9 +73,4 @@ def _difference(vocoder: Any, exact: Any, mel: Tensor, double: Tensor, final: bo
 
 def assert_official(name: str, size: str, pieces: list[np.ndarray]) -> None:
     """Pieces [1, samples] of a golden run: the official lengths and waveform."""
-    file, bound = golden(f"stream3.{size}"), 2e-3
-    assert [piece.shape[1] for piece in pieces] == file[f"{name}/chunk_samples"].tolist()
-    wav, official = np.concatenate(pieces, axis=1), file[f"{name}/wav"]
-    if not np.abs(wav - official).max() <= bound:  # the floor costs two runs of the reference
-        bound = max(bound, 3 * source_floor(name, size))
-    assert_close(wav, official, bound, name)
+    assert_run(golden(f"stream3.{size}"), name, pieces, 2e-3, lambda: source_floor(name, size))

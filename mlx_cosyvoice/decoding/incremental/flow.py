@@ -17,7 +17,7 @@ import numpy as np
 
 from mlx_cosyvoice.flow.cfm import check_timesteps
 from mlx_cosyvoice.flow.masked_diff import CausalMaskedDiff
-from mlx_cosyvoice.nn.cache import Cache, CacheOptions, CacheState
+from mlx_cosyvoice.nn.cache import Cache, CacheOptions, CacheState, Held
 from mlx_cosyvoice.prompt import Prompt
 
 Final = Literal["causal", "full"]
@@ -27,7 +27,7 @@ STATE_DTYPES = (mx.float32, mx.float16, mx.bfloat16)
 
 
 @dataclass(frozen=True, eq=False)
-class FlowState:
+class FlowState(Held):
     """Everything about an utterance so far. It is never changed by a step, so it can be continued more than once.
 
     Attributes:
@@ -55,11 +55,6 @@ class FlowState:
     def ended(self) -> FlowState:
         """The state after the last token, of which no memory is needed any more."""
         return dataclasses.replace(self, computed=len(self.tokens), cache=None, finished=True)
-
-    @property
-    def nbytes(self) -> int:
-        """Size of that memory."""
-        return sum(array.nbytes for array in self.arrays())
 
 
 class IncrementalFlow:

@@ -16,12 +16,12 @@ import mlx.core as mx
 from mlx_cosyvoice.config import HiFTConfig
 from mlx_cosyvoice.decoding.decoder import SourceNoise
 from mlx_cosyvoice.nn import Conv1d
-from mlx_cosyvoice.nn.cache import Cache, CacheState
+from mlx_cosyvoice.nn.cache import Cache, CacheState, Held
 from mlx_cosyvoice.vocoder import HiFTGenerator
 
 
 @dataclass(frozen=True, eq=False)
-class VocoderState:
+class VocoderState(Held):
     """What is kept between steps; frames are counted from the start of the utterance.
 
     Attributes:
@@ -39,15 +39,9 @@ class VocoderState:
     start: int = 0
 
     def arrays(self) -> Iterator[mx.array]:
-        """What it holds."""
         yield from (self.mel, self.source)
         if self.phase is not None:
             yield from self.phase.arrays()
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the arrays."""
-        return sum(array.nbytes for array in self.arrays())
 
 
 def receptive_frames(config: HiFTConfig) -> int:
