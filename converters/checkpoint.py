@@ -103,7 +103,9 @@ class Source:
             self._resident = 0
         tensor = self.tensors[key]
         self._resident += tensor.nbytes
-        return as_float32(tensor if isinstance(tensor, torch.Tensor) else torch.from_numpy(tensor), key, self.file)
+        if not isinstance(tensor, torch.Tensor):  # those of ONNX files may lie at any byte
+            tensor = torch.from_numpy(np.require(tensor, requirements=("C", "A", "W")))
+        return as_float32(tensor, key, self.file)
 
     def close(self) -> None:
         """Free the tensors."""

@@ -184,7 +184,7 @@ class OnnxGraph:
         return shortest(self.weight(node, position, self.shape(node, position)).item())
 
     def weight(self, node: Node, position: int, shape: tuple[int, ...]) -> np.ndarray:
-        """A stored input as a new float32 array.
+        """A stored input as float32, read-only: it lies in the mapped file if that has float32, at any byte.
 
         Raises:
             OnnxLayoutError: the input is not a stored tensor of floats, or its shape is not `shape`.
@@ -200,7 +200,7 @@ class OnnxGraph:
         self._nbytes += values.nbytes
         if self._nbytes > MAX_SHARING * self._file.size:
             raise self.wrong(f"its tensors are used so often that they are {MAX_SHARING} times as large as the file")
-        return np.array(values, np.float32, order="C")
+        return np.asarray(values, np.float32, order="C")
 
 
 def shortest(value: float) -> float:

@@ -51,7 +51,7 @@ def _conv(graph: OnnxGraph, module: str, shape: tuple[int, ...], bias: bool) -> 
 def _linear(graph: OnnxGraph, module: str, inputs: int, outputs: int, bias: bool) -> dict[str, np.ndarray]:
     """MatMul holds [in, out] at input 1; the bias is the stored input of Add, the first in the official file."""
     weight = graph.weight(graph.node(module, "MatMul"), 1, (inputs, outputs))
-    tensors = {"weight": np.ascontiguousarray(weight.T)}
+    tensors = {"weight": weight.T}
     if bias:
         node = graph.node(module, "Add")
         tensors["bias"] = graph.weight(node, 0 if graph.is_stored(node, 0) else 1, (outputs,))

@@ -59,7 +59,7 @@ def recipe_state_dict(name: str, prefix: str = "") -> dict[str, np.ndarray]:
 
 
 def as_torch(state_dict: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in state_dict.items()}
+    return {k: torch.from_numpy(np.require(v, requirements=("C", "A", "W"))) for k, v in state_dict.items()}
 
 
 class ProbeRecorder:
