@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +232,9 @@ def _speakers(files: Files) -> tuple[dict[str, Voice], list[str]]:
         return {}, []
     try:
         check_content(files.speakers)
-        return read_spk2info(files.speakers), []
+        family = (files.official.family.model_type,)
+        speakers = read_spk2info(files.speakers).items()
+        return {name: replace(voice, families=family) for name, voice in speakers}, []
     except (CheckpointError, VoiceError) as error:
         return {}, [f"{error}. The model is converted without the speakers of this file."]
 

@@ -15,7 +15,7 @@ from mlx_cosyvoice import audio
 from mlx_cosyvoice.audio.source import Source
 from mlx_cosyvoice.audio.trim import trimmed
 from mlx_cosyvoice.config import ModelConfig
-from mlx_cosyvoice.families.declaration import MelSettings
+from mlx_cosyvoice.families.declaration import Family
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.text.pace import mismatch
@@ -41,7 +41,7 @@ def take_voice(
     recording: Source,
     transcript: str,
     config: ModelConfig,
-    mel: MelSettings,
+    family: Family,
     speech_tokenizer: S3TokenizerV2,
     campplus: CAMPPlus,
     **part: Any,
@@ -52,7 +52,7 @@ def take_voice(
         recording: as of `audio.read_recording`.
         transcript: what is said in it.
         config: of the model.
-        mel: of the model's family.
+        family: of the model.
         speech_tokenizer: of the model.
         campplus: of the model.
         **part: `sample_rate` of an array, `start` and `end`, as of `audio.read_recording`.
@@ -71,7 +71,7 @@ def take_voice(
     token = speech_token(speech, speech_tokenizer)
     wave = read.at(config.sample_rate)
     with turn():
-        feat = np.array(audio.mel_spectrogram(wave, mel))
+        feat = np.array(audio.mel_spectrogram(wave, family.mel))
         embedding = np.array(campplus(audio.mean_normalize(audio.kaldi_fbank(speech))))
     # as the official frontend: exactly two mel frames for every token
     length = min(feat.shape[1] // config.token_mel_ratio, token.shape[1])
@@ -81,6 +81,7 @@ def take_voice(
         embedding=embedding,
         transcript=transcript.strip(),
         provenance=_provenance(read, part.get("start", 0.0), part.get("end")),
+        families=(family.model_type,),
     )
 
 

@@ -15,13 +15,14 @@ from mlx_cosyvoice.audio import recording_pieces
 from mlx_cosyvoice.audio.source import Source
 from mlx_cosyvoice.cloning import take_voice, utterance_tokens
 from mlx_cosyvoice.decoding import Decoder
-from mlx_cosyvoice.families import COSYVOICE2, Family
+from mlx_cosyvoice.families import COSYVOICE2, FAMILIES, Family
 from mlx_cosyvoice.families.declaration import imported
 from mlx_cosyvoice.flow.masked_diff import CausalMaskedDiff
 from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.llm import Sampler, SpeechLM
 from mlx_cosyvoice.loading import OnFirstUse, computing_dtype, load_components
 from mlx_cosyvoice.prompt import Prompt
+from mlx_cosyvoice.quoting import quoted
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech import Metrics, SpeechStream, TokenSource, choose_mode, flow_input
 from mlx_cosyvoice.speech.ahead import outside, run_ahead
@@ -37,7 +38,7 @@ from mlx_cosyvoice.text.arriving import arriving_segments, whole_pieces
 from mlx_cosyvoice.text.control import ControlTokens
 from mlx_cosyvoice.turns import check_not_forked
 from mlx_cosyvoice.vocoder import CausalHiFTGenerator, HiFTGenerator
-from mlx_cosyvoice.voices import Voice, VoiceLibrary
+from mlx_cosyvoice.voices import Voice, VoiceError, VoiceLibrary
 from mlx_cosyvoice.weights import ModelFolderError
 
 __all__ = ["DECODINGS", "CosyVoice2", "SpeechModel", "load"]
@@ -141,9 +142,7 @@ class SpeechModel:
         assert self.campplus is not None
         assert self.speech_tokenizer is not None
         part = {"sample_rate": sample_rate, "start": start, "end": end}
-        return take_voice(
-            recording, transcript, self.config, self.family.mel, self.speech_tokenizer, self.campplus, **part
-        )
+        return take_voice(recording, transcript, self.config, self.family, self.speech_tokenizer, self.campplus, **part)
 
     def voice(self, name: str) -> Voice:
         """The voice of that name: one of `speakers`, or of the user's library.
@@ -202,6 +201,7 @@ class SpeechModel:
             ValueError: there is nothing to say in the text, an argument is out of range, or the model lacks a
                 component. Of a text that arrives in pieces the first is found only while it is spoken.
             UnknownVoiceError: no voice of that name.
+            VoiceError: the voice was taken by a model of another family.
         """
         source, mode, instruction = taken_from(text_source(text), mode, instruction, self.family.system_prompt)
         self._need("text_tokenizer", "llm", "flow", "hift")
@@ -283,12 +283,13 @@ class SpeechModel:
             AudioError: the file is not audio, empty, silent or too short. Damage farther on is found while it is said.
             ValueError: an argument is out of range, or the model lacks a component.
             UnknownVoiceError: no voice of that name.
+            VoiceError: the voice was taken by a model of another family.
         """
         self._need("speech_tokenizer", "flow", "hift")
         assert self.speech_tokenizer is not None
         assert self._decoders is not None
         decoder = self._decoders.get(decoding, speed=speed, n_timesteps=n_timesteps)
-        prompt = flow_input(self._as_voice(voice))
+        prompt = flow_input(self._fitting(self._as_voice(voice)))
         pieces = recording_pieces(recording, sample_rate=sample_rate, start=start, end=end)
         first = next(pieces)  # what is wrong with the recording is raised at the call
         tokens = utterance_tokens(outside(chain([first], pieces)), self.speech_tokenizer)
@@ -309,6 +310,17 @@ class SpeechModel:
     def _as_voice(self, voice: Voice | str) -> Voice:
         return self.voice(voice) if isinstance(voice, str) else voice
 
+    def _fitting(self, voice: Voice) -> Voice:
+        """A voice whose recording is continued, once it is known not to be another family's."""
+        if not voice.fits(self.family.model_type):
+            theirs = " or ".join(FAMILIES[name].title if name in FAMILIES else quoted(name) for name in voice.families)
+            raise VoiceError(
+                f"this voice was taken by {theirs}, whose speech tokens and mel are not those of {self.family.title}: "
+                "take it again from the recording with this model, or speak in mode sft, which needs the speaker "
+                "embedding alone"
+            )
+        return voice
+
     def _normalizer(self, enabled: bool | str) -> TextNormalizer:
         return TextNormalizer(self.text_tokenizer, enabled=enabled, control=ControlTokens(self.family.special_tokens))
 
@@ -323,9 +335,10 @@ class SpeechModel:
         assert self.llm is not None
         assert self.text_tokenizer is not None
         voice = self._as_voice(voice)
+        mode = choose_mode(voice, mode, instruction)
         prompt = imported(self.family.model_input)(
-            voice,
-            choose_mode(voice, mode, instruction),
+            voice if mode == "sft" else self._fitting(voice),
+            mode,
             encode=self.text_tokenizer.encode,
             normalize=self._normalizer(normalize).whole,
             instruction=instruction,

@@ -15,6 +15,7 @@ from mlx_cosyvoice.cli.arguments import add_model
 from mlx_cosyvoice.cli.options import ModelOptions, runs
 from mlx_cosyvoice.cli.recordings import add_part, check_recording
 from mlx_cosyvoice.cli.table import columns, shorten, size
+from mlx_cosyvoice.quoting import plain
 
 if TYPE_CHECKING:
     from mlx_cosyvoice.voices import Voice, VoiceLibrary
@@ -217,6 +218,7 @@ def _show(options: NamedOptions) -> None:
         ["kind", facts["kind"]],
         ["duration", f"{facts['seconds']:.2f} s ({facts['speech_tokens']} speech tokens)"],
         ["transcript", facts["transcript"] or "(not known)"],
+        ["for models of", _fitting(voice)],
         ["fingerprint", facts["fingerprint"]],
         ["file", facts["file"]],
         ["size", size(facts["bytes"])],
@@ -270,6 +272,7 @@ def _facts(library: VoiceLibrary, name: str, voice: Voice) -> dict[str, Any]:
         "transcript": voice.transcript,
         "transcript_tokens": None if voice.prompt_text is None else len(voice.prompt_text),
         "provenance": dict(voice.provenance),
+        "families": list(voice.families),
         "fingerprint": voice.fingerprint,
         "file": str(path),
         "bytes": path.stat().st_size,
@@ -282,6 +285,18 @@ def _facts_or_error(library: VoiceLibrary, name: str) -> dict[str, Any]:
         return _facts(library, name, library.get(name))
     except (ValueError, OSError) as error:
         return {"name": name, "error": str(error)}
+
+
+def _fitting(voice: Voice) -> str:
+    if not voice.prompt_token.size:
+        return "any family"
+    return ", ".join(map(_title, voice.families)) or "(not known)"
+
+
+def _title(model_type: str) -> str:
+    from mlx_cosyvoice.families import FAMILIES
+
+    return FAMILIES[model_type].title if model_type in FAMILIES else plain(model_type)
 
 
 def _kind(voice: Voice) -> str:

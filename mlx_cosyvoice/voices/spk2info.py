@@ -34,7 +34,7 @@ def read_spk2info(path: str | os.PathLike[str]) -> dict[str, Voice]:
 
     Raises:
         FileNotFoundError: no such file.
-        VoiceError: not such a file (see `read_pt`), or a speaker who is not a voice of CosyVoice2; named.
+        VoiceError: not such a file (see `read_pt`), or a speaker who is not a voice of these models; named.
     """
     path = Path(path)
     content = read_pt(path)
@@ -59,7 +59,7 @@ def _from_entry(path: Path, name: Any, entry: Any) -> Voice:
             return embedding_voice(embedding, provenance)
         token = _array(_FLOW_TOKEN, entry[_FLOW_TOKEN])
         if _LLM_TOKEN in entry and not np.array_equal(_array(_LLM_TOKEN, entry[_LLM_TOKEN]), token):
-            raise VoiceError(f"{_LLM_TOKEN} differs from {_FLOW_TOKEN}: not a voice of CosyVoice2")
+            raise VoiceError(f"{_LLM_TOKEN} differs from {_FLOW_TOKEN}: not a voice of CosyVoice2 or 3")
         ids = _array("prompt_text", entry.get("prompt_text", [])).reshape(-1).tolist()
         return Voice(
             prompt_token=token,
@@ -123,7 +123,12 @@ def write_spk2info_safetensors(
     }
     # Tensors are sorted in the file; this keeps the speakers' order.
     texts = {
-        name: {"transcript": voice.transcript, "prompt_text": voice.prompt_text, "provenance": dict(voice.provenance)}
+        name: {
+            "transcript": voice.transcript,
+            "prompt_text": voice.prompt_text,
+            "provenance": dict(voice.provenance),
+            "families": voice.families,
+        }
         for name, voice in voices.items()
     }
     metadata = {"voices": json.dumps(texts, ensure_ascii=False)}
@@ -156,6 +161,7 @@ def read_spk2info_safetensors(path: str | os.PathLike[str]) -> dict[str, Voice]:
                 transcript=texts.get("transcript", ""),
                 prompt_text=None if ids is None else ids,
                 provenance=texts.get("provenance", {}),
+                families=texts.get("families", ()),
             )
         except VoiceError as error:
             raise VoiceError(f"{path}: speaker {quoted(name)}: {error}") from error

@@ -34,6 +34,11 @@ MAX_TOKENS = 30 * _SIZES.input_frame_rate
 MAX_TRANSCRIPT = 10_000
 #: Entries of `provenance`, and the characters of each.
 MAX_PROVENANCE, MAX_NOTE = 100, 10_000
+#: Entries of `families`, and the characters of each.
+MAX_FAMILIES, MAX_FAMILY = 20, 100
+
+#: Whose voices those are that have a recording and were saved before files said so.
+_BEFORE = ["cosyvoice2"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +55,8 @@ class Voice:
         transcript: what is said in the recording; "" where it is not known, so that mode zero_shot is impossible.
         prompt_text: token ids of the transcript, where only those are known (official `spk2info.pt`).
         provenance: where the voice is from, such as the recording's file name and SHA-256.
+        families: the `model_type` of the models whose speech tokens and mel those of the recording are; none where that
+            is not known. The embedding is the same for all.
 
     Raises:
         VoiceError: an array has a wrong shape or type, or values that are out of range or not finite; named.
@@ -61,6 +68,7 @@ class Voice:
     transcript: str = ""
     prompt_text: tuple[int, ...] | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    families: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         token = _array("prompt_token", self.prompt_token, np.integer, (1, None))
@@ -85,6 +93,7 @@ class Voice:
             "transcript": _text("transcript", self.transcript, MAX_TRANSCRIPT),
             "prompt_text": None if self.prompt_text is None else _ids(self.prompt_text),
             "provenance": _string_map(self.provenance),
+            "families": _families(self.families),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -94,9 +103,13 @@ class Voice:
         """Duration of the part of the recording that is used."""
         return self.prompt_token.shape[1] / _SIZES.input_frame_rate
 
+    def fits(self, family: str) -> bool:
+        """Whether models of that `model_type` can continue the recording, as far as is known."""
+        return not self.prompt_token.size or not self.families or family in self.families
+
     @cached_property
     def fingerprint(self) -> str:
-        """Hex SHA-256 over everything that is heard in speech: not over `provenance`. Fit as a key of caches."""
+        """Hex SHA-256 over everything that is heard in speech: not over `provenance` or `families`. A key of caches."""
         digest = hashlib.sha256(b"mlx-cosyvoice voice 1\n")
         for name in TENSORS:
             array = getattr(self, name)
@@ -140,6 +153,7 @@ class Voice:
                 transcript=metadata.get("transcript", ""),
                 prompt_text=tuple(ids) if "prompt_text" in metadata else None,
                 provenance=read_json(path, metadata, "provenance", {}),
+                families=read_json(path, metadata, "families", _BEFORE if tensors["prompt_token"].size else []),
             )
         except VoiceError as error:
             raise VoiceError(f"{path}: {error}") from error
@@ -147,7 +161,11 @@ class Voice:
 
 def to_metadata(voice: Voice) -> dict[str, str]:
     """All but the arrays, as strings."""
-    metadata = {"transcript": voice.transcript, "provenance": json.dumps(dict(voice.provenance), ensure_ascii=False)}
+    metadata = {
+        "transcript": voice.transcript,
+        "provenance": json.dumps(dict(voice.provenance), ensure_ascii=False),
+        "families": json.dumps(voice.families),
+    }
     if voice.prompt_text is not None:
         metadata["prompt_text"] = json.dumps(voice.prompt_text)
     return metadata
@@ -203,6 +221,14 @@ def _ids(value: Any) -> tuple[int, ...]:
     if not 0 <= min(ids) <= max(ids) < 2**31:
         raise VoiceError(f"prompt_text: token ids must lie in 0..2^31-1, not in {quoted(min(ids))}..{quoted(max(ids))}")
     return ids
+
+
+def _families(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (tuple, list)):
+        raise VoiceError(f"families: must be names of model types, not {type(value).__name__}")
+    if len(value) > MAX_FAMILIES:
+        raise VoiceError(f"families: has {len(value)} entries, at most {MAX_FAMILIES} are read")
+    return tuple(_text("families", name, MAX_FAMILY) for name in value)
 
 
 def _index(number: Any) -> int:

@@ -142,6 +142,7 @@ def test_add_as_json_with_the_model_of_the_environment(
         "transcript": "The quick",
         "transcript_tokens": None,
         "provenance": dict(voice.provenance),
+        "families": ["cosyvoice2"],
         "fingerprint": voice.fingerprint,
         "file": str(other.path("anna")),
         "bytes": other.path("anna").stat().st_size,
@@ -263,14 +264,30 @@ def test_list_survives_what_is_broken(works: Callable[..., str], library: VoiceL
     listed = json.loads(works("list", "--json"))["voices"]
     assert [set(voice) == {"name", "error"} for voice in listed] == [True, False, True, False]
     assert listed[1]["transcript"] == "x" * 300
-    assert len(works("show", "esc").splitlines()) == 8
+    assert len(works("show", "esc").splitlines()) == 9
 
 
 def test_show_says_where_a_voice_is_from(works: Callable[..., str], library: VoiceLibrary) -> None:
     library.add("anna", make_voice(provenance={"source": "a b.wav", "sha256": "0123"}))
     out = works("show", "anna")
-    assert "from source  a b.wav\nfrom sha256  0123\n" in out
+    assert "for models of  (not known)\n" in out
+    assert "from source    a b.wav\nfrom sha256    0123\n" in out
     assert json.loads(works("show", "anna", "--json"))["provenance"] == {"source": "a b.wav", "sha256": "0123"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "families"),
+    [
+        ({"families": ("cosyvoice2", "cosyvoice3")}, "CosyVoice2, CosyVoice3"),
+        ({"families": ("to\ncome",)}, r"to\ncome"),
+        ({"tokens": 0, "families": ("cosyvoice2",)}, "any family"),
+    ],
+)
+def test_show_says_which_models_it_fits(
+    works: Callable[..., str], library: VoiceLibrary, changes: dict[str, Any], families: str
+) -> None:
+    library.add("anna", make_voice(**changes))
+    assert f"for models of  {families}\n" in works("show", "anna")
 
 
 @pytest.mark.parametrize(("changes", "kind"), [

@@ -115,8 +115,9 @@ def test_incremental_equals_official_streaming(size: str) -> None:
         wav, state = again.step(state, mx.array(mel[:, start:end]), noise, final=False)
         wavs.append(np.array(wav)[None])
     assert [wav.shape[1] for wav in wavs] == [piece.shape[1] for piece in official[:2]]
-    wav = np.concatenate(wavs, axis=1)
-    assert_close(np.concatenate(pieces, axis=1)[:, : wav.shape[1]], wav, 5e-4, "the samples of the first two chunks")
+    whole = np.concatenate(wavs, axis=1)
+    found = np.concatenate(pieces, axis=1)[:, : whole.shape[1]]
+    assert_close(found, whole, 5e-4, "the samples of the first two chunks")
 
 
 @settings(max_examples=10, deadline=None)

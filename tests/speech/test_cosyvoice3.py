@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mlx_cosyvoice.llm import CosyVoice3LM
 from mlx_cosyvoice.model import SpeechModel
 from mlx_cosyvoice.speech.prefixes import PrefixCache
 from mlx_cosyvoice.vocoder import CausalHiFTGenerator
+from mlx_cosyvoice.voices import VoiceError
 from mlx_cosyvoice.weights import ModelFolderError
 from tests.support.process import ROOT
 
@@ -63,6 +65,21 @@ QUICK: dict[str, Any] = {"n_timesteps": 1, "min_token_text_ratio": 4, "max_token
 @pytest.fixture(scope="module")
 def voice(model: SpeechModel) -> Voice:
     return model.clone(SAMPLE, SAMPLE.with_suffix(".txt").read_text(encoding="utf-8"))
+
+
+def test_a_voice_of_another_family_is_refused(model: SpeechModel, voice: Voice) -> None:
+    assert voice.families == ("cosyvoice3",)
+    other = replace(voice, families=("cosyvoice2",))
+    refused = r"^this voice was taken by CosyVoice2, .* not those of CosyVoice3: take it again .* mode sft"
+    for speak in (
+        lambda: model.synthesize("A nice time.", other, **QUICK),
+        lambda: model.stream("A nice time.", other, mode="instruct2", instruction="Speak softly.", **QUICK),
+        lambda: model.convert_voice(SAMPLE, other, n_timesteps=1),
+    ):
+        with pytest.raises(VoiceError, match=refused):
+            speak()
+    theirs, ours = (model.synthesize("A time.", one, mode="sft", seed=1, **QUICK) for one in (other, voice))
+    assert np.array_equal(theirs, ours)
 
 
 def test_it_speaks_at_once_and_in_chunks(model: SpeechModel, voice: Voice) -> None:

@@ -57,3 +57,4 @@ def assert_same_voice(found: Voice, expected: Voice) -> None:
     assert found.transcript == expected.transcript
     assert found.prompt_text == expected.prompt_text
     assert found.provenance == expected.provenance
+    assert found.families == expected.families

@@ -63,6 +63,27 @@ def test_no_tokens_are_a_speaker_without_recording() -> None:
     assert voice.prompt_feat.shape == (1, 0, 80)
 
 
+@pytest.mark.parametrize(
+    ("families", "fits"), [((), True), (("cosyvoice2",), False), (("cosyvoice2", "cosyvoice3"), True)]
+)
+def test_it_says_which_models_can_continue_its_recording(tmp_path: Path, families: Any, fits: bool) -> None:
+    voice = make_voice(families=families)
+    voice.save(tmp_path / "a.safetensors")
+    loaded = Voice.load(tmp_path / "a.safetensors")
+    assert loaded.families == families
+    assert loaded.fits("cosyvoice3") is fits
+    assert make_voice(tokens=0, families=families).fits("cosyvoice3")
+    assert dataclasses.replace(voice, families=("x",)).fingerprint == voice.fingerprint
+
+
+@pytest.mark.parametrize(("tokens", "families"), [(7, ("cosyvoice2",)), (0, ())])
+def test_a_file_that_does_not_say_so_is_of_the_first_family(tmp_path: Path, tokens: int, families: Any) -> None:
+    path, voice = tmp_path / "a.safetensors", make_voice(tokens=tokens)
+    metadata = {"format": FORMAT, "version": "1", "transcript": voice.transcript, "provenance": "{}"}
+    save_file({name: getattr(voice, name) for name in TENSORS}, path, metadata)
+    assert Voice.load(path).families == families
+
+
 def test_its_repr_has_no_arrays() -> None:
     text = repr(make_voice())
     assert "Hello" in text
@@ -165,6 +186,7 @@ def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
             "transcript": "Hello, 你好.",
             "prompt_text": "[1, 2]",
             "provenance": '{"source": "a b.wav"}',
+            "families": "[]",
         }
 
 
