@@ -58,14 +58,7 @@ def golden_run(name: str, size: str) -> tuple[list[np.ndarray], np.ndarray]:
     return recorded(OfflineDecoder(*networks, speed=support.RUNS[name]), support.tokens())
 
 
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        *((name, "tiny") for name in support.RUNS),
-        pytest.param("stream", "full", marks=pytest.mark.slow),
-        *(pytest.param(name, "full", marks=pytest.mark.soak) for name in ("offline", "offline_speed1.25")),
-    ],
-)
+@support.GOLDEN_RUNS
 def test_official_mel(name: str, size: str) -> None:
     pieces, mel = golden_run(name, size)
     file = golden(f"stream3.{size}")

@@ -33,7 +33,6 @@ from tests.support import stream as support
 from tests.support.golden import assert_close, recipe_state_dict
 from tests.support.stream import mlx_prompt as prompt
 
-SIZES = pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=pytest.mark.slow)])
 KEPT = 3840
 
 
@@ -68,8 +67,7 @@ def golden_run(name: str, size: str) -> list[np.ndarray]:
     return [np.array(wav) for wav in decode(decoder, prompt(), golden_noise(), support.tokens())]
 
 
-@SIZES
-@pytest.mark.parametrize("name", ["stream", "offline", pytest.param("offline_speed1.25", marks=pytest.mark.slow)])
+@support.GOLDEN_RUNS
 def test_official_numbers(size, name):
     support.assert_official(name, size, [piece[None] for piece in golden_run(name, size)])
 

@@ -3,18 +3,14 @@
 import copy
 
 import numpy as np
-import pytest
 import torch
 
 from reference.streaming import Cache, cross_fade, hops, stream, vocode
 from tests.support import stream as support
 from tests.support.golden import golden
 
-SIZES = pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=pytest.mark.slow)])
 
-
-@SIZES
-@pytest.mark.parametrize("name", support.RUNS)
+@support.GOLDEN_RUNS
 def test_official_numbers(size, name):
     support.assert_official(name, size, support.reference_run(name, size))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,6 +27,18 @@ from tests.support.hift import CONFIGS, as_mapping
 TOKENS = 213
 #: Golden run -> its speed.
 RUNS = {"stream": 1.0, "offline": 1.0, "offline_speed1.25": 1.25}
+#: Each in both sizes. At full size it takes minutes, and of the full decoders streaming has most to get wrong.
+GOLDEN_RUNS = pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("stream", "tiny"),
+        ("offline", "tiny"),
+        pytest.param("offline_speed1.25", "tiny", marks=pytest.mark.slow),
+        pytest.param("stream", "full", marks=pytest.mark.slow),
+        pytest.param("offline", "full", marks=pytest.mark.soak),
+        pytest.param("offline_speed1.25", "full", marks=pytest.mark.soak),
+    ],
+)
 
 Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
