@@ -21,7 +21,7 @@ FACTOR = 8.0
 MINIMUM_STEPS = 2.0
 
 #: Spacing of the numbers next to 1.
-EPSILON = {"float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
 
 
 class Verdict(str, Enum):
@@ -119,6 +119,11 @@ def within(actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, *, dtype
     if not actual.shape == expected.shape == exact.shape:
         return False
     return relative_rms(actual, exact) <= factor * _floor(expected, exact, dtype) < math.inf
+
+
+def dtype_of(expected: np.ndarray, dtype: str) -> str:
+    """What a module works in that made `expected` in a stage of this dtype: some compute in float64 in any."""
+    return "float64" if expected.dtype == np.float64 else dtype
 
 
 def _floor(expected: np.ndarray, exact: np.ndarray, dtype: str) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlx_cosyvoice.nn.cache import CacheState
-from parity.compare import Layer, Verdict, judge, typical_floor, within
+from parity.compare import Layer, Verdict, dtype_of, judge, typical_floor, within
 from parity.findings import Culprit
 from parity.free_run import exempt_modules, judge_outputs
 from parity.localization.captured import Captured, constants_of
@@ -230,9 +230,10 @@ class StageJudge:
         if not np.issubdtype(expected.dtype, np.floating):
             return "" if np.array_equal(actual, expected) else "holds other numbers"
         values = [np.squeeze(value) for value in (actual, expected, exact)]  # sides may broadcast over other axes
-        if within(*values, dtype=self.dtype, factor=self.factor):
+        dtype = dtype_of(expected, self.dtype)
+        if within(*values, dtype=dtype, factor=self.factor):
             return ""
-        layer = judge(name, "argument", *values, dtype=self.dtype, factor=self.factor)
+        layer = judge(name, "argument", *values, dtype=dtype, factor=self.factor)
         return "" if layer.verdict is Verdict.PASS else f"is wrong: {evidence_of(layer)}"
 
     def _judge_output(self, call: Call, explained: Set[str]) -> None:
@@ -243,7 +244,8 @@ class StageJudge:
         for place, arrays in enumerate(zip(*_outputs(call.output, expected.output, exact.output), strict=True)):
             path = key_of(*call.key) + (f"[{place}]" if place else "")
             typical = partial(self._typical_floor, call.path, place)
-            layer = judge(path, kind, *arrays, dtype=self.dtype, factor=self.factor, typical=typical)
+            dtype = dtype_of(arrays[1], self.dtype)
+            layer = judge(path, kind, *arrays, dtype=dtype, factor=self.factor, typical=typical)
             if not call.isolated:  # its own error or that of a call inside it, which was not fed
                 self._doubtful.append((call, kind, layer))
                 continue

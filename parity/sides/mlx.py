@@ -46,12 +46,14 @@ class MLXSide(Side):
         return _numpy((input_to_official_axes if incoming else to_official_axes)(module, array))
 
     def fed(self, module: nn.Module, own: Any, value: np.ndarray, *, incoming: bool = False) -> mx.array:
-        array = mx.array((input_to_our_axes if incoming else to_our_axes)(module, value))
+        double = value.dtype == np.float64 and own is not None and own.dtype == mx.float64
+        ours = (input_to_our_axes if incoming else to_our_axes)(module, value)
+        array = mx.array(ours, dtype=mx.float64) if double else mx.array(ours)
         if own is None:
             return array
         if array.shape != own.shape and _without_ones(array.shape) == _without_ones(own.shape):
             array = array.reshape(own.shape)
-        if not mx.issubdtype(array.dtype, mx.floating):
+        if double or not mx.issubdtype(array.dtype, mx.floating):
             return array
         # a caller that lost precision is to blame for it, and not the module that it calls
         return array.astype(own.dtype if own.dtype == mx.float32 else self.dtype)
