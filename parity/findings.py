@@ -41,7 +41,8 @@ class Culprit:
     def explained(self, sure: Set[str]) -> bool:
         """Whether it is there because of one of these modules."""
         inside = [*([self.module] if self.inferred else []), *([self.within] if self.within else [])]
-        return any(f"{module}.".startswith(f"{network}.") for module in sure for network in inside)
+        others = sure if self.inferred else sure - {self.module}
+        return any(f"{module}.".startswith(f"{network}.") for module in others for network in inside)
 
 
 @dataclass

@@ -22,6 +22,7 @@ from parity.pair import Pair
 from parity.pieces import call_before
 from parity.sides import Side
 from parity.stages import Outputs, Sides
+from parity.stages.loop import PartRaisedError
 
 
 class StageJudge:
@@ -87,6 +88,8 @@ class StageJudge:
         except Exception as error:  # whatever a wrong port may raise is its fault, not the harness's
             failed = calls.failed if calls else None
             root = self.stage.component or self.stage.name
+            if isinstance(error, PartRaisedError) and isinstance(error.__cause__, Exception):
+                root, error = error.part, error.__cause__
             path, children = (failed.path, failed.children) if failed else (root, 1)
             raised = (path, "glue" if children else "leaf", path, f"raised {type(error).__name__}: {error}")
             if calls and not self._fed(calls):

@@ -18,7 +18,7 @@ from parity.intercept import ModuleCall, intercepted
 from parity.sides import Side
 from parity.stages.base import Arrays, Outputs, Settings
 from parity.stages.llm import sampler
-from parity.stages.loop import Loop
+from parity.stages.loop import Loop, part
 from parity.tape import Tape
 
 
@@ -35,7 +35,7 @@ class Script:
     Attributes:
         text: how many text tokens.
         likely: how likely (in nats above the rest) which id is from which step on: (step, id, nats); the id is a speech
-            token or, in words, which of the side's special ids it is.
+            token or, in words, which of the official special ids it is.
         options: of the call.
         bistream: the text arrives token by token.
         prompt: how many text and speech tokens of the prompt.
@@ -51,6 +51,10 @@ class Script:
 
 
 END, FILL, UNLIKELY = "eos_token", "fill_token", -30.0
+#: The official special ids, in this order.
+IDS = "generation_ids"
+#: Speech tokens of which some models pass on few in a row, but go on from all.
+SILENT = (1, 2, 28, 29, 55)
 SCRIPTS = {
     "end_forbidden": Script(4, ((0, END, 12.0),), {}),
     "end_allowed": Script(3, ((7, END, 30.0),), {"min_token_text_ratio": 1.5}),
@@ -58,12 +62,16 @@ SCRIPTS = {
     "usual_longest": Script(1, ((0, END, -30.0),), {}),
     "repeats": Script(8, ((0, 7, 9.0), (0, 8, 7.0)), {"max_token_text_ratio": 4}),
     "other_special": Script(9, ((6, FILL, 30.0),), {}),
+    "silence": Script(2, (*((0, token, 14.0) for token in SILENT), (16, END, 40.0)), {}),
     "after_prefix": Script(5, ((11, END, 30.0),), {}, prefix=True),
     "arriving": Script(
         17, ((0, END, -30.0), (3, FILL, 30.0), (4, FILL, -30.0), (60, END, 60.0)), {}, bistream=True, prompt=(4, 9)
     ),
     "arriving_for_text_alone": Script(
         12, ((0, END, -30.0), (0, FILL, -30.0), (40, END, 60.0)), {}, bistream=True, prompt=(2, 0)
+    ),
+    "arriving_after_instruction": Script(
+        12, ((0, END, -30.0), (0, FILL, -30.0), (40, END, 60.0)), {"instruction": 3}, bistream=True, prompt=(5, 0)
     ),
     "arriving_after_long_prompt": Script(
         22, ((0, END, -30.0), (0, FILL, -30.0), (36, END, 60.0)), {}, bistream=True, prompt=(6, 31)
@@ -86,32 +94,41 @@ class Generation(Loop):
     def suspect(self, output: str) -> str:
         return self.owners[output]
 
+    def prepare(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, Any]:
+        return {IDS: np.array([[getattr(side.module.llm, name) for name in (END, FILL)]])}
+
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         outputs = Outputs()
         for name, script in SCRIPTS.items():
-            token, steps, caches = _run(side, script, tape, name)
-            if not script.bistream:
-                outputs.tokens[f"{name}.token_in_graph"] = np.array(
-                    [_in_graph(side, script, tape, name, token)], np.int64
-                )
+            ids = dict(zip((END, FILL), inputs[IDS][0].tolist(), strict=True))
+            with part(self.owners[f"{name}.token"]):
+                token, steps, caches = _run(side, script, tape, name, ids)
+                if not script.bistream:
+                    outputs.tokens[f"{name}.token_in_graph"] = np.array(
+                        [_in_graph(side, script, tape, name, ids, token)], np.int64
+                    )
             outputs.tensors[f"{name}.input"] = np.concatenate(steps, axis=1)
             outputs.tokens[f"{name}.token"] = np.array([token], np.int64)
             outputs.tokens[f"{name}.cache"] = np.array([[caches]])
         return outputs
 
 
-def _in_graph(side: Side, script: Script, tape: Tape, name: str, called: list[int]) -> list[int]:
+def _in_graph(
+    side: Side, script: Script, tape: Tape, name: str, ids: Mapping[str, int], called: list[int]
+) -> list[int]:
     """The tokens where MLX draws them as a part of its graph, as on a device; the reference only calls its sampler."""
     if side.name == "pytorch":
         return called
     from mlx_cosyvoice.llm import drawing
 
     with mock.patch.object(drawing, "in_cpu_form", return_value=False):
-        return _run(side, script, tape, name)[0]
+        return _run(side, script, tape, name, ids)[0]
 
 
-def _run(side: Side, script: Script, tape: Tape, name: str) -> tuple[list[int], list[np.ndarray], int]:
-    """The tokens, what was handed to every step [1, L, H], and how many caches there were."""
+def _run(
+    side: Side, script: Script, tape: Tape, name: str, ids: Mapping[str, int]
+) -> tuple[list[int], list[np.ndarray], int]:
+    """With special ids by name: the tokens, what was handed to every step [1, L, H], and how many caches there were."""
     llm = side.module.llm
     steps: list[np.ndarray] = []
     caches: dict[int, Any] = {}
@@ -120,7 +137,7 @@ def _run(side: Side, script: Script, tape: Tape, name: str) -> tuple[list[int], 
         x, cache = call.args
         cache = cache or object()
         caches[id(cache)] = cache
-        row = side.plain(_row(llm, script, tape, name, len(steps)))
+        row = side.plain(_row(llm, script, tape, name, ids, len(steps)))
         steps.append(side.official(x))
         return (row, cache) if side.name == "pytorch" else row[None]
 
@@ -140,22 +157,21 @@ def _tokens(side: Side, script: Script, tape: Tape, name: str) -> Iterator[int]:
         for part, count in zip(("text", "prompt_text", "prompt_token"), counts, strict=True)
     )
     draw = sampler(side.holding(llm), tape.uniform(f"generation/{name}/draws", (400,)).tolist())
-    prompt = (side.ids(prompt_text), side.ids(prompt_token), draw)
+    prompt, options = (side.ids(prompt_text), side.ids(prompt_token), draw), dict[str, Any](script.options)
     if not script.bistream:
-        options = dict(script.options)
         if script.prefix and side.name == "mlx":
             options["prefix"] = llm.prefill_prefix(prompt[0])
         return llm.generate(side.ids(text), *prompt, **options)
     if side.name == "mlx":
-        return llm.generate_bistream(side.ids(text), *prompt)
-    return llm.generate_bistream([side.ids(text[:, at : at + 1]) for at in range(script.text)], *prompt)
+        return llm.generate_bistream(side.ids(text), *prompt, **options)
+    return llm.generate_bistream([side.ids(text[:, at : at + 1]) for at in range(script.text)], *prompt, **options)
 
 
-def _row(llm: Any, script: Script, tape: Tape, name: str, step: int) -> np.ndarray:
+def _row(llm: Any, script: Script, tape: Tape, name: str, ids: Mapping[str, int], step: int) -> np.ndarray:
     """Log-probabilities [V] of a step. A special id is likely only where the script says so."""
     logits = 2 * tape.normal(f"generation/{name}/step{step}", (llm.llm_decoder.weight.shape[0],))
     logits[llm.speech_token_size :] = UNLIKELY
     for first, token, nats in script.likely:
         if step >= first:
-            logits[getattr(llm, token) if isinstance(token, str) else token] = nats
+            logits[ids[token] if isinstance(token, str) else token] = nats
     return logits - np.log(np.exp(logits).sum(dtype=np.float64)).astype(np.float32)

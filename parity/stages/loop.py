@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from parity.compare import EPSILON
@@ -13,6 +15,27 @@ if TYPE_CHECKING:
     from parity.pair import Pair
     from parity.sides.mlx import MLXSide
     from parity.sides.pytorch import TorchSide
+
+
+class PartRaisedError(Exception):
+    """What a part of a loop raised, which is the cause of this. `part` is its path."""
+
+    def __init__(self, part: str, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.part = part
+
+
+@contextmanager
+def part(path: str) -> Iterator[None]:
+    """Whatever is raised within is this part's.
+
+    Raises:
+        PartRaisedError: of any exception.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise PartRaisedError(path, error) from error
 
 
 class Networks(NamedTuple):
