@@ -48,7 +48,7 @@ class FlowDecoder(Stage):
 
     def keep(self, path: str, call: int) -> bool:
         # every Euler step of the estimator itself
-        return call == 0 or path == ESTIMATOR or (path == f"{ESTIMATOR}.time_embeddings" and call < ENTERED)
+        return call == 0 or path == ESTIMATOR or (path.startswith(f"{ESTIMATOR}.time_embed") and call < ENTERED)
 
     def entered(self, path: str, call: int) -> bool:
         return path != ESTIMATOR or call < ENTERED

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: The run's speech tokens are repeated to this many, and of the prompt only this many are used: hops of 38, 50 and 7.
 TOKENS, PROMPT_TOKENS, HOPS = 95, 12, 3
+#: Frames of a causal vocoder's noise: twice the utterance, so that a wrong loop need not run out of it.
+LONGEST = 4 * TOKENS
 #: Two Euler steps: what the loop does between the networks does not depend on how fine the mel is.
 TIMESTEPS = 2
 
@@ -115,19 +117,18 @@ class Streaming(Loop):
         hops: list[Hop] = []
 
         hift = side.module.hift
+        whole = source_noise(hift, tape, LONGEST * samples_per_frame(hift), "streaming") if hift.causal else None
 
         def noise(samples: int, start: int = 0) -> tuple[Any, Any]:
             """Drawn anew for every hop; a causal vocoder's is the same in all of them."""
-            run = "" if hift.causal else f"/{len(hops)}"
-            longest = 2 * TOKENS * samples_per_frame(hift) if hift.causal else samples
-            rand_ini, sine_noise = source_noise(hift, tape, longest, "streaming", run)
+            rand_ini, sine_noise = whole or source_noise(hift, tape, samples, "streaming", f"/{len(hops)}")
             return side.array(rand_ini), side.array(sine_noise[:, start : start + samples])
 
         stream = _reference_stream if side.name == "pytorch" else _model_stream
         with watched(side, right, hops) as seen:
             for wav, *cache in stream(side, _utterance(inputs), noise, right):
                 hops.append(_hop(side, seen, wav, tuple(cache)))
-        return outputs(hops, side)
+        return outputs(hops, side, whole[1] if whole else None)
 
 
 def _utterance(inputs: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -212,10 +213,10 @@ def _new(arrays: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...] | None) 
 
 
 def _causal_parts(side: Side, hop: Hop, before: Hop | None) -> dict[str, np.ndarray]:
-    (mel, noise), old = hop.vocoder, before.vocoder if before else None
+    mel, old = hop.vocoder[0], before.vocoder[0] if before else None
     if side.name == "pytorch" and old is not None:
-        mel, noise = mel[:, :, old[0].shape[2] :], noise[:, old[1].shape[1] :]
-    return {"vocoder_mel_new": mel, "vocoder_noise": noise, "wav": hop.wav}
+        mel = mel[:, :, old.shape[2] :]
+    return {"vocoder_mel_new": mel, "wav": hop.wav}
 
 
 def _faded_parts(side: Side, hop: Hop, before: Hop | None) -> dict[str, np.ndarray]:
@@ -232,13 +233,28 @@ def _faded_parts(side: Side, hop: Hop, before: Hop | None) -> dict[str, np.ndarr
     return parts | dict(zip(("mel_cache", "source_cache", "speech_tail"), hop.cache, strict=False))
 
 
-def outputs(hops: list[Hop], side: Side) -> Outputs:
-    """Everything that is compared, by hop and part, and the hops themselves as details."""
-    result, parts_of = Outputs(details=hops), _causal_parts if side.module.hift.causal else _faded_parts
+def _noise_goes_on(side: Side, hops: list[Hop], whole: np.ndarray) -> Iterator[bool]:
+    """Whether the noise of each hop is that of the samples whose turn it is: the reference begins anew with the mel."""
+    done = 0
+    for hop in hops:
+        noise = hop.vocoder[1]
+        yield np.array_equal(noise, whole[:, done : done + noise.shape[1]].astype(noise.dtype))
+        done += noise.shape[1] if side.name == "mlx" else 0
+
+
+def outputs(hops: list[Hop], side: Side, whole: np.ndarray | None) -> Outputs:
+    """Everything that is compared, by hop and part, and the hops themselves as details.
+
+    `whole` is the noise that a causal vocoder's is a part of.
+    """
+    result, parts_of = Outputs(details=hops), _faded_parts if whole is None else _causal_parts
     for number, (before, hop) in enumerate(zip([None, *hops], hops, strict=False), start=1):
         token, streaming, finalize = hop.flow
         parts = parts_of(side, hop, before)
         result.tensors |= {f"hop{number}.{part}": array for part, array in parts.items()}
         result.tokens[f"hop{number}.flow_token"] = token
         result.tokens[f"hop{number}.flow_mode"] = np.array([[streaming, finalize]], np.int64)
+    if whole is not None:
+        for number, right in enumerate(_noise_goes_on(side, hops, whole), start=1):
+            result.tokens[f"hop{number}.vocoder_noise"] = np.array([[right]], np.int64)
     return result
