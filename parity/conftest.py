@@ -34,11 +34,11 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     checkpoint, model = request.config.getoption("--checkpoint"), request.config.getoption("--model")
     if bool(checkpoint) != bool(model):
         raise pytest.UsageError("--checkpoint and --model go together")
-    name = request.config.getoption("--fault")
-    faults = choose([name]) if name else []
     if not checkpoint:
         checkpoint, model = ensure_model("tiny", tmp_path_factory.mktemp("parity"))
     loaded = load_pair(checkpoint, model)
+    name = request.config.getoption("--fault")
+    faults = choose([name], loaded.model.family.model_type) if name else []
     with faults[0].switch(loaded) if faults else nullcontext():
         yield loaded
 

@@ -28,3 +28,9 @@ def load_inputs(recording: str | Path | None = None, transcript: str = "", text:
         "text": text,
         "transcript": transcript,
     }
+
+
+def shortened(inputs: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The same with the beginning of the recording alone."""
+    cut = {name: inputs[name][: int(rate * seconds)] for name, rate in (("wave16", 16000), ("wave24", 24000))}
+    return inputs | cut

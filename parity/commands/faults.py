@@ -27,6 +27,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="official checkpoint (default: a tiny one)")
     parser.add_argument("--model", type=Path, metavar="DIR", help="MLX model converted from it")
+    parser.add_argument(
+        "--family", help="whose mistakes: cosyvoice2 or cosyvoice3 (default: of the checkpoint, cosyvoice2 without one)"
+    )
     parser.add_argument("--only", metavar="NAME,...", help="these faults alone")
     parser.add_argument("--list", action="store_true", help="print the catalogue and do nothing else")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
@@ -41,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     from parity.report.terminal import make_console
     from parity.stages.base import mode_title
 
-    faults = choose(arguments.only.split(",") if arguments.only is not None else None)
+    family = _family(arguments)
+    faults = choose(arguments.only.split(",") if arguments.only is not None else None, family)
     console = make_console()
     if arguments.list:
         for fault in faults:
@@ -51,8 +55,25 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.checkpoint:
         return _try(arguments.checkpoint, arguments.model, faults, arguments.json, console)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint, model = ensure_model("tiny", Path(folder))
+        checkpoint, model = ensure_model("tiny", Path(folder), family=family)
         return _try(checkpoint, model, faults, arguments.json, console)
+
+
+def _family(arguments: argparse.Namespace) -> str:
+    """Whose faults are tried.
+
+    Raises:
+        ValueError: those of another family than the checkpoint's.
+    """
+    from converters.families import official_of
+
+    asked: str | None = arguments.family
+    if not arguments.checkpoint:
+        return asked or "cosyvoice2"
+    found = official_of(arguments.checkpoint).family.model_type
+    if asked not in (None, found):
+        raise ValueError(f"--family {asked}: {arguments.checkpoint} is a checkpoint of {found}")
+    return found
 
 
 def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | None, console: Console) -> int:
@@ -76,6 +97,7 @@ def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | Non
     if json_file:
         result = {
             "schema_version": 1,
+            "family": bench.pair.model.family.model_type,
             "passed": passed,
             "healthy": [culprit.module for report in healthy for culprit in report.culprits],
             "faults": [trial.to_dict() for trial in trials],

@@ -25,8 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     from parity.report.data import write_json
     from parity.report.terminal import make_console
 
-    (fault,) = choose([arguments.fault]) if arguments.fault else [None]
     pair, inputs = load_both(arguments)
+    (fault,) = choose([arguments.fault], pair.model.family.model_type) if arguments.fault else [None]
     with fault.switch(pair) if fault else nullcontext():
         report = compare(pair, inputs, arguments, arguments.streaming)
     console = make_console()

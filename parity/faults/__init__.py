@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from parity.faults import (
-    features,
-    flow_decoder,
-    flow_encoder,
-    generation,
-    incremental,
-    llm,
-    offline,
-    speaker_encoder,
-    speech_tokenizer,
-    stored,
-    streaming,
-    text,
-    vocoder,
-)
+from parity.faults import cosyvoice2, cosyvoice3
 from parity.faults.base import Fault
 
-_FILES = (
-    *(text, features, speech_tokenizer, speaker_encoder, llm, generation, flow_encoder, flow_decoder),
-    vocoder,
-)
-_REST = (vocoder.LOUD, offline.CATALOGUE, streaming.CATALOGUE, incremental.PIECES, incremental.LOOP)
-_CATALOGUES = (*(file.CATALOGUE for file in _FILES), *_REST, *stored.CATALOGUES)
-
-#: All faults, in data-flow order of their stages.
-FAULTS: tuple[Fault, ...] = tuple(fault for catalogue in _CATALOGUES for fault in catalogue.faults)
+#: Those of each family, in data-flow order of their stages. What CosyVoice3 has in common with CosyVoice2 is tried
+#: there alone.
+FAULTS: Mapping[str, tuple[Fault, ...]] = {"cosyvoice2": cosyvoice2.FAULTS, "cosyvoice3": cosyvoice3.FAULTS}
 
 __all__ = ["FAULTS", "Fault", "choose"]
 
 
-def choose(names: Sequence[str] | None) -> list[Fault]:
+def choose(names: Sequence[str] | None, family: str = "cosyvoice2") -> list[Fault]:
     """The faults of these names in the catalogue's order; None for all.
 
     Raises:
-        ValueError: a name that is not in the catalogue.
+        ValueError: a family, or a name, that is not in the catalogue.
     """
-    if names is None:
-        return list(FAULTS)
-    unknown = sorted(set(names) - {fault.name for fault in FAULTS})
+    if family not in FAULTS:
+        raise ValueError(f"no faults of the family {family}; there are those of: {', '.join(FAULTS)}")
+    faults = FAULTS[family]
+    unknown = sorted(set(names or ()) - {fault.name for fault in faults})
     if unknown:
-        known = ", ".join(fault.name for fault in FAULTS)
+        known = ", ".join(fault.name for fault in faults)
         raise ValueError(f"no such fault: {', '.join(unknown)}; there are: {known}")
-    return [fault for fault in FAULTS if fault.name in names]
+    return [fault for fault in faults if names is None or fault.name in names]

@@ -85,6 +85,7 @@ class Bench:
         inputs: dict[str, Any],
         faults: Sequence[Fault],
         *,
+        settings: Settings | None = None,
         progress: Callable[[str], None] = lambda message: None,
     ) -> None:
         """Run the reference where `faults` need it.
@@ -93,10 +94,11 @@ class Bench:
             pair: both models; the MLX model must be as it was converted.
             inputs: as for `parity.run.run`.
             faults: what will be tried.
+            settings: of every run, but for how speech is streamed; None for those of the command.
             progress: called with what is going on.
         """
         self.pair, self.progress = pair, progress
-        settings = Settings(llm_steps=LLM_STEPS)
+        settings = settings or Settings(llm_steps=LLM_STEPS)
         self.captures: dict[Streaming | None, ReferenceCapture] = {}
         for streaming in sorted({fault.streaming for fault in faults}, key=str):
             mode = streaming or "offline"

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from parity.inputs import load_inputs
+from parity.inputs import load_inputs, shortened
 
 
 def short_inputs(seconds: float = 1.2) -> dict[str, Any]:
     """The project's sample, cut."""
-    inputs = load_inputs()
-    return {
-        **inputs,
-        "wave16": inputs["wave16"][: int(16000 * seconds)],
-        "wave24": inputs["wave24"][: int(24000 * seconds)],
-    }
+    return shortened(load_inputs(), seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +11,9 @@ from mlx_cosyvoice.decoding.incremental import IncrementalDecoder, IncrementalVo
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec, cfm
 from mlx_cosyvoice.nn.cache import Cache
 from mlx_cosyvoice.vocoder import source
-from parity.faults.base import Borrowed, Catalogue, Place, behaving
+from parity.faults.base import Catalogue
+from parity.faults.caches import Keys, extending, fetching, joined, last
 from parity.pieces import STEPS
-
-Keys = Sequence[tuple[mx.array, mx.array]]
 
 PIECES, LOOP = Catalogue("flow_pieces", "incremental"), Catalogue("incremental", "incremental")
 
@@ -30,34 +28,6 @@ FLOW, DECODER = PIECES.at("flow"), PIECES.at("flow.decoder")
 HOP = LOOP.at("incremental.hop")
 VOCODER_WINDOW = LOOP.at("incremental.vocoder_window")
 SINES = LOOP.at("hift.m_source.l_sin_gen")
-
-
-def with_cache(place: Place, name: str, mistake: str, change: Callable[[Cache], Any]) -> None:
-    """A fault in which a module uses another cache than its caller's."""
-
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return self(*(change(value) if isinstance(value, Cache) else value for value in args), **kwargs)
-
-    place.add(name, mistake, lambda pair: behaving(place.modules(pair), call))
-
-
-def fetching(place: Place, name: str, mistake: str, change: Callable[[Keys], Any]) -> None:
-    """A fault in which an attention sees other keys and values than the cache holds."""
-
-    def cache(own: Cache) -> Any:
-        return Borrowed(own, update_and_fetch=lambda *new: change(own.update_and_fetch(*new)))
-
-    with_cache(place, name, mistake, cache)
-
-
-def extending(place: Place, name: str, mistake: str, change: Callable[[mx.array], mx.array]) -> None:
-    """A fault in which a convolution sees other frames before its own; `change` gets the past ones."""
-
-    def extend(own: Cache, x: mx.array, reach: int) -> mx.array:
-        past, new = mx.split(own.extend(x, reach), [reach], axis=1)
-        return mx.concatenate([change(past), new], axis=1)
-
-    with_cache(place, name, mistake, lambda own: Borrowed(own, extend=lambda x, reach: extend(own, x, reach)))
 
 
 def _one_late(past: mx.array) -> mx.array:
@@ -110,29 +80,19 @@ def inc_lookahead_short(self: Any, x: mx.array, context: Any, cache: Cache) -> m
     return self(x, None if context is None else context[:, :2], cache)
 
 
-def _joined(keys: Keys) -> tuple[mx.array, mx.array]:
-    k, v = (mx.concatenate([pair[which] for pair in keys], axis=2) for which in (0, 1))
-    return k, v
-
-
-def _last(keys: Keys, count: int) -> Keys:
-    k, v = _joined(keys)
-    return [(k[..., -count:, :], v[..., -count:, :])]
-
-
 def _without_first_chunk(keys: Keys) -> Keys:
-    return _last(keys, max(sum(k.shape[2] for k, _ in keys) - CHUNK, CHUNK))
+    return last(keys, max(sum(k.shape[2] for k, _ in keys) - CHUNK, CHUNK))
 
 
 def _past_swapped(keys: Keys) -> Keys:
-    k, v = _joined(keys)
+    k, v = joined(keys)
     past = max(k.shape[2] - CHUNK, 0)
     parts = (v[..., :past, :], k[..., past:, :]), (k[..., :past, :], v[..., past:, :])
     return [(mx.concatenate(list(parts[0]), axis=2), mx.concatenate(list(parts[1]), axis=2))]
 
 
 def _past_last(keys: Keys) -> Keys:
-    k, v = _joined(keys)
+    k, v = joined(keys)
     return [(mx.roll(k, 25, 2), mx.roll(v, 25, 2))]
 
 
@@ -140,7 +100,7 @@ fetching(
     ATTENTION,
     "inc-keys-forgotten",
     "An attention of the estimator sees its own chunk only.",
-    lambda keys: _last(keys, CHUNK),
+    lambda keys: last(keys, CHUNK),
 )
 fetching(
     OUTER,
@@ -149,7 +109,7 @@ fetching(
     _without_first_chunk,
 )
 fetching(ATTENTION, "inc-keys-swapped", "Keys and values of past chunks are taken for each other.", _past_swapped)
-fetching(OUTER, "inc-keys-twice", "The chunk's own keys are attended to twice.", lambda keys: [*keys, *_last(keys, 8)])
+fetching(OUTER, "inc-keys-twice", "The chunk's own keys are attended to twice.", lambda keys: [*keys, *last(keys, 8)])
 fetching(
     ATTENTION,
     "inc-keys-one-entry",

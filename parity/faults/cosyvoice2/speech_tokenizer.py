@@ -10,7 +10,7 @@ import mlx.nn as nn
 from mlx_cosyvoice.nn import GELU
 from mlx_cosyvoice.speech_tokenizer import encoder, quantizer, tokenizer
 from parity.faults.base import Catalogue
-from parity.faults.llm import neighbors_turned
+from parity.faults.cosyvoice2.llm import neighbors_turned
 
 CATALOGUE = Catalogue("speech_tokenizer")
 at = CATALOGUE.at
