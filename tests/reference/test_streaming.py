@@ -11,8 +11,8 @@ from tests.support.golden import golden
 
 
 @support.GOLDEN_RUNS
-def test_official_numbers(size, name):
-    support.assert_official(name, size, support.reference_run(name, size))
+def test_official_numbers(name, size, count):
+    support.assert_official(name, size, support.reference_run(name, size, count), count)
 
 
 def test_the_golden_run_is_worth_checking():

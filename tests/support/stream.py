@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import mlx.core as mx
@@ -27,16 +28,15 @@ from tests.support.hift import CONFIGS, as_mapping
 TOKENS = 213
 #: Golden run -> its speed.
 RUNS = {"stream": 1.0, "offline": 1.0, "offline_speed1.25": 1.25}
-#: Each in both sizes. At full size it takes minutes, and of the full decoders streaming has most to get wrong.
+#: Each in both sizes, and how many of its pieces; None for all. At full size a whole run takes minutes.
 GOLDEN_RUNS = pytest.mark.parametrize(
-    ("name", "size"),
+    ("name", "size", "count"),
     [
-        ("stream", "tiny"),
-        ("offline", "tiny"),
-        pytest.param("offline_speed1.25", "tiny", marks=pytest.mark.slow),
-        pytest.param("stream", "full", marks=pytest.mark.slow),
-        pytest.param("offline", "full", marks=pytest.mark.soak),
-        pytest.param("offline_speed1.25", "full", marks=pytest.mark.soak),
+        ("stream", "tiny", None),
+        ("offline", "tiny", None),
+        pytest.param("offline_speed1.25", "tiny", None, marks=pytest.mark.slow),
+        pytest.param("stream", "full", 2, marks=pytest.mark.slow),
+        *(pytest.param(name, "full", None, marks=pytest.mark.soak) for name in RUNS),
     ],
 )
 
@@ -136,50 +136,60 @@ class ExactSource:
         return self.exact.source(f0, rand_ini.double(), sine_noise.double()).float()
 
 
-def run(name: str, flow_model: Any, vocoder: Any, draw: Any, dtype: torch.dtype = torch.float32) -> list[np.ndarray]:
-    """The pieces [1, samples] of a golden run by the reference's loop; the prompt is of `dtype`."""
+def run(
+    name: str, flow_model: Any, vocoder: Any, draw: Any, dtype: torch.dtype = torch.float32, count: int | None = None
+) -> list[np.ndarray]:
+    """The first `count` pieces [1, samples] of a golden run by the reference's loop; the prompt is of `dtype`."""
     arguments = flow_model, vocoder, torch.tensor([tokens()]), torch_prompt(dtype), draw
     if name == "stream":
-        return [piece.wav.numpy() for piece in stream(*arguments)]
+        return [piece.wav.numpy() for piece in islice(stream(*arguments), count)]
     return [offline(*arguments, speed=RUNS[name]).numpy()]
 
 
 @cache
-def _reference(name: str, size: str) -> tuple[list[np.ndarray], list[Tensor]]:
+def _reference(name: str, size: str, count: int | None) -> tuple[list[np.ndarray], list[Tensor]]:
     flow_model, vocoder = reference_models(size)
     recorder = Recorder(flow_model)
-    return run(name, recorder, vocoder, torch_draws()), recorder.mels
+    return run(name, recorder, vocoder, torch_draws(), count=count), recorder.mels
 
 
-def reference_run(name: str, size: str) -> list[np.ndarray]:
-    """The pieces [1, samples] of a golden run, made by the reference."""
-    return _reference(name, size)[0]
+def reference_run(name: str, size: str, count: int | None = None) -> list[np.ndarray]:
+    """The first `count` pieces [1, samples] of a golden run, made by the reference."""
+    return _reference(name, size, count)[0]
 
 
 @cache
-def source_floor(name: str, size: str) -> float:
-    """What float32 costs in the source, seen in the waveform of a golden run.
+def source_floor(name: str, size: str, count: int | None = None) -> float:
+    """What float32 costs in the source, seen in the first `count` pieces of a golden run.
 
     As `support.hift.source_floor`: max abs difference between the float32 reference and the same decoder fed with a
     source computed in float64. There the mel is an input, here computed, and what float32 costs it counts as well.
     Where that is left out the floor is too low to be one: the float32 reference itself is then 3.6 floors away from
     the official numbers of the full model.
     """
-    pieces, mels = _reference(name, size)
+    pieces, mels = _reference(name, size, count)
     networks = ExactSource(size, mels)
-    exact = run(name, networks, networks, torch_draws())
+    exact = run(name, networks, networks, torch_draws(), count=count)
     return float(np.abs(np.concatenate(pieces, axis=1) - np.concatenate(exact, axis=1)).max())
 
 
-def assert_official(name: str, size: str, pieces: list[np.ndarray]) -> None:
-    """Pieces [1, samples] of a golden run: the official lengths and waveform."""
-    assert_run(golden(f"stream.{size}"), name, pieces, 3e-3, lambda: source_floor(name, size))
+def assert_official(name: str, size: str, pieces: list[np.ndarray], count: int | None = None) -> None:
+    """The first `count` pieces [1, samples] of a golden run: the official lengths and waveform."""
+    assert_run(golden(f"stream.{size}"), name, pieces, 3e-3, lambda: source_floor(name, size, count), count)
 
 
-def assert_run(file: Any, name: str, pieces: list[np.ndarray], bound: float, floor: Callable[[], float]) -> None:
+def assert_run(
+    file: Any,
+    name: str,
+    pieces: list[np.ndarray],
+    bound: float,
+    floor: Callable[[], float],
+    count: int | None = None,
+) -> None:
     """The lengths and the waveform that a golden file has; beyond `bound` up to three times what `floor` measures."""
-    assert [piece.shape[1] for piece in pieces] == file[f"{name}/chunk_samples"].tolist()
-    wav, official = np.concatenate(pieces, axis=1), file[f"{name}/wav"]
+    lengths = file[f"{name}/chunk_samples"][:count].tolist()
+    assert [piece.shape[1] for piece in pieces] == lengths
+    wav, official = np.concatenate(pieces, axis=1), file[f"{name}/wav"][:, : sum(lengths)]
     if not np.abs(wav - official).max() <= bound:  # the floor costs two runs of the reference
         bound = max(bound, 3 * floor())
     assert_close(wav, official, bound, name)
