@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Reference:
         size, none is.
         """
         if name == "text_tokenizer":
-            return TextTokenizer(self.checkpoint / BLANK_EN, self.family.tokens)
+            return self._tokenizer
         if dtype == torch.float64:
             self._loaded = {}
             return self._with_replaced(name, self._load(name)).double()
@@ -67,6 +68,10 @@ class Reference:
             self._loaded = {name: self._with_replaced(name, self._load(name))}
         module = self._loaded[name]
         return module if dtype == torch.float32 else copy.deepcopy(module).to(dtype)
+
+    @cached_property
+    def _tokenizer(self) -> TextTokenizer:
+        return TextTokenizer(self.checkpoint / BLANK_EN, self.family.tokens)
 
     def _load(self, name: str) -> torch.nn.Module:
         return self.family.networks[name].load(self.files.weights(name), self.config[name])

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from reference import campplus, causal_hift, flow, flow_dit, hift, llm, official_config, speech_tokenizer
+from reference import campplus, causal_hift, flow, flow_dit, hift, llm, official_config, speaking, speech_tokenizer
 from reference.checkpoint import OfficialTensors, load_tensors, read_state_dict
 from reference.cosyvoice3_tokens import COSYVOICE3_TOKENS
 from reference.official_config import Said
 from reference.onnx_file import OnnxFile, read_graph
+from reference.silence import COSYVOICE3_SILENT_TOKENS
 from reference.skeleton import skeleton
 from reference.text_tokenizer import COSYVOICE2_TOKENS
 
@@ -86,6 +87,9 @@ class Family:
         tokens: those that it adds to the text tokenizer, in order.
         mel_fmax: where the mel of the prompt ends, in Hz; None is the Nyquist frequency.
         defaults: argument of the official code's functions -> what it is where nobody says otherwise.
+        reads: what its language model reads of mode, text, transcript and instruction, as `speaking.cosyvoice2`.
+        silent: speech tokens of which few in a row are passed on.
+        source_noise: samples -> the noise of every utterance that the vocoder has, as `speaking.causal_noise`.
     """
 
     yaml: str
@@ -93,6 +97,9 @@ class Family:
     tokens: tuple[str, ...]
     mel_fmax: float | None
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    reads: Callable[..., speaking.Read] | None = None
+    silent: tuple[int, ...] = ()
+    source_noise: Callable[[int], tuple[torch.Tensor, torch.Tensor]] | None = None
 
 
 TIED = {"llm.model.lm_head.weight": "llm.model.model.embed_tokens.weight"}
@@ -120,6 +127,7 @@ COSYVOICE2 = Family(
     COSYVOICE2_TOKENS,
     8000.0,
     DEFAULTS,
+    speaking.cosyvoice2,
 )
 
 COSYVOICE3 = Family(
@@ -134,6 +142,9 @@ COSYVOICE3 = Family(
     COSYVOICE3_TOKENS,
     None,
     DEFAULTS,
+    speaking.cosyvoice3,
+    COSYVOICE3_SILENT_TOKENS,
+    speaking.causal_noise,
 )
 
 #: By the `model_type` of converted models.

@@ -177,8 +177,8 @@ def test_its_control_tokens_are_known(model: SpeechModel) -> None:
         list(model.speech_tokens("[hum] Hum [laughter] along.", "synthetic", max_token_text_ratio=2))
 
 
-STAGES = ["text_tokenizer", "audio_features", "speech_tokenizer", "llm", "generation", "flow_encoder", "flow_decoder"]
-STAGES += ["vocoder", "vocoder_loud", "offline"]
+STAGES = ["text_tokenizer", "audio_features", "speech_tokenizer", "speech", "llm", "generation"]
+STAGES += ["flow_encoder", "flow_decoder", "vocoder", "vocoder_loud", "offline"]
 
 
 @pytest.mark.parametrize(

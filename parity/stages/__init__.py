@@ -12,6 +12,7 @@ from parity.stages.incremental import Incremental
 from parity.stages.llm import LanguageModel
 from parity.stages.offline import Offline
 from parity.stages.speaker_encoder import SpeakerEncoder
+from parity.stages.speech import Speech
 from parity.stages.speech_tokenizer import SpeechTokenizer
 from parity.stages.streaming import Streaming
 from parity.stages.text import TextTokenizer
@@ -22,6 +23,7 @@ STAGES: tuple[Stage, ...] = (
     AudioFeatures(),
     SpeechTokenizer(),
     SpeakerEncoder(),
+    Speech(),
     LanguageModel(),
     Generation(),
     FlowEncoder(),

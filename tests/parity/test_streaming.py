@@ -36,7 +36,7 @@ def test_the_stage_exists_in_streaming_alone() -> None:
     offline, official, incremental = (
         [stage.name for stage in choose_stages(None, Settings(streaming=streaming))] for streaming in modes
     )
-    streamed = [name for name in offline if name not in ("generation", "vocoder_loud", "offline")]
+    streamed = [name for name in offline if name not in ("speech", "generation", "vocoder_loud", "offline")]
     assert official == [*streamed, "streaming"]
     replaced = ("flow_encoder", "flow_decoder")
     assert incremental == [*(name for name in streamed if name not in replaced), "flow_pieces", "incremental"]
