@@ -45,7 +45,7 @@ QUICK = {
         "stream-window",
     ),
     "cosyvoice3": (
-        "first-block-unprompted",
+        "silence-counted-on",
         "six-scale-first",
         "f0-in-float32",
         "noise-anew-in-every-piece",

@@ -9,6 +9,7 @@ from parity.faults.cosyvoice3 import (
     flow_encoder,
     incremental,
     llm,
+    speech,
     speech_tokenizer,
     stored,
     streaming,
@@ -16,7 +17,7 @@ from parity.faults.cosyvoice3 import (
     vocoder,
 )
 
-_FILES = (text, features, speech_tokenizer, llm)
+_FILES = (text, features, speech_tokenizer, speech, llm)
 _REST = (llm.LOOP, *(file.CATALOGUE for file in (flow_encoder, flow_decoder, vocoder)), streaming.OFFLINE)
 _STREAMED = (streaming.CATALOGUE, incremental.PIECES, incremental.LOOP)
 _CATALOGUES = (*(file.CATALOGUE for file in _FILES), *_REST, *_STREAMED, *stored.CATALOGUES)
