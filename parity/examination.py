@@ -12,6 +12,7 @@ from parity.findings import Culprit, StageReport
 from parity.free_run import run_freely
 from parity.localization.blame import StageJudge, evidence_of
 from parity.localization.captured import Captured
+from parity.localization.memory import give_back
 from parity.pair import Pair
 
 
@@ -25,6 +26,7 @@ def examine_all(
     """`examine` stage by stage, each as soon as it was captured; what `audits` accuse is not blamed again."""
     reports = []
     for one in captured:
+        give_back()
         progress(f"{one.stage.title}: MLX")
         reports.append(examine(pair, one, factor, accused_by(audits, one.stage)))
     return reports

@@ -13,6 +13,7 @@ from parity.bench.calls import Inputs, call_job
 from parity.bench.flops import counted
 from parity.bench.jobs import Job, rate
 from parity.sides.pytorch import TorchSide
+from parity.stages.llm import drop_text_head
 
 
 class Side:
@@ -75,11 +76,3 @@ class Side:
             drop_text_head(self.components["llm"])
         prepared = job.setup()
         return counted(lambda: job.run(prepared))
-
-
-def drop_text_head(llm: Any) -> None:
-    """Let the reference's language model no longer compute the text logits that nobody reads.
-
-    Upstream does, and so the reference does too; they are a quarter of its work.
-    """
-    llm.llm.model.lm_head = torch.nn.Identity()

@@ -17,6 +17,7 @@ import torch
 from parity.capture import tap
 from parity.localization.cut import cut_call
 from parity.localization.isolate import Feed, observe
+from parity.localization.memory import give_back
 from parity.localization.recordings import CallsBeside, CallsByKey, Recording, RecordingBeside
 from parity.pair import DTYPES, Pair
 from parity.pieces import Piece, in_pieces
@@ -83,6 +84,7 @@ def captures(
         progress: called with what is going on.
     """
     for stage in needed(pair, chosen):
+        give_back()
         if stage in chosen:
             progress(f"{stage.title}: PyTorch")
             with torch.inference_mode():
@@ -131,7 +133,8 @@ def _capture(stage: Stage, pair: Pair, arrays: dict[str, Any], settings: Setting
         double = TorchSide(side.module, torch.float64)
         exact: Feed = {}
         isolated = stage.call_isolated(double, inputs, Tape(seed), settings, outputs)
-    del side
+        del double
+    del side  # its network is gone before that of twice the size comes
     double, recording = stage.reference(pair, torch.float64), RecordingBeside(calls)
     types = {f"{stage.component}.{path}": type(module).__name__ for path, module in double.modules().items()}
     if not loop:
