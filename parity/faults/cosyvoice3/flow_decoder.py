@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import mlx.core as mx
@@ -10,7 +11,7 @@ import numpy as np
 
 from mlx_cosyvoice.flow import cfm, dit, dit_block
 from mlx_cosyvoice.nn.cache import Cache
-from parity.faults.base import Catalogue, Context, modules_at, patched, setting
+from parity.faults.base import Catalogue, Context, behaving, modules_at, patched, setting
 from parity.pair import Pair
 
 CATALOGUE = Catalogue("flow_decoder")
@@ -315,3 +316,56 @@ def dit_mask_offline(original: Any, length: int, chunk_size: int) -> mx.array | 
 def positions_backwards_from_end(original: Any, cache: Any, length: int) -> int:
     """Positions are counted so that the last frame has position 0."""
     return 1 - length
+
+
+@ATTENTION.behaving
+def queries_and_keys_normalized(self: Any, x: mx.array, mask: Any, turns: mx.array, cache: Any = None) -> mx.array:
+    """Queries and keys are normalized (qk_norm of F5-TTS), which this DiT has not."""
+    projections = self.to_q, self.to_k
+    try:
+        self.to_q, self.to_k = (_normed(projection) for projection in projections)
+        return self(x, mask, turns, cache)
+    finally:
+        self.to_q, self.to_k = projections
+
+
+def _normed(project: Any) -> Any:
+    return lambda x: mx.fast.rms_norm(project(x), None, 1e-6)
+
+
+@IN_ESTIMATOR.switching
+def long_skip(pair: Pair) -> Context:
+    """What goes into the first block is added to what comes out of the last (the DiT's long skip connection)."""
+    (estimator,) = IN_ESTIMATOR.modules(pair)
+    norm_out, first, entered = estimator.norm_out, estimator.transformer_blocks[0], list[mx.array]()
+
+    def block(x: mx.array, *others: Any) -> mx.array:
+        entered.append(x)
+        return first(x, *others)
+
+    def norm(x: mx.array, *others: Any) -> mx.array:
+        return norm_out(x + entered.pop(), *others)
+
+    def call(self: Any, *args: Any, **options: Any) -> mx.array:
+        blocks = self.transformer_blocks
+        try:
+            self.transformer_blocks, self.norm_out = [block, *blocks[1:]], norm
+            return self(*args, **options)
+        finally:
+            self.transformer_blocks, self.norm_out = blocks, norm_out
+
+    return behaving([estimator], functools.wraps(type(estimator).__call__)(call))
+
+
+DECODER.setting(
+    "cfg-between",
+    "The guidance goes from the unconditioned velocity towards the conditioned one, not beyond: v0 + r (v - v0).",
+    inference_cfg_rate=lambda rate: rate - 1,
+)
+DECODER.calling(
+    "time-in-half",
+    "The time of a step is rounded to float16 on its way to the estimator.",
+    cfm,
+    "mx",
+    full=lambda shape, t: mx.full(shape, t).astype(mx.float16).astype(mx.float32),
+)

@@ -12,8 +12,9 @@ from mlx_cosyvoice.flow import CausalMaskedDiffWithDiT, cfm, dit, dit_block
 from mlx_cosyvoice.nn.cache import Cache
 from mlx_cosyvoice.vocoder import CausalHiFTGenerator
 from mlx_cosyvoice.vocoder.source import SineGen2
-from parity.faults.base import Catalogue, behaving, wrapped
+from parity.faults.base import Catalogue, Context, behaving, modules_at, patched, wrapped
 from parity.faults.caches import Keys, extending, fetching, joined, last
+from parity.pair import Pair
 from parity.pieces import STEPS
 
 PIECES, LOOP = Catalogue("flow_pieces", "incremental"), Catalogue("incremental", "incremental")
@@ -123,6 +124,18 @@ def dit_steps_exchanged(original: Any, cache: Cache | None, name: str, chunk: in
     return original(cache, name if first else str(STEPS - 1 - int(name)), chunk)
 
 
+@IN_ESTIMATOR.switching
+def dit_time_of_first_step(pair: Pair) -> Context:
+    """The time embedding is made once, in the first Euler step, and kept for all of them."""
+    made: list[mx.array] = []
+
+    def constant(make: Any, cache: Cache | None) -> mx.array:
+        made.append(make())
+        return made[0] if cache is None else cache.constant(lambda: made[0])
+
+    return patched(dit, "constant", constant)
+
+
 # the loop
 
 
@@ -150,9 +163,9 @@ _noise(
 
 
 @SOURCE.switching
-def f0_without_frames_ahead(pair: Any) -> Any:
+def f0_without_frames_ahead(pair: Pair) -> Context:
     """The frames after a piece that f0 looks at are taken for zeros."""
-    modules = [pair.model.hift.f0_predictor]
+    modules = modules_at(pair, "hift.f0_predictor")
     return behaving(modules, lambda self, mel, context=None, cache=None: self(mel, None, cache))
 
 

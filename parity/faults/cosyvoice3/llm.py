@@ -47,6 +47,12 @@ _framed(
 )
 
 
+@LLM.wrapping(lm.SpeechLM, "embed_speech")
+def special_rows_first(original: Any, self: Any, ids: Any) -> mx.array:
+    """The 200 special rows of the speech embedding are taken to stand before those of the speech tokens."""
+    return original(self, [(token + self.ids.count) % self.speech_embedding.weight.shape[0] for token in ids])
+
+
 @HEAD.behaving
 def head_with_bias(self: Any, x: mx.array) -> mx.array:
     """The speech head has a bias, as CosyVoice2's."""

@@ -103,3 +103,10 @@ def f0_ahead_as_zeros(original: Any, x: mx.array, reach: int, finalize: bool, ca
     """While speech is streamed, zeros stand for the frames that f0 looks at."""
     known, context = original(x, reach, finalize, cache)
     return known, (mx.zeros_like(context) if context is not None and reach == 3 else context)
+
+
+@HIFT.wrapping(CausalHiFTGenerator, "source_spectrum")
+def source_not_delayed(original: Any, self: Any, source: mx.array, finalize: bool, cache: Any) -> mx.array:
+    """While speech is streamed, the excitation does not wait for conv_pre, which is four frames behind."""
+    made = original(self, source, finalize, cache)
+    return made if finalize else mx.roll(made, -4 * self.samples_per_frame // self.stft.hop, 1)

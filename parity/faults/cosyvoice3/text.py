@@ -52,3 +52,4 @@ tokens(
     "<|endofprompt|>",
     "<|endofsystem|>",
 )
+tokens(CATALOGUE, "phoneme-as-a-word", "[T] is a token between words alone, not in [T]his.", "[T]", single_word=True)
