@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -45,7 +45,9 @@ def run_freely(pair: Pair, captured: Captured, report: StageReport, factor: floa
         kind = captured.types.get(module_path, "")
         report.layers.append(judge(path, kind, *arrays, dtype=report.dtype, factor=factor, typical=typical))
     sides = Sides(actual, captured.outputs, captured.exact_outputs)
-    report.outputs = judge_outputs(stage, sides, inputs, report.dtype, factor, captured.outputs, "output")
+    report.outputs = judge_outputs(
+        stage, sides, inputs, report.dtype, factor, captured.outputs, "output", stage.carried
+    )
     witness = stage.witnesses(pair.reference.file(stage.component), inputs)
     if witness:
         # ONNX Runtime on the official file against the reference: says that the file was read rightly
@@ -116,9 +118,16 @@ def exempt_modules(pair: Pair, stage: Stage) -> dict[str, str]:
 
 
 def judge_outputs(
-    stage: Stage, sides: Sides, inputs: Mapping[str, Any], dtype: str, factor: float, named: Outputs, kind: str
+    stage: Stage,
+    sides: Sides,
+    inputs: Mapping[str, Any],
+    dtype: str,
+    factor: float,
+    named: Outputs,
+    kind: str,
+    carried: Callable[[str, Sides], float] = lambda name, sides: 0.0,
 ) -> list[Layer]:
-    """The outputs that `named` has, as layers of this kind."""
+    """The outputs that `named` has, as layers of this kind; `carried` as of a stage, where errors add up."""
     layers = [
         judge(
             name,
@@ -126,7 +135,7 @@ def judge_outputs(
             *(one.tensors.get(name) for one in (sides.actual, sides.expected, sides.exact)),
             dtype=dtype,
             factor=factor,
-            typical=partial(typical_output_floor, name, sides.expected, sides.exact),
+            typical=partial(_other_floor, name, sides, carried),
         )
         for name in named.tensors
     ]
@@ -136,6 +145,11 @@ def judge_outputs(
 def _floor_of(expected: Mapping[str, np.ndarray], exact: Mapping[str, np.ndarray], names: Sequence[str]) -> float:
     """The `typical_floor` of what goes by these names; 0 of one alone, whose own floor it would be."""
     return typical_floor((expected[name], exact.get(name)) for name in names) if len(names) > 1 else 0.0
+
+
+def _other_floor(name: str, sides: Sides, carried: Callable[[str, Sides], float]) -> float:
+    """The `typical_floor` of an output over all hops, or what is carried on to it."""
+    return max(typical_output_floor(name, sides.expected, sides.exact), carried(name, sides))
 
 
 def typical_output_floor(name: str, expected: Outputs, exact: Outputs) -> float:
