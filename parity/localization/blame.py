@@ -277,14 +277,15 @@ class StageJudge:
         """What the stage's own code makes of its modules' outputs, all of which were replaced by right ones."""
         expected, stage = self._expected, self.stage
         sides = Sides(outputs, expected, self.captured.isolated_outputs)
-        root = stage.component or stage.name
         for layer in judge_outputs(stage, sides, self._inputs, self.dtype, self.factor, expected, "output"):
             if layer.path not in {**outputs.tensors, **outputs.tokens}:  # it ran to its end, so that is its own doing
                 layer = replace(layer, verdict=Verdict.DIVERGED, reason="MLX ended without it")
             self.layers.append(layer)
             if layer.verdict is Verdict.DIVERGED:
-                module = stage.owners.get(layer.path, root if stage.component else f"{root}.{layer.path}")
-                self._blame(module, "glue", module, f"output `{layer.path}`: {evidence_of(layer)}", layer)
+                module, kind = stage.owner(layer.path)
+                self._blame(module, kind, module, f"output `{layer.path}`: {evidence_of(layer)}", layer)
+                if not stage.component and kind == "glue":  # what it does wrong may be that of one of its parts
+                    self._seen[module, kind].within = module
 
 
 def _network_of(side: Side, error: Exception) -> str:

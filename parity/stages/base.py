@@ -142,6 +142,11 @@ class Stage(ABC):
         made = outputs.tensors | outputs.tokens
         return {name: made[name] for name in self.gives}
 
+    def owner(self, output: str) -> tuple[str, str]:
+        """The module that makes an output, and what is wrong with that where the output is, all else being right."""
+        root = self.component or self.name
+        return self.owners.get(output, root if self.component else f"{root}.{output}"), "glue"
+
     def suspect(self, output: str) -> str:
         """Whom to blame where an output is only wrong when errors add up: the module that makes it."""
         return self.owners.get(output, self.component or self.name)

@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +20,9 @@ from parity.compare import relative_rms
 from parity.intercept import ModuleCall, intercepted
 from parity.pieces import STEPS
 from parity.sides import Side
+from parity.stages import convolutions
 from parity.stages.base import Arrays, Outputs, Settings, Sides
+from parity.stages.convolutions import Seams
 from parity.stages.flow_pieces import PROMPT_TOKENS, TOKENS, utterance
 from parity.stages.loop import Loop
 from parity.stages.vocoder import noise as source_noise
@@ -33,15 +35,23 @@ FRAMES = 2 * TOKENS
 HOPS = [[23, 0], [25, 0], [TOKENS - 48, 1]]
 #: Tokens of utterances that end before the first hop is full.
 SHORT = (0, 1, 4)
+#: Names of what is made of a mel, and of an excitation: by the loop's window, and by a causal vocoder of its own state.
+F0, WAV = ("f0", "glue hift.f0_predictor f0"), ("wav", "glue hift wav")
 
 
 @dataclass(frozen=True)
 class Whole:
-    """What the reference makes of the utterance at once; arrays in the official layout."""
+    """What the reference makes of the utterance at once; arrays in the official layout.
+
+    `seams` are of the vocoder's convolutions where it is causal, of whose own making f0 and the wave are then; `within`
+    is what is compared of them where the model is isolated, by name.
+    """
 
     mel: np.ndarray
     f0: np.ndarray
     source: np.ndarray
+    seams: Seams
+    within: Outputs
 
 
 @dataclass
@@ -78,6 +88,16 @@ class Incremental(Loop):
         "wav": "incremental.held_back",
     }
 
+    def owner(self, output: str) -> tuple[str, str]:
+        return convolutions.owner_of(output) if " " in output else super().owner(output)
+
+    def for_isolation(self, inputs: Arrays, expected: Outputs) -> tuple[Arrays, Outputs]:
+        """With what is compared within the vocoder."""
+        return inputs, _with(expected, expected.details.within)
+
+    def suspect(self, output: str) -> str:
+        return self.owner(output)[0] if " " in output else super().suspect(output)
+
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
         if side.name == "mlx":
             return _streamed(side, inputs, tape, None)
@@ -86,16 +106,21 @@ class Incremental(Loop):
         arrays = [side.array(array) for array in (token, *prompt)]
         mel = flow.inference(*arrays, streaming=True, finalize=True, n_timesteps=STEPS)
         _, spks, _ = flow.encode(*arrays, streaming=True, finalize=True)
-        f0 = hift.f0_predictor(mel)
-        source = hift.source(f0, *map(side.array, _draws(hift, tape)))
-        whole = Whole(*map(side.official, (mel, f0, source)))
-        return _outputs(side, whole, side.official(spks), side.official(hift.decode(mel, source)), prompt[0])
+        with convolutions.watched(side, hift) as watching:
+            f0 = hift.f0_predictor(mel)
+            source = hift.source(f0, *map(side.array, _draws(hift, tape)))
+            wav = hift.decode(mel, source)
+        seams = watching.seams
+        within = convolutions.outputs(side, hift, seams, {})
+        whole = Whole(side.official(mel), side.official(f0), side.official(source), seams, within)
+        return _outputs(side, whole, side.official(spks), side.official(wav), prompt[0])
 
     def carried(self, name: str, sides: Sides) -> float:
         """Errors of f0 add up in the phase: MLX's may lean to one side where the reference's cancel each other."""
-        if name not in ("source", "wav"):
+        if name not in ("source", *WAV):
             return 0.0
-        own, theirs = (drift(one.tensors["f0"], sides.exact.tensors["f0"]) for one in (sides.actual, sides.expected))
+        (f0,) = (known for known in F0 if known in sides.exact.tensors)
+        own, theirs = (drift(one.tensors[f0], sides.exact.tensors[f0]) for one in (sides.actual, sides.expected))
         floor = relative_rms(sides.expected.tensors[name], sides.exact.tensors[name])
         return floor * own / theirs if theirs and math.isfinite(own) else 0.0
 
@@ -106,9 +131,12 @@ class Incremental(Loop):
         exact = copy.deepcopy(side.module.hift).double()
         mel, f0, source = map(side.array, (whole.mel, whole.f0, whole.source))
         made = exact.source(f0, *map(side.array, _draws(exact, tape)))
-        precise = Whole(whole.mel, side.official(exact.f0_predictor(mel)), side.official(made))
+        seams = convolutions.exactly(side, exact, whole.seams)
+        within = convolutions.outputs(side, exact, seams, {})
+        precise = Whole(whole.mel, side.official(exact.f0_predictor(mel)), side.official(made), seams, within)
         wav = side.official(exact.decode(mel, source))
-        return _outputs(side, precise, expected.tensors["voice"], wav, expected.tokens["voice_token"])
+        made = _outputs(side, precise, expected.tensors["voice"], wav, expected.tokens["voice_token"])
+        return _with(made, within)
 
 
 def drift(f0: np.ndarray, exact: np.ndarray) -> float:
@@ -123,10 +151,15 @@ def _draws(hift: Any, tape: Tape) -> tuple[np.ndarray, np.ndarray]:
     return source_noise(hift, tape, FRAMES * samples_per_frame(hift), "incremental")
 
 
+def _with(outputs: Outputs, others: Outputs) -> Outputs:
+    """Two outputs in one."""
+    return replace(outputs, tensors=outputs.tensors | others.tensors, tokens=outputs.tokens | others.tokens)
+
+
 def _outputs(side: Side, whole: Whole, spks: np.ndarray, wav: np.ndarray, prompt_token: np.ndarray) -> Outputs:
     token = 2 * samples_per_frame(side.module.hift)
     return Outputs(
-        {"voice": spks, "mel": whole.mel, "f0": whole.f0, "source": whole.source, "wav": wav},
+        _tensors(side.module.hift.causal, whole.mel, whole.f0, whole.source, spks, wav),
         {
             "voice_token": prompt_token,
             "hops": np.array([HOPS]).reshape(1, -1),
@@ -136,6 +169,13 @@ def _outputs(side: Side, whole: Whole, spks: np.ndarray, wav: np.ndarray, prompt
         },
         details=whole,
     )
+
+
+def _tensors(
+    causal: bool, mel: np.ndarray, f0: np.ndarray, source: np.ndarray, spks: np.ndarray, wav: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What is compared, in data-flow order."""
+    return {"voice": spks, "mel": mel, F0[causal]: f0, "source": source, WAV[causal]: wav}
 
 
 def _streamed(side: Side, inputs: Arrays, tape: Tape, whole: Whole | None) -> Outputs:
@@ -156,17 +196,15 @@ def _streamed(side: Side, inputs: Arrays, tape: Tape, whole: Whole | None) -> Ou
     other, own = (Prompt(*map(side.array, (*prompt[:2], embedding))) for embedding in (-prompt[2], prompt[2]))
     decoder.start(other, noise)
     voice = decoder.start(own, noise).flow
-    with watched(side, decoder, seen, whole):
+    hift = side.module.hift
+    seams = whole.seams if whole else {}
+    with watched(side, decoder, seen, whole), convolutions.watched(side, hift, seams) as watching:
         wavs = [np.array(wav) for wav in decode(decoder, own, noise, token[0].tolist())]
     short = [_lengths(decoder, own, lambda samples, start=0: noise(samples, start), token[0, :n]) for n in SHORT]
-    return Outputs(
-        {
-            "voice": side.official(voice.spks),
-            "mel": np.concatenate(seen.mels, axis=2),
-            "f0": np.concatenate(seen.f0, axis=1),
-            "source": np.concatenate(seen.sources, axis=2),
-            "wav": np.concatenate(wavs)[None],
-        },
+    mel, source = (np.concatenate(arrays, axis=2) for arrays in (seen.mels, seen.sources))
+    spks, wav = side.official(voice.spks), np.concatenate(wavs)[None]
+    made = Outputs(
+        _tensors(hift.causal, mel, np.concatenate(seen.f0, axis=1), source, spks, wav),
         {
             "voice_token": np.array([voice.tokens[:PROMPT_TOKENS]]),
             "hops": np.array(seen.hops).reshape(1, -1),
@@ -174,6 +212,7 @@ def _streamed(side: Side, inputs: Arrays, tape: Tape, whole: Whole | None) -> Ou
             **{name: np.array([[int(right)]]) for name, right in seen.aligned.items()},
         },
     )
+    return _with(made, convolutions.outputs(side, hift, watching.seams, watching.followed)) if seams else made
 
 
 def _lengths(decoder: Any, prompt: Any, noise: Callable[..., Any], token: np.ndarray) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from mlx_cosyvoice.flow import CausalMaskedDiffWithDiT, cfm, dit, dit_block
 from mlx_cosyvoice.nn.cache import Cache
 from mlx_cosyvoice.vocoder import CausalHiFTGenerator
 from mlx_cosyvoice.vocoder.source import SineGen2
-from parity.faults.base import Catalogue, Context, behaving, modules_at, patched, wrapped
+from parity.faults.base import Catalogue, Context, patched, wrapped
 from parity.faults.caches import Keys, extending, fetching, joined, last
 from parity.pair import Pair
 from parity.pieces import STEPS
@@ -162,11 +162,10 @@ _noise(
 )
 
 
-@SOURCE.switching
-def f0_without_frames_ahead(pair: Pair) -> Context:
+@LOOP.at("hift.f0_predictor").behaving
+def f0_without_frames_ahead(self: Any, mel: mx.array, context: Any = None, cache: Cache | None = None) -> mx.array:
     """The frames after a piece that f0 looks at are taken for zeros."""
-    modules = modules_at(pair, "hift.f0_predictor")
-    return behaving(modules, lambda self, mel, context=None, cache=None: self(mel, None, cache))
+    return self(mel, None, cache)
 
 
 @SINES.wrapping(SineGen2, "_continued")
@@ -186,6 +185,18 @@ extending(
     "conv-post-forgets",
     "The last convolution of the vocoder starts every hop behind zeros.",
     mx.zeros_like,
+)
+extending(
+    LOOP.at("hift.resblocks.4.convs1.2", kind="leaf"),
+    "resblock-forgets",
+    "A dilated convolution of the vocoder starts every hop behind zeros.",
+    mx.zeros_like,
+)
+extending(
+    LOOP.at("hift.ups.1"),
+    "ups-late",
+    "The frames kept for an upsampling are one frame too old.",
+    lambda past: mx.concatenate([mx.zeros_like(past[:, :1]), past[:, :-1]], axis=1),
 )
 extending(
     LOOP.at("hift.f0_predictor.condnet.4", kind="leaf"),

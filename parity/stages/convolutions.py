@@ -1,0 +1,137 @@
+"""The convolutions of a causal vocoder, each of which goes on from what it has kept of the piece before.
+
+The reference runs them once over the whole. A model that runs in pieces gets, where it is isolated, for every call of a
+convolution the reference's frames whose turn it is, and the same of what comes out: so each shows its own error, and
+what stands between them shows in what they are called with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from parity.intercept import ModuleCall, intercepted
+from parity.sides import Side
+from parity.stages.base import Outputs
+
+
+class Seam(NamedTuple):
+    """What went into a convolution, and what came out: [B, C, T] each, of the whole or of all pieces so far."""
+
+    incoming: np.ndarray
+    outgoing: np.ndarray
+
+
+#: By path.
+Seams = Mapping[str, Seam]
+
+
+ROOT = "hift"
+
+
+def _convolutions(side: Side, network: Any) -> dict[str, Any]:
+    import torch
+
+    from mlx_cosyvoice import nn
+
+    kinds = nn.Conv1d, torch.nn.Conv1d
+    named = side.holding(network).modules()
+    return {f"{ROOT}.{path}": module for path, module in named.items() if isinstance(module, kinds)}
+
+
+def owner_of(output: str) -> tuple[str, str]:
+    """The module that made one of the `outputs`, and what is wrong there if that is."""
+    kind, module, *_ = output.split(" ")
+    return module, kind
+
+
+def outputs(side: Side, network: Any, seams: Seams, followed: Mapping[str, bool]) -> Outputs:
+    """What is compared of them. `followed` says of those that look ahead whether they were shown the right frames."""
+    modules, made = side.holding(network).modules(), Outputs()
+    for path, (incoming, outgoing) in seams.items():
+        inside = path.removeprefix(f"{ROOT}.")
+        caller = f"glue {_caller(inside, modules)} {path}"
+        made.tensors[caller] = incoming
+        has_parts = any(other.startswith(f"{inside}.") for other in modules)
+        made.tensors[f"{'glue' if has_parts else 'leaf'} {path}"] = outgoing
+        made.tokens[f"{caller} ahead"] = np.array([[followed.get(path, True)]], np.int64)
+    return made
+
+
+def _caller(path: str, modules: Mapping[str, Any]) -> str:
+    """The module that calls the one at a path: a list of layers is none."""
+    names = path.split(".")[:-1]
+    while names and type(modules.get(".".join(names))).__name__ in ("NoneType", "Sequential", "ModuleList"):
+        names.pop()
+    return ".".join([ROOT, *names])
+
+
+@dataclass
+class Watched:
+    """Notes the calls of convolutions; where `right` has them, feeds them."""
+
+    side: Side
+    right: Seams
+    seen: dict[str, list[Seam]] = field(default_factory=dict)
+    followed: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def seams(self) -> dict[str, Seam]:
+        """Of all pieces together."""
+        return {
+            path: Seam(*(np.concatenate(parts, axis=2) for parts in zip(*pieces, strict=True)))
+            for path, pieces in self.seen.items()
+        }
+
+    def __call__(self, call: ModuleCall) -> Any:
+        side, module, pieces = self.side, call.module, self.seen.setdefault(call.path, [])
+        incoming = side.noted(module, call.args[0], incoming=True)
+        begin, made_before = (sum(part[which].shape[2] for part in pieces) for which in (0, 1))
+        right = self.right.get(call.path)
+        if right is not None:
+            call.args = self._fed(call, right.incoming, begin, begin + incoming.shape[2])
+        made = call.run()
+        outgoing = side.noted(module, made)
+        pieces.append(Seam(incoming, outgoing))
+        if right is None:
+            return made
+        part = right.outgoing[:, :, made_before : made_before + outgoing.shape[2]]
+        return side.fed(module, made, part) if part.shape == outgoing.shape else made
+
+    def _fed(self, call: ModuleCall, whole: np.ndarray, begin: int, end: int) -> tuple[Any, ...]:
+        """The arguments with frames `begin` to `end` of the whole in place of its own, and with those that follow."""
+        own, *others = call.args
+        if end > whole.shape[2]:
+            return call.args
+        fed = self.side.fed(call.module, own, whole[:, :, begin:end], incoming=True)
+        ahead = whole[:, :, end : end + getattr(call.module, "reach", 0)]
+        if ahead.size:
+            shown = self.side.noted(call.module, others[0], incoming=True) if others and others[0] is not None else None
+            # other frames are looked for, not what rounding to half precision does
+            right = shown is not None and shown.shape == ahead.shape and np.allclose(shown, ahead, 1e-2, 1e-2)
+            self.followed[call.path] = self.followed.get(call.path, True) and right
+            others = [self.side.fed(call.module, own, ahead, incoming=True)]
+        return fed, *others
+
+
+@contextmanager
+def watched(side: Side, network: Any, right: Seams = MappingProxyType({})) -> Iterator[Watched]:
+    """Watch the convolutions of a vocoder, if it is causal; those of a model that is not fed need no watching."""
+    watching = Watched(side, right)
+    watch = network.causal and (right or side.name != "mlx")
+    with intercepted(_convolutions(side, network) if watch else {}, watching):
+        yield watching
+
+
+def exactly(side: Side, network: Any, seams: Seams) -> dict[str, Seam]:
+    """The seams of a network in float64, each of whose convolutions gets what it got in another one."""
+    modules = _convolutions(side, network)
+    return {
+        path: Seam(seam.incoming, side.official(modules[path](side.array(seam.incoming))))
+        for path, seam in seams.items()
+    }
