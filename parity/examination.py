@@ -13,6 +13,7 @@ from parity.free_run import run_freely
 from parity.localization.blame import StageJudge, evidence_of
 from parity.localization.captured import Captured
 from parity.localization.memory import give_back
+from parity.localization.raised import raised_in
 from parity.pair import Pair
 
 
@@ -44,7 +45,9 @@ def examine(pair: Pair, captured: Captured, factor: float, accused: Set[str] = f
     stage = captured.stage
     report = StageReport(stage.name, stage.title, stage.dtype(pair))
     known = _judge_by_itself(pair, captured, report, factor, accused)
-    run_freely(pair, captured, report, factor, known)
+    raised = run_freely(pair, captured, report, factor, known)
+    if raised and not report.culprits and not accused:
+        report.culprits.append(_who_raised(pair, captured, raised))
     if report.verdict is Verdict.DIVERGED and not report.culprits and not accused:
         report.culprits.append(_where_they_part(captured, report))
     return report
@@ -61,6 +64,14 @@ def _judge_by_itself(
     judge.run()
     report.culprits, report.isolated, report.unobserved = judge.culprits, judge.layers, judge.unobserved
     return captured.stage.known(judge.outputs) if judge.outputs else {}
+
+
+def _who_raised(pair: Pair, captured: Captured, error: Exception) -> Culprit:
+    """Whom to blame for an exception that comes only where nothing stands in for what modules return."""
+    stage = captured.stage
+    module = raised_in(stage.model(pair), stage.component, error) or stage.component or stage.name
+    evidence = f"raised {type(error).__name__}: {error}"
+    return Culprit(module, "glue", stage.name, module, [evidence])
 
 
 def _where_they_part(captured: Captured, report: StageReport) -> Culprit:

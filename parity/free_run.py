@@ -25,13 +25,15 @@ from parity.stages import Outputs, Sides, Stage
 _HOP = re.compile(r"^hop\d+\.")
 
 
-def run_freely(pair: Pair, captured: Captured, report: StageReport, factor: float, known: Mapping[str, Any]) -> None:
+def run_freely(
+    pair: Pair, captured: Captured, report: StageReport, factor: float, known: Mapping[str, Any]
+) -> Exception | None:
     """Run the stage of the MLX model, and enter into `report` what every module and the stage itself put out.
 
-    `known` is what `Stage.known` says.
+    `known` is what `Stage.known` says. Returned is what MLX raised.
     """
     stage, inputs = captured.stage, captured.inputs
-    actual, actual_layers = _run(pair, captured, report, known)
+    actual, actual_layers, raised = _run(pair, captured, report, known)
     expected_layers = recorded(captured.calls)
     exact_layers, exempt = captured.layers, exempt_modules(pair, stage)
     calls = _calls_of_modules(expected_layers)
@@ -63,20 +65,24 @@ def run_freely(pair: Pair, captured: Captured, report: StageReport, factor: floa
         expected = captured.outputs.tensors
         # a model that streams in other hops makes what the reference does not
         report.arrays = {name: (mine, expected[name]) for name, mine in actual.tensors.items() if name in expected}
+    return raised
 
 
-def _run(pair: Pair, captured: Captured, report: StageReport, known: Mapping[str, Any]) -> tuple[Outputs, Recording]:
-    """What MLX puts out; nothing where it raises, which is noted."""
+def _run(
+    pair: Pair, captured: Captured, report: StageReport, known: Mapping[str, Any]
+) -> tuple[Outputs, Recording, Exception | None]:
+    """What MLX puts out; nothing where it raises, which is noted and returned."""
     stage, side, layers = captured.stage, captured.stage.model(pair), Recording()
+    raised: Exception | None = None
     started = time.perf_counter()
     try:
         with torch.inference_mode(), tap(side, layers.sink, f"{stage.component}.", stage.keep):
             outputs = stage.call(side, {**captured.inputs, **known}, captured.tape, captured.settings)
     except Exception as error:  # whatever a wrong port may raise is its fault, not the harness's
         report.unobserved.append(f"{stage.title}: MLX raised {type(error).__name__}: {error}")
-        outputs = Outputs()
+        outputs, raised = Outputs(), error
     report.seconds_reference, report.seconds_model = captured.seconds, time.perf_counter() - started
-    return outputs, layers
+    return outputs, layers, raised
 
 
 #: What the names of outputs begin with that a third party was asked for.

@@ -87,7 +87,7 @@ def bench_of(
 ) -> Callable[[str], Bench]:
     """The captured reference of a family, for those faults that this session tries."""
     params = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    chosen = [(param["family"], param["fault"]) for param in params if "fault" in param]
+    chosen = [(param["family"], param["fault"]) for param in params if {"family", "fault"} <= param.keys()]
 
     @cache
     def of(family: str) -> Bench:
@@ -218,6 +218,22 @@ def test_a_loop_is_not_blamed_for_what_its_network_raises(pair: Pair, inputs: di
         both, alone = capture.localise(pair), capture.localise(pair, stages=["incremental"])
     assert [culprit.module for culprit in both.culprits] == [path]
     assert [(culprit.module, culprit.within) for culprit in alone.culprits] == [("incremental", "flow")]
+
+
+def test_who_raises_where_nothing_stands_in_for_the_networks_is_named(pair: Pair, inputs: dict[str, Any]) -> None:
+    def broken(self: Any, *arguments: Any, cache_source: mx.array | None = None, **drawn: Any) -> Any:
+        if cache_source is not None:
+            raise ValueError("no such shape")
+        return self(*arguments, **drawn)
+
+    settings = Settings(streaming="official", llm_steps=4)
+    capture = ReferenceCapture(pair, inputs, stages=["streaming"], settings=settings)
+    with behaving(modules_at(pair, "hift"), broken):
+        report = capture.localise(pair)
+    assert report.verdict is Verdict.DIVERGED
+    assert [(culprit.module, culprit.evidence) for culprit in report.culprits] == [
+        ("hift", ["raised ValueError: no such shape"])
+    ]
 
 
 def test_stages_can_be_chosen(pair: Pair, capture: ReferenceCapture) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import traceback
 from collections.abc import Set
 from dataclasses import replace
 from functools import partial
@@ -17,6 +16,7 @@ from parity.findings import Culprit
 from parity.free_run import exempt_modules, judge_outputs
 from parity.localization.captured import Captured, constants_of
 from parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
+from parity.localization.raised import raised_in
 from parity.localization.recordings import key_of
 from parity.pair import Pair
 from parity.pieces import call_before
@@ -96,7 +96,9 @@ class StageJudge:
                 self._unfed = raised
             else:
                 self._blame(*raised)
-                self.culprits[-1].within = "" if calls else _network_of(side, error)
+                self.culprits[-1].within = (
+                    "" if calls else raised_in(side, self.stage.component, error).partition(".")[0]
+                )
             return None
 
     def _fed(self, calls: Calls) -> bool:
@@ -286,14 +288,6 @@ class StageJudge:
                 self._blame(module, kind, module, f"output `{layer.path}`: {evidence_of(layer)}", layer)
                 if not stage.component and kind == "glue":  # what it does wrong may be that of one of its parts
                     self._seen[module, kind].within = module
-
-
-def _network_of(side: Side, error: Exception) -> str:
-    """The network of a loop in which an exception was raised; "" if it was none."""
-    networks: dict[str, Any] = getattr(side.module, "_asdict", dict)()
-    owner_of = {id(module): name for name, network in networks.items() for module in network.modules()}
-    owners = [id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return next((owner_of[owner] for owner in owners if owner in owner_of), "")
 
 
 def _length(value: Value) -> int:

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from converters.checkpoint import Source
 from converters.onnx_campplus import campplus_config, read_campplus
 from converters.onnx_graph import OnnxLayoutError, module_of
 from converters.onnx_speech_tokenizer import read_speech_tokenizer
@@ -95,10 +96,15 @@ def test_tokenizer_sizes_and_weights(kind: str, files: dict[str, Path]) -> None:
     assert config == TOKENIZER
     shapes = {key: tuple(value.shape) for key, value in speech_tokenizer.build(TOKENIZER).state_dict().items()}
     assert tensors.keys() == shapes.keys()
+    source = Source(files[kind], dict(tensors))
     for key, tensor in tensors.items():
         np.testing.assert_array_equal(tensor, recipe.parameter(f"speech_tokenizer.{key}", shapes[key], 7), key)
         assert tensor.dtype == np.float32
-        assert tensor.flags.c_contiguous
+        assert not tensor.flags.writeable
+        taken = source.fetch(key)
+        np.testing.assert_array_equal(taken, tensor, key)
+        assert taken.flags.c_contiguous
+        assert taken.flags.aligned
 
 
 def test_the_published_size_has_every_official_key(tmp_path: Path) -> None:
