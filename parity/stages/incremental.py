@@ -106,6 +106,7 @@ class Incremental(Loop):
         arrays = [side.array(array) for array in (token, *prompt)]
         mel = flow.inference(*arrays, streaming=True, finalize=True, n_timesteps=STEPS)
         _, spks, _ = flow.encode(*arrays, streaming=True, finalize=True)
+        mel = mel.to(hift.m_source.l_linear.weight.dtype)  # as `inference` takes it
         with convolutions.watched(side, hift) as watching:
             f0 = hift.f0_predictor(mel)
             source = hift.source(f0, *map(side.array, _draws(hift, tape)))
