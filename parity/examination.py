@@ -67,11 +67,14 @@ def _judge_by_itself(
 
 
 def _who_raised(pair: Pair, captured: Captured, error: Exception) -> Culprit:
-    """Whom to blame for an exception that comes only where nothing stands in for what modules return."""
+    """Whom to blame for an exception that comes only where nothing stands in for what modules return.
+
+    A loop around networks, which are asked nothing where it is judged by itself, only tells that one of them is wrong.
+    """
     stage = captured.stage
     module = raised_in(stage.model(pair), stage.component, error) or stage.component or stage.name
     evidence = f"raised {type(error).__name__}: {error}"
-    return Culprit(module, "glue", stage.name, module, [evidence])
+    return Culprit(module, "glue", stage.name, module, [evidence], inferred=True, within=module.partition(".")[0])
 
 
 def _where_they_part(captured: Captured, report: StageReport) -> Culprit:
