@@ -95,6 +95,14 @@ class Place:
         """Enter a fault in which the code of a file calls other functions of a library: `calling`."""
         self.add(name, mistake, lambda pair: calling(file, library, **functions))
 
+    def behaves(self, name: str, mistake: str, call: Callable[..., Any]) -> None:
+        """Enter a fault in which the modules run `call(self, ...)`; `self(...)` is what they ran."""
+        self.add(name, mistake, lambda pair: behaving(self.modules(pair), call))
+
+    def wraps(self, name: str, mistake: str, owner: Any, attribute: str, call: Callable[..., Any]) -> None:
+        """Enter a fault in which `call(original, ...)` is called for an attribute of `owner`."""
+        self.add(name, mistake, lambda pair: wrapped(owner, attribute, call))
+
     def switching(self, switch: F) -> F:
         """Enter a fault that is switched on by the decorated function of the pair."""
         return self._enter(switch, switch)

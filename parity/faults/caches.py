@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_cosyvoice.nn.cache import Cache
-from parity.faults.base import Borrowed, Place, behaving
+from parity.faults.base import Borrowed, Place
 
 #: Blocks of keys and values, the oldest first.
 Keys = Sequence[tuple[mx.array, mx.array]]
@@ -20,7 +20,7 @@ def with_cache(place: Place, name: str, mistake: str, change: Callable[[Cache], 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return self(*(change(value) if isinstance(value, Cache) else value for value in args), **kwargs)
 
-    place.add(name, mistake, lambda pair: behaving(place.modules(pair), call))
+    place.behaves(name, mistake, call)
 
 
 def fetching(place: Place, name: str, mistake: str, change: Callable[[Keys], Any]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlx_cosyvoice.flow import attention as flow_attention
 from mlx_cosyvoice.flow import cfm, estimator
+from parity.faults import shared
 from parity.faults.base import Catalogue, Context, modules_at, setting
 from parity.pair import Pair
 
@@ -108,27 +109,15 @@ def time_of_step_end(original: Any, count: int) -> list[tuple[float, float]]:
     return [(t + dt, dt) for t, dt in original(count)]
 
 
-@TIME_EMBEDDING.behaving
-def time_embedding_scale(self: Any, t: mx.array) -> mx.array:
-    """The time embedding lacks its factor 1000."""
-    return self(t / 1000)
-
-
-@TIME_EMBEDDING.behaving
-def time_embedding_order(self: Any, t: mx.array) -> mx.array:
-    """The time embedding holds cosines first and sines second."""
-    sine, cosine = mx.split(self(t), 2, axis=-1)
-    return mx.concatenate([cosine, sine], axis=-1)
-
-
-@TIME_EMBEDDING.behaving
-def time_embedding_rate(self: Any, t: mx.array) -> mx.array:
-    """The frequencies of the time embedding are spaced by 1 / half in place of 1 / (half - 1)."""
-    half = self.width // 2
-    angle = 1000 * t[:, None] * mx.exp(mx.arange(half) * (-np.log(10000) / half))
-    return mx.concatenate([mx.sin(angle), mx.cos(angle)], axis=-1)
-
-
+TIME_EMBEDDING.behaves("time-embedding-scale", "The time embedding lacks its factor 1000.", shared.time_unscaled)
+TIME_EMBEDDING.behaves(
+    "time-embedding-order", "The time embedding holds cosines first and sines second.", shared.cosines_first
+)
+TIME_EMBEDDING.behaves(
+    "time-embedding-rate",
+    "The frequencies of the time embedding are spaced by 1 / half in place of 1 / (half - 1).",
+    shared.rates_by_half,
+)
 at(*CAUSAL_CONVS, kind="leaf").setting("causal-padding", "The causal convolutions are padded on the right.", pad=(0, 2))
 at(f"{ESTIMATOR}.up_blocks.0.2", kind="leaf").setting(
     "centered-padding", "One convolution is padded on both sides, as an ordinary Conv1d is.", pad=(1, 1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec, attention, embedding, encoder, masked_diff, pre_lookahead
+from parity.faults import shared
 from parity.faults.base import Catalogue, Context
 from parity.pair import Pair
 
@@ -134,16 +134,11 @@ LOOKAHEAD.calling(
     "The leaky ReLU of the lookahead layer has the vocoder's slope of 0.1.",
     pre_lookahead,
     "functional",
-    leaky_relu=lambda x, slope: nn.leaky_relu(x, 0.1),
+    leaky_relu=shared.vocoders_slope,
 )
 
 
-@LOOKAHEAD.behaving
-def lookahead_residual(self: Any, x: mx.array, context: mx.array | None, cache: Any = None) -> mx.array:
-    """The lookahead layer lacks its residual connection."""
-    return self(x, context, cache) - x
-
-
+LOOKAHEAD.behaves("lookahead-residual", "The lookahead layer lacks its residual connection.", shared.residual_dropped)
 at(*NORMS, kind="leaf").setting(
     "encoder-norm-epsilon",
     "The LayerNorms of the encoder's layers have the usual epsilon 1e-5 in place of 1e-12.",

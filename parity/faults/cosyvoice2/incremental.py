@@ -11,13 +11,13 @@ from mlx_cosyvoice.decoding.incremental import IncrementalDecoder, IncrementalVo
 from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec, cfm
 from mlx_cosyvoice.nn.cache import Cache
 from mlx_cosyvoice.vocoder import source
+from parity.faults import shared
 from parity.faults.base import Catalogue
 from parity.faults.caches import Keys, extending, fetching, joined, last
-from parity.pieces import STEPS
+from parity.faults.shared import CHUNK
 
 PIECES, LOOP = Catalogue("flow_pieces", "incremental"), Catalogue("incremental", "incremental")
 
-CHUNK = 50
 ESTIMATOR = "flow.decoder.estimator"
 ATTENTION = PIECES.at(f"{ESTIMATOR}.mid_blocks.0.1.0.attn1")
 OUTER = PIECES.at(f"{ESTIMATOR}.up_blocks.0.1.0.attn1")
@@ -151,24 +151,27 @@ def inc_positions_late(self: Any, x: mx.array, keys: int | None = None) -> tuple
     return _positions(self, x, keys, (keys or x.shape[1]) + 1)
 
 
-@FLOW.wrapping(cfm.CausalConditionalCFM, "starting_noise")
-def inc_noise_anew(original: Any, self: Any, frames: int, noise: mx.array | None) -> mx.array:
-    """Every chunk starts from the first frames of the noise."""
-    full = original(self, frames, noise)
-    return full if noise is not None else mx.tile(full[:, :CHUNK], (1, -(-frames // CHUNK), 1))[:, :frames]
-
-
-@FLOW.wrapping(CausalMaskedDiffWithXvec, "condition")
-def inc_prompt_late(original: Any, self: Any, feat: mx.array, frames: int) -> mx.array:
-    """The prompt's mel conditions every chunk one frame late."""
-    return mx.roll(original(self, feat, frames), 1, 1)
-
-
-@DECODER.wrapping(cfm, "part_of")
-def inc_steps_exchanged(original: Any, cache: Cache | None, name: str, chunk: int) -> Cache | None:
-    """An Euler step goes on from what another step has left."""
-    first = cache is None or cache.past is None
-    return original(cache, name if first else str(STEPS - 1 - int(name)), chunk)
+FLOW.wraps(
+    "inc-noise-anew",
+    "Every chunk starts from the first frames of the noise.",
+    cfm.CausalConditionalCFM,
+    "starting_noise",
+    shared.starting_noise_anew,
+)
+FLOW.wraps(
+    "inc-prompt-late",
+    "The prompt's mel conditions every chunk one frame late.",
+    CausalMaskedDiffWithXvec,
+    "condition",
+    shared.prompt_one_late,
+)
+DECODER.wraps(
+    "inc-steps-exchanged",
+    "An Euler step goes on from what another step has left.",
+    cfm,
+    "part_of",
+    shared.steps_exchanged,
+)
 
 
 @LOOP.at("incremental.voices").wrapping(prefill, "_fingerprint")

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlx_cosyvoice.flow import cfm, dit, dit_block
 from mlx_cosyvoice.nn.cache import Cache
+from parity.faults import shared
 from parity.faults.base import Catalogue, Context, behaving, modules_at, patched, setting
 from parity.pair import Pair
 
@@ -230,25 +231,13 @@ def positions_groups_shuffled(self: Any, x: mx.array) -> mx.array:
     return self(x.reshape(*x.shape[:2], -1, self.groups).swapaxes(2, 3).reshape(x.shape))
 
 
-@TIME.behaving
-def dit_time_scale(self: Any, t: mx.array) -> mx.array:
-    """The time is not multiplied by 1000."""
-    return self(t / 1000)
-
-
-@TIME.behaving
-def dit_time_cosines_first(self: Any, t: mx.array) -> mx.array:
-    """The time embedding holds cosines first and sines second."""
-    sine, cosine = mx.split(self(t), 2, axis=-1)
-    return mx.concatenate([cosine, sine], axis=-1)
-
-
-@TIME.behaving
-def dit_time_rate(self: Any, t: mx.array) -> mx.array:
-    """The rates of the time embedding end at 1 / 10000 one step later, as if the last were left out."""
-    half = self.width // 2
-    angle = 1000 * t[:, None] * mx.exp(mx.arange(half) * (-np.log(10000) / half))
-    return mx.concatenate([mx.sin(angle), mx.cos(angle)], axis=-1)
+TIME.behaves("dit-time-scale", "The time is not multiplied by 1000.", shared.time_unscaled)
+TIME.behaves("dit-time-cosines-first", "The time embedding holds cosines first and sines second.", shared.cosines_first)
+TIME.behaves(
+    "dit-time-rate",
+    "The rates of the time embedding end at 1 / 10000 one step later, as if the last were left out.",
+    shared.rates_by_half,
+)
 
 
 # the solver

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from mlx_cosyvoice.flow import CausalMaskedDiffWithDiT, flow_dit, masked_diff, pre_lookahead
+from parity.faults import shared
 from parity.faults.base import Catalogue
 
 CATALOGUE = Catalogue("flow_encoder")
@@ -70,14 +70,15 @@ LOOKAHEAD.calling(
     "The leaky ReLU of the lookahead layer has the vocoder's slope of 0.1.",
     pre_lookahead,
     "functional",
-    leaky_relu=lambda x, slope: nn.leaky_relu(x, 0.1),
+    leaky_relu=shared.vocoders_slope,
 )
 
 
-@LOOKAHEAD.behaving
-def lookahead_without_residual(self: Any, x: mx.array, context: mx.array | None, cache: Any = None) -> mx.array:
-    """The tokens themselves are not added to what the lookahead layer makes of them."""
-    return self(x, context, cache) - x
+LOOKAHEAD.behaves(
+    "lookahead-without-residual",
+    "The tokens themselves are not added to what the lookahead layer makes of them.",
+    shared.residual_dropped,
+)
 
 
 @LOOKAHEAD.wrapping(pre_lookahead, "followed")

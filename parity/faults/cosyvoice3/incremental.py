@@ -6,20 +6,19 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_cosyvoice.decoding.causal_vocoder import CausalVocoder
 from mlx_cosyvoice.decoding.incremental import IncrementalDecoder
 from mlx_cosyvoice.flow import CausalMaskedDiffWithDiT, cfm, dit, dit_block
 from mlx_cosyvoice.nn.cache import Cache
 from mlx_cosyvoice.vocoder import CausalHiFTGenerator
 from mlx_cosyvoice.vocoder.source import SineGen2
-from parity.faults.base import Catalogue, Context, patched, wrapped
+from parity.faults import shared
+from parity.faults.base import Catalogue, Context, patched
 from parity.faults.caches import Keys, extending, fetching, joined, last
+from parity.faults.shared import CHUNK, noise_beginning
 from parity.pair import Pair
-from parity.pieces import STEPS
 
 PIECES, LOOP = Catalogue("flow_pieces", "incremental"), Catalogue("incremental", "incremental")
 
-CHUNK = 50
 ESTIMATOR = "flow.decoder.estimator"
 IN_ESTIMATOR, FLOW, DECODER = PIECES.at(ESTIMATOR), PIECES.at("flow"), PIECES.at("flow.decoder")
 POSITIONS = PIECES.at(f"{ESTIMATOR}.input_embed.conv_pos_embed")
@@ -104,24 +103,27 @@ fetching(
 )
 
 
-@FLOW.wrapping(cfm.CausalConditionalCFM, "starting_noise")
-def dit_noise_anew(original: Any, self: Any, frames: int, noise: mx.array | None) -> mx.array:
-    """Every piece starts from the first frames of the noise."""
-    full = original(self, frames, noise)
-    return full if noise is not None else mx.tile(full[:, :CHUNK], (1, -(-frames // CHUNK), 1))[:, :frames]
-
-
-@FLOW.wrapping(CausalMaskedDiffWithDiT, "condition")
-def dit_prompt_late(original: Any, self: Any, feat: mx.array, frames: int) -> mx.array:
-    """The prompt's mel conditions every piece one frame late."""
-    return mx.roll(original(self, feat, frames), 1, 1)
-
-
-@DECODER.wrapping(cfm, "part_of")
-def dit_steps_exchanged(original: Any, cache: Cache | None, name: str, chunk: int) -> Cache | None:
-    """An Euler step goes on from what another step has left."""
-    first = cache is None or cache.past is None
-    return original(cache, name if first else str(STEPS - 1 - int(name)), chunk)
+FLOW.wraps(
+    "dit-noise-anew",
+    "Every piece starts from the first frames of the noise.",
+    cfm.CausalConditionalCFM,
+    "starting_noise",
+    shared.starting_noise_anew,
+)
+FLOW.wraps(
+    "dit-prompt-late",
+    "The prompt's mel conditions every piece one frame late.",
+    CausalMaskedDiffWithDiT,
+    "condition",
+    shared.prompt_one_late,
+)
+DECODER.wraps(
+    "dit-steps-exchanged",
+    "An Euler step goes on from what another step has left.",
+    cfm,
+    "part_of",
+    shared.steps_exchanged,
+)
 
 
 @IN_ESTIMATOR.switching
@@ -145,17 +147,9 @@ def first_hop_without_prompt(original: Any, self: Any, state: Any) -> int:
     return original(self, state) if state.hops else self.first + self.flow.lookahead + 5
 
 
-def _noise(name: str, mistake: str, start: Any) -> None:
-    """A fault in which the noise of a piece begins at another sample: `start(own start, samples)`."""
-
-    def step(original: Any, self: Any, state: Any, mel: mx.array, noise: Any, *, final: bool) -> Any:
-        return original(self, state, mel, lambda samples, begin: noise(samples, start(begin, samples)), final=final)
-
-    SOURCE.add(name, mistake, lambda pair: wrapped(CausalVocoder, "step", step))
-
-
-_noise("noise-anew-in-every-hop", "The noise begins anew with every hop.", lambda begin, samples: 0)
-_noise(
+noise_beginning(SOURCE, "noise-anew-in-every-hop", "The noise begins anew with every hop.", lambda begin, samples: 0)
+noise_beginning(
+    SOURCE,
     "noise-behind-the-wave",
     "The noise goes on where the waveform has got to, which is eight frames behind.",
     lambda begin, samples: max(begin - 5 * 480, 0),

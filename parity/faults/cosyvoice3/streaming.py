@@ -8,10 +8,10 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_cosyvoice.decoding import Hops, OfficialDecoder, offline
-from mlx_cosyvoice.decoding.causal_vocoder import CausalVocoder
 from mlx_cosyvoice.flow import CausalMaskedDiffWithDiT
 from mlx_cosyvoice.vocoder import CausalHiFTGenerator, causal_generator
-from parity.faults.base import Catalogue, wrapped
+from parity.faults.base import Catalogue
+from parity.faults.shared import noise_beginning
 
 OFFLINE, CATALOGUE = Catalogue("offline"), Catalogue("streaming", "official")
 at = CATALOGUE.at
@@ -73,17 +73,9 @@ def offset_in_tokens(original: Any, self: Any, state: Any, heard: Any, final: bo
     return original(self, replace(state, spoken=0), heard, final)[:, state.spoken :]
 
 
-def _noise(name: str, mistake: str, start: Any) -> None:
-    """A fault in which the noise of a piece begins at another sample: `start(own start, samples)`."""
-
-    def step(original: Any, self: Any, state: Any, mel: mx.array, noise: Any, *, final: bool) -> Any:
-        return original(self, state, mel, lambda samples, begin: noise(samples, start(begin, samples)), final=final)
-
-    NOISE.add(name, mistake, lambda pair: wrapped(CausalVocoder, "step", step))
-
-
-_noise("noise-anew-in-every-piece", "The noise begins anew with every piece.", lambda begin, samples: 0)
-_noise(
+noise_beginning(NOISE, "noise-anew-in-every-piece", "The noise begins anew with every piece.", lambda begin, samples: 0)
+noise_beginning(
+    NOISE,
     "noise-one-frame-late",
     "The noise of a later piece goes on one frame too late.",
     lambda begin, samples: begin + 480 if begin else 0,
