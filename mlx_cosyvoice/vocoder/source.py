@@ -51,7 +51,7 @@ def linear_downsample(x: mx.array, scale: int) -> mx.array:
     return (frames[:, :, (scale - 1) // 2] + frames[:, :, scale // 2]) * 0.5
 
 
-def linear_upsample(x: mx.array, scale: int, begin: int = 0, end: int | None = None, first: int = 0) -> mx.array:
+def linear_upsample(x: mx.array, scale: int, begin: int, end: int, first: int) -> mx.array:
     """torch's linear interpolation (align_corners=False) by `scale`, along axis 1 of [B, T, C].
 
     Late in a long signal the phase is so large that its last bit is more than the parity bounds allow, so positions are
@@ -61,13 +61,12 @@ def linear_upsample(x: mx.array, scale: int, begin: int = 0, end: int | None = N
         x: frames of a signal.
         scale: samples of a frame.
         begin: the first frame that is upsampled, counted from the start of the signal.
-        end: the frame before which it ends; None for all that x holds.
+        end: the frame before which it ends.
         first: which frame of the signal x starts with; a sample needs the frame before and the frame after it.
 
     Returns:
         [B, (end - begin) scale, C].
     """
-    end = first + x.shape[1] if end is None else end
     return interpolate(x, sample_positions(1 / scale, begin * scale, end * scale), first)
 
 

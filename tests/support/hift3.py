@@ -48,5 +48,7 @@ def phase_stretched_linearly(side: str) -> AbstractContextManager[Any]:
     if side == "pytorch":
         return mock.patch.object(causal_hift.CausalSineGen2, "stretching", "linear")
     return mock.patch.object(
-        causal_source.CausalSineGen2, "stretched", lambda self, phase, *_: linear_upsample(phase, self.upsample_scale)
+        causal_source.CausalSineGen2,
+        "stretched",
+        lambda self, phase, *piece: linear_upsample(phase, self.upsample_scale, *piece),
     )

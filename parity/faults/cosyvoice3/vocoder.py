@@ -167,7 +167,7 @@ def f0_relu(self: Any, x: mx.array) -> mx.array:
 @SINES.wrapping(causal_source.CausalSineGen2, "stretched")
 def phase_linear(original: Any, self: Any, phase: mx.array, start: int, end: int, first: int) -> mx.array:
     """The phase is interpolated to the sample rate, as in CosyVoice2, where it stands still within a frame."""
-    return linear_upsample(phase, self.upsample_scale)
+    return linear_upsample(phase, self.upsample_scale, start, end, first)
 
 
 @SINES.wrapping(causal_source.CausalSineGen2, "sines")
