@@ -31,13 +31,14 @@ class LayerCache:
 
     def _with_room(self, buffer: mx.array | None, like: mx.array, end: int) -> mx.array:
         batch, heads, _, size = like.shape
-        held = 0 if buffer is None else buffer.shape[2]
-        wanted = max(end, self.capacity)
-        if buffer is not None and wanted <= held:
+        if buffer is None:
+            buffer = mx.zeros((batch, heads, 0, size), dtype=like.dtype)
+        missing = max(end, self.capacity) - buffer.shape[2]
+        if missing <= 0:
             return buffer
-        blocks = (wanted - held + self.step - 1) // self.step
+        blocks = -(-missing // self.step)
         room = mx.zeros((batch, heads, blocks * self.step, size), dtype=like.dtype)
-        return room if buffer is None else mx.concatenate([buffer, room], axis=2)
+        return mx.concatenate([buffer, room], axis=2)
 
     def trim(self, count: int) -> None:
         """Forget the last `count` positions."""

@@ -162,7 +162,7 @@ def _pick(ids: Array, weights: Array, u: Array) -> Array:
     # sums that a device computes side by side may round so that one is lower than that before it
     edges = xp.where(weights > 0, _cumulative(weights), 0)
     place = xp.where(edges > u * edges.max(), xp.arange(size), size).min()
-    return xp.where(place < size, ids[xp.minimum(place, size - 1)], -1)
+    return xp.concatenate([ids, xp.array([-1])])[place]
 
 
 def _cumulative(weights: Array) -> Array:
