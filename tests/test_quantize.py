@@ -115,6 +115,9 @@ class TestFormat:
         for module in quantized_modules(model).values():
             assert module["scales"].dtype == module["biases"].dtype == getattr(mx, dtype)
         assert model.embed_text([1, 2]).dtype == getattr(mx, dtype)
+        for nothing in (model.embed_text([]), model.embed_speech([])):
+            assert nothing.shape == (1, 0, model.config.llm_input_size)
+            assert nothing.dtype == getattr(mx, dtype)
         assert log_probs(model).dtype == np.float32
 
     def test_the_flow_can_be_packed_too(self, tiny_checkpoint: Path, tmp_path: Path) -> None:

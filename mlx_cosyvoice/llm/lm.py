@@ -75,11 +75,16 @@ class SpeechLM(Module):
 
     def embed_text(self, ids: Sequence[int]) -> mx.array:
         """[1, N, H]"""
-        return self.llm.model.model.embed_tokens(mx.array([ids], dtype=mx.int32))
+        return self._embedded(self.llm.model.model.embed_tokens, ids)
 
     def embed_speech(self, ids: Sequence[int]) -> mx.array:
         """[1, N, H]"""
-        return self.speech_embedding(mx.array([ids], dtype=mx.int32))
+        return self._embedded(self.speech_embedding, ids)
+
+    def _embedded(self, embedding: nn.Embedding, ids: Sequence[int]) -> mx.array:
+        if not ids:  # a packed embedding of MLX cannot look up none
+            return self.sos[:, :0]
+        return embedding(mx.array([ids], dtype=mx.int32))
 
     def make_cache(self, capacity: int = 0) -> KVCache:
         """An empty cache for `step`, with room for `capacity` positions and for more when they come."""
