@@ -9,8 +9,9 @@ not compared.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import soundfile
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 FILE_RATE, RATES = 44100, (16000, 24000)
 #: As shares of the Nyquist frequency of the rate that the tones are read at.
 TONES = (0.01, 0.05, 0.1, 0.3, 0.5, 0.6, 0.68, 0.74)
+#: Samples of the shortest waves: more than is reflected at the ends, and two windows, as one less its mean is nothing.
+SHORTEST = {"log_mel": 201, "fbank": 560, "prompt_mel": 721}
 
 
 def tones(rate: int, target: int) -> np.ndarray:
@@ -46,6 +49,7 @@ class AudioFeatures(Stage):
     title = "Audio features"
     needs = ("wave16", "wave24")
     gives = ("log_mel", "fbank", "prompt_mel")
+    owners: ClassVar[Mapping[str, str]] = {f"shortest_{name}": f"audio_features.{name}" for name in SHORTEST}
 
     def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
         from parity.sides.pytorch import TorchSide
@@ -58,29 +62,37 @@ class AudioFeatures(Stage):
         return MLXSide(pair.model.family.mel)
 
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        tensors = (_of_package if side.name == "mlx" else _of_reference)(side, inputs)
-        return Outputs({**tensors, **{f"resampled_{rate // 1000}k": _resampled(side, rate)[None] for rate in RATES}})
+        features = _of_package if side.name == "mlx" else _of_reference
+        waves = {name: inputs["wave24" if name == "prompt_mel" else "wave16"] for name in SHORTEST}
+        short = features(side, {name: wave[: SHORTEST[name]] for name, wave in waves.items()})
+        return Outputs(
+            {
+                **features(side, waves),
+                **{f"shortest_{name}": feature for name, feature in short.items()},
+                **{f"resampled_{rate // 1000}k": _resampled(side, rate)[None] for rate in RATES},
+            }
+        )
 
 
-def _of_package(side: Side, inputs: Arrays) -> dict[str, np.ndarray]:
+def _of_package(side: Side, waves: Arrays) -> dict[str, np.ndarray]:
+    """Feature -> it of the wave of the same name."""
     from mlx_cosyvoice import audio
 
     return {
-        "log_mel": side.official(audio.log_mel_spectrogram(inputs["wave16"]), channels_first=True),
-        "fbank": side.official(audio.mean_normalize(audio.kaldi_fbank(inputs["wave16"]))),
-        "prompt_mel": side.official(audio.mel_spectrogram(inputs["wave24"], side.module)),
+        "log_mel": side.official(audio.log_mel_spectrogram(waves["log_mel"]), channels_first=True),
+        "fbank": side.official(audio.mean_normalize(audio.kaldi_fbank(waves["fbank"]))),
+        "prompt_mel": side.official(audio.mel_spectrogram(waves["prompt_mel"], side.module)),
     }
 
 
-def _of_reference(side: Side, inputs: Arrays) -> dict[str, np.ndarray]:
+def _of_reference(side: Side, waves: Arrays) -> dict[str, np.ndarray]:
     from reference import features
 
-    wave16, wave24 = side.array(inputs["wave16"]), side.array(inputs["wave24"])
-    fbank = features.kaldi_fbank(wave16)
+    fbank = features.kaldi_fbank(side.array(waves["fbank"]))
     return {
-        "log_mel": side.official(features.log_mel_spectrogram(wave16)[None]),
+        "log_mel": side.official(features.log_mel_spectrogram(side.array(waves["log_mel"]))[None]),
         "fbank": side.official((fbank - fbank.mean(0, keepdim=True))[None]),
-        "prompt_mel": side.official(features.mel_spectrogram(wave24, side.module).T[None]),
+        "prompt_mel": side.official(features.mel_spectrogram(side.array(waves["prompt_mel"]), side.module).T[None]),
     }
 
 
