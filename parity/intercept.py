@@ -7,7 +7,7 @@ the arguments, may change them, runs the module or does not, and returns what th
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,21 +42,23 @@ def intercepted(
         method: the method that is called, where it is another one.
     """
     classes = {path: type(module) for path, module in modules.items()}
+    answers = [answer]
     try:
         for path, module in modules.items():
-            module.__class__ = _asking(path, classes[path], answer, method)
+            module.__class__ = _asking(path, classes[path], answers, method)
         yield
     finally:
         for path, module in modules.items():
             module.__class__ = classes[path]
+        answers.clear()  # classes live on until cycles are collected, and so would whole networks and what they made
 
 
-def _asking(path: str, cls: type, answer: Callable[[ModuleCall], Any], method: str) -> type:
+def _asking(path: str, cls: type, answers: Sequence[Callable[[ModuleCall], Any]], method: str) -> type:
     @functools.wraps(getattr(cls, method))  # the parameters can still be read off
     def ask(self: Any, *args: Any, **kwargs: Any) -> Any:
         asking, self.__class__ = type(self), cls
         try:
-            return answer(ModuleCall(path, self, method, args, kwargs))
+            return answers[0](ModuleCall(path, self, method, args, kwargs))
         finally:
             self.__class__ = asking
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
+import weakref
 from typing import Any
 
 import mlx.core as mx
@@ -72,3 +74,26 @@ def test_another_method_and_its_parameters() -> None:
         assert network.inference(3, final=True) == -4
         assert list(inspect.signature(type(network).inference).parameters) == ["self", "x", "final"]
     assert network.inference(3, final=True) == 4
+
+
+@pytest.mark.parametrize("cls", [Torch, MLX])
+def test_nothing_is_kept_of_a_context_that_has_ended(cls: type) -> None:
+    """Not even until cycles are collected: a network and all that it made may be gigabytes."""
+
+    class Held:
+        pass
+
+    held = Held()
+    gone = weakref.ref(held)
+
+    def answer(call: ModuleCall, held: Held = held) -> Any:
+        return held
+
+    gc.disable()
+    try:
+        with intercepted({"": cls()}, answer):
+            pass
+        del held, answer
+        assert gone() is None
+    finally:
+        gc.enable()
