@@ -21,6 +21,8 @@ class Side(ABC):
     entry: ClassVar[str]
     #: What the side works in, as its framework has it.
     dtype: Any
+    #: Whether that is float64: what others are measured by, and the order of whose sums makes no difference.
+    exact = False
 
     def __init__(self, module: Any) -> None:
         self.module = module

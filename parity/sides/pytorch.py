@@ -18,7 +18,7 @@ class TorchSide(Side):
 
     def __init__(self, module: Any, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(module)
-        self.dtype = dtype
+        self.dtype, self.exact = dtype, dtype == torch.float64
 
     def is_called(self, path: str, module: Any) -> bool:
         # `parametrizations` hold weights (weight norm); what they return is no activation

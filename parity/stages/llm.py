@@ -144,14 +144,11 @@ class LanguageModel(Stage):
         return {**found, LONG: inputs[LONG], FIRST: rows[0]}
 
     def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        x, cache, rows, picked = prompt(side, inputs), None, [], []
         walk = inputs["walk"][0].tolist()
-        for number, token in enumerate(walk):
-            logp, cache = step(side, x, cache)
-            rows.append(side.official(logp))
-            draw = sampler(side, inputs["walk_draws"][0, number].tolist())
-            picked.append(draw(logp, walk[:number], True))
-            x = side.module.speech_embedding(side.plain(np.array([[token]])))
+        rows = [*_along(side, inputs, walk)]
+        draws = (sampler(side, uniforms) for uniforms in inputs["walk_draws"][0].tolist())
+        picked = [draw(row, walk[:number], True) for number, (draw, row) in enumerate(zip(draws, rows, strict=True))]
+        rows = [side.official(row) for row in rows]
         tensors = {"log_probs": np.stack(rows)[None]}
         if FIRST in inputs:
             tensors["log_probs_after_prefix"] = _after_prefix(side, inputs, rows[0])
@@ -201,6 +198,23 @@ class LanguageModel(Stage):
             close = bool(np.abs(mine - exact)[likely].max() <= noise)
             excused[0, step] = close and right(torch.from_numpy(mine), walk[:step], True) == drawn[0, step]
         return excused
+
+
+def _along(side: Side, inputs: Arrays, walk: list[int]) -> Iterator[Any]:
+    """Log-probabilities [V] of the token after the prompt, and after each of these but the last.
+
+    Steps that nobody looks into are one of many positions where the order of the sums makes no difference.
+    """
+    x, cache = prompt(side, inputs), None
+    stepwise = KEPT_STEPS if side.exact else len(walk)
+    for token in walk[:stepwise]:
+        logp, cache = step(side, x, cache)
+        yield logp
+        x = side.module.speech_embedding(side.plain(np.array([[token]])))
+    if stepwise < len(walk):
+        x = side.module.speech_embedding(side.plain(np.array([walk[stepwise - 1 : -1]])))
+        hidden, _ = side.module.forward_one_step(x, cache)
+        yield from (side.module.log_probs(hidden[:, : at + 1])[0] for at in range(hidden.shape[1]))
 
 
 def _long(inputs: Arrays) -> np.ndarray:
