@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -20,6 +20,12 @@ from parity.stages.base import Arrays, Outputs, Settings
 from parity.stages.llm import sampler
 from parity.stages.loop import Loop, part
 from parity.tape import Tape
+
+if TYPE_CHECKING:
+    import torch
+
+    from parity.pair import Pair
+    from parity.sides.pytorch import TorchSide
 
 
 class Networks(NamedTuple):
@@ -93,6 +99,16 @@ class Generation(Loop):
 
     def suspect(self, output: str) -> str:
         return self.owners[output]
+
+    def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
+        """In float64 the network is that of float32: of all that it has, only rows of its embeddings are looked up."""
+        import torch
+
+        if dtype != torch.float64:
+            return super().reference(pair, dtype)
+        from parity.sides.pytorch import TorchSide
+
+        return TorchSide(Networks(pair.reference.component("llm", torch.float32)), dtype)
 
     def prepare(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, Any]:
         return {IDS: np.array([[getattr(side.module.llm, name) for name in (END, FILL)]])}
