@@ -15,21 +15,30 @@ from parity.localization.captured import Captured
 from parity.localization.memory import give_back
 from parity.localization.raised import raised_in
 from parity.pair import Pair
+from parity.stages import Stage
 
 
 def examine_all(
     pair: Pair,
     captured: Iterable[Captured],
+    stages: Iterable[Stage],
     audits: Sequence[StageReport],
     factor: float,
     progress: Callable[[str], None],
 ) -> list[StageReport]:
-    """`examine` stage by stage, each as soon as it was captured; what `audits` accuse is not blamed again."""
-    reports = []
+    """`examine` stage by stage, each as soon as it was captured; what `audits` accuse is not blamed again.
+
+    Of the model's components those that had to be read for it are let go when no other one of `stages` needs them.
+    """
+    reports, unread, left = [], pair.unread(), [*stages]
     for one in captured:
         give_back()
         progress(f"{one.stage.title}: MLX")
         reports.append(examine(pair, one, factor, accused_by(audits, one.stage)))
+        left.remove(one.stage)
+        for component in unread.intersection(one.stage.components).difference(*(later.components for later in left)):
+            pair.let_go(component)
+        del one  # before the next one is captured
     return reports
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import torch
 
@@ -16,7 +17,7 @@ from converters.checkpoint import find_checkpoint, require_files
 from converters.qwen import BLANK_EN
 from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.model import SpeechModel, load
-from mlx_cosyvoice.weights import read_config
+from mlx_cosyvoice.weights import StoredModel, read_config
 from parity.quantization.unpacked import unpacked_weights
 from reference.families import FAMILIES
 from reference.official_config import official_config
@@ -121,6 +122,18 @@ class Pair:
     def dtype(self, component: str) -> str:
         """The working dtype of a component of the MLX model; the reference is run in the same."""
         return self.model.dtypes.get(component, "float32")
+
+    def unread(self) -> set[str]:
+        """The components of the MLX model that nobody has used or changed: their weights are still in the folder."""
+        return set(self.model._unread)
+
+    def let_go(self, component: str) -> None:
+        """Free the weights of one that was `unread` before. Whoever asks the MLX model for it next reads it again."""
+        stored, network = StoredModel.open(self.folder), self.model._networks[component]
+        fresh = stored.fill(stored.family[component].build(stored.config), component)
+        mx.eval(mx.random.state)  # layers are made with draws, which the weights replace
+        network.update(fresh.parameters())
+        self.model._unread.add(component)
 
 
 def load_pair(checkpoint: str | Path, model: str | Path, llm: str | Path | None = None) -> Pair:

@@ -47,6 +47,7 @@ def run(
     chosen = choose_stages(stages, settings, stages_of(pair.reference.family.networks))
     audits = audit(pair, chosen, progress)
     arrays = dict(inputs)
-    reports = examine_all(pair, captures(pair, arrays, chosen, settings, seed, progress), audits, factor, progress)
+    captured = captures(pair, arrays, chosen, settings, seed, progress)
+    reports = examine_all(pair, captured, chosen, audits, factor, progress)
     packing = quantization_drift(pair, arrays, {report.name for report in reports}, settings, seed, progress)
     return RunReport(reports, settings, audits, packing, pair.model.family.title)

@@ -87,9 +87,7 @@ def captures(
         give_back()
         if stage in chosen:
             progress(f"{stage.title}: PyTorch")
-            with torch.inference_mode():
-                captured = _capture(stage, pair, arrays, settings, seed)
-            yield captured
+            yield _capture(stage, pair, arrays, settings, seed)  # kept by nobody here
         else:
             progress(f"{stage.title}: PyTorch only")
             advance(stage, pair, arrays, Tape(seed), settings)
@@ -122,6 +120,7 @@ def advance(stage: Stage, pair: Pair, arrays: dict[str, Any], tape: Tape, settin
     return outputs
 
 
+@torch.inference_mode()
 def _capture(stage: Stage, pair: Pair, arrays: dict[str, Any], settings: Settings, seed: int) -> Captured:
     side = stage.reference(pair, DTYPES[pair.dtype(stage.component)])
     arrays.update(stage.prepare(side, arrays, Tape(seed), settings))

@@ -6,6 +6,8 @@ import ctypes
 import functools
 from collections.abc import Callable
 
+import mlx.core as mx
+
 
 @functools.cache
 def _trim() -> Callable[[int], int] | None:
@@ -20,8 +22,10 @@ def _trim() -> Callable[[int], int] | None:
 def give_back() -> None:
     """Hand what was freed back to the system.
 
-    The GNU C library keeps blocks of up to 32 MB for itself: after a language model in float64, 4 GB.
+    The GNU C library keeps blocks of up to 32 MB for itself: after a language model in float64, 4 GB. MLX keeps the
+    buffers of arrays that are gone.
     """
+    mx.clear_cache()
     trim = _trim()
     if trim is not None:
         trim(0)

@@ -68,8 +68,9 @@ def localise_in(
     progress: Callable[[str], None] = lambda message: None,
 ) -> RunReport:
     """Hold the MLX model of `pair`, as it is now, against what the reference did in some stages."""
-    audits = audit(pair, [one.stage for one in captured], progress)
-    reports = examine_all(pair, captured, audits, factor, progress)
+    stages = [one.stage for one in captured]
+    audits = audit(pair, stages, progress)
+    reports = examine_all(pair, captured, stages, audits, factor, progress)
     return RunReport(reports, settings, audits, family=pair.model.family.title)
 
 

@@ -88,6 +88,11 @@ class Stage(ABC):
     #: The kinds of streaming (None: offline) in which the stage exists.
     modes: ClassVar[tuple[Streaming | None, ...]] = (None, *STREAMING)
 
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The components whose networks it runs."""
+        return (self.component,) if self.component else ()
+
     def dtype(self, pair: Pair) -> str:
         """What the stage works in, a key of `EPSILON`."""
         return pair.dtype(self.component)

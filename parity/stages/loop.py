@@ -50,6 +50,11 @@ class Loop(Stage):
 
     networks: ClassVar[Any] = Networks
 
+    @property
+    def components(self) -> tuple[str, ...]:
+        names: tuple[str, ...] = self.networks._fields
+        return names
+
     def dtype(self, pair: Pair) -> str:
         """The coarsest of its networks' dtypes."""
         return max(map(pair.dtype, self.networks._fields), key=EPSILON.__getitem__)
