@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 import mlx_cosyvoice
 from tests.support.process import ROOT, run_python
 
-FOLDERS = ("mlx_cosyvoice", "reference", "converters", "parity", "tests")
+FOLDERS = ("mlx_cosyvoice", "reference", "converters", "parity", "tests", "examples")
 
 #: Folder -> the other folders that it may import.
 MAY_IMPORT = {
@@ -33,7 +33,8 @@ EXTRAS = {
     "reference": {"convert", "parity"},
     "converters": {"convert"},
     "parity": {"convert", "parity", "dev"},
-    "tests": {"convert", "parity", "dev"},
+    "examples": {"convert", "zoo"},
+    "tests": {"convert", "parity", "zoo", "dev"},
 }
 
 #: Import name -> distribution, where they differ.
@@ -60,9 +61,11 @@ def requirements(metadata: Message) -> list[Requirement]:
     return [Requirement(text) for text in metadata.get_all("Requires-Dist") or []]
 
 
-def needed(requirements: list[Requirement], extras: set[str], platform: str = sys.platform) -> set[str]:
-    """Names of the distributions that an installation with `extras` brings by name, on `platform`."""
-    environments = [{"extra": extra, "sys_platform": platform} for extra in {"", *extras}]
+def needed(
+    requirements: list[Requirement], extras: set[str], platform: str = sys.platform, python: str = "3.11"
+) -> set[str]:
+    """Names of the distributions that an installation with `extras` brings by name, on `platform` and with `python`."""
+    environments = [{"extra": extra, "sys_platform": platform, "python_version": python} for extra in {"", *extras}]
     return {
         str(canonicalize_name(requirement.name))
         for requirement in requirements
@@ -91,7 +94,7 @@ def test_the_metadata(metadata: Message) -> None:
     assert metadata["Version"] == mlx_cosyvoice.__version__
     assert metadata["Requires-Python"] == ">=3.10"
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert set(metadata.get_all("Provides-Extra") or []) == {"play", "convert", "parity", "dev"}
+    assert set(metadata.get_all("Provides-Extra") or []) == {"play", "convert", "parity", "zoo", "dev"}
 
 
 def test_a_user_gets_mlx_for_the_system_and_never_torch(requirements: list[Requirement]) -> None:
@@ -115,7 +118,7 @@ def test_every_dependency_has_one_exact_version_in_constraints(requirements: lis
                 str(canonicalize_name(p.name)) for p in pins if p.marker is None or p.marker.evaluate(environment)
             ]
             assert len(active) == len(set(active)), f"two versions of one package for {environment}"
-            named = needed(requirements, {"play", "convert", "parity", "dev"}, platform)
+            named = needed(requirements, {"play", "convert", "parity", "zoo", "dev"}, platform, python)
             missing = named - set(active) - {"mlx-cosyvoice"}
             assert not missing, f"constraints.txt lacks {missing} for {environment}"
 

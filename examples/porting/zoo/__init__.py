@@ -1,0 +1,1 @@
+"""Pairs of models: architectures that both mlx-lm and transformers have, tiny and with the same random weights."""
