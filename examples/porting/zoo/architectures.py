@@ -33,7 +33,8 @@ SAME_AS: dict[str, tuple[str, ...]] = {
     "qwen3_vl_moe": ("qwen3_moe",),
 }
 
-NOT_IN_TRANSFORMERS = "transformers has no such model: its authors publish Python files with the weights"
+#: The reason for most of them.
+NOT_IN_TRANSFORMERS = "transformers has no such model"
 
 #: Files of mlx-lm that are language models and cannot be compared here -> why.
 UNAVAILABLE: dict[str, str] = {
