@@ -19,8 +19,9 @@ WRAPPERS = ("module", "_orig_mod")
 #: How `torch.nn.utils.weight_norm` called what its successor calls so.
 WEIGHT_NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
 
-#: Of a mapped file, what was read stays in memory until it is opened anew: after so many bytes.
-RESIDENT = 16 << 20
+#: Of a mapped file, what was read stays in memory until it is opened anew, which takes a quarter of a second: after so
+#: many bytes.
+RESIDENT = 256 << 20
 
 
 class OfficialTensors(Mapping[str, Tensor]):
