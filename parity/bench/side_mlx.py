@@ -16,12 +16,8 @@ from parity.sides.mlx import MLXSide
 
 import mlx.core as mx  # isort: skip
 
-#: Jobs that run pieces one after the other; they get the loaded components, in the case's order.
-STREAMS: dict[str, Callable[..., Job]] = {
-    "hops": hops_job,
-    "voice_prefill": voice_prefill_job,
-    "pipeline": pipeline_job,
-}
+#: Jobs that run the hops of a decoder; they get flow and vocoder, and the noise of the family's.
+HOPS: dict[str, Callable[..., Job]] = {"hops": hops_job, "voice_prefill": voice_prefill_job}
 
 
 class Side:
@@ -83,9 +79,19 @@ class Side:
         loaded = list(self.components.values())
         if name == "load":
             return self._load()
-        if name in STREAMS:
-            return STREAMS[name](*loaded, inputs, settings)
+        if name in HOPS:
+            return HOPS[name](*loaded, self._noise(), inputs, settings)
+        if name == "pipeline":
+            return pipeline_job(loaded[0], inputs, settings)
         return call_job(name, MLXSide(*loaded), inputs, settings)
+
+    def _noise(self) -> Callable[[], Any]:
+        from mlx_cosyvoice.families.declaration import imported
+        from mlx_cosyvoice.weights import read_config
+
+        config, meta = read_config(self.folder)
+        draw, sines = imported(meta["family"].source_noise), config.hift.nb_harmonics + 1
+        return lambda: draw(mx.random.key(0), sines)
 
     def _load(self) -> Job:
         def run(_: None) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.decoding import IncrementalDecoder
+from mlx_cosyvoice.decoding import IncrementalDecoder, SourceNoise
 from mlx_cosyvoice.decoding.incremental.prefill import PrefilledVoices
 from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.speech.decoders import Decoders
@@ -19,20 +19,13 @@ from parity.bench.jobs import Job, Outcome
 #: Tokens of the utterance that warms up: three hops.
 WARM_UP = 75
 
+#: Makes the draws of an utterance for the vocoder, the same ones at every call.
+Noise = Callable[[], SourceNoise]
+
 
 def flow_prompt(inputs: Mapping[str, np.ndarray]) -> Any:
     """The voice of the inputs."""
     return Prompt(*(mx.array(inputs[name]) for name in ("prompt_token", "prompt_feat", "embedding")))
-
-
-def source_noise(sines: int) -> Any:
-    """Draws for the vocoder that are the same in every run."""
-
-    def draw(samples: int) -> tuple[mx.array, mx.array]:
-        phase, noise = mx.random.split(mx.random.key(0))
-        return mx.random.uniform(shape=(1, sines), key=phase), mx.random.normal((1, samples, sines), key=noise)
-
-    return draw
 
 
 def decoder_of(flow: Any, hift: Any, decoding: str, **options: Any) -> Any:
@@ -47,16 +40,15 @@ def clock() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def hops_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Job:
+def hops_job(flow: Any, hift: Any, noise: Noise, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Job:
     """Say one utterance hop by hop; a lap is a hop. The first lap includes `start`: what a new voice costs."""
-    decoder = decoder_of(flow, hift, **settings)
-    prompt, noise = flow_prompt(inputs), source_noise(hift.config.nb_harmonics + 1)
+    decoder, prompt = decoder_of(flow, hift, **settings), flow_prompt(inputs)
     tokens = inputs["speech_token"][0].tolist()
 
     def say(tokens: list[int]) -> list[dict[str, float]]:
         laps: list[dict[str, float]] = []
         place, final, (started, busy) = 0, False, clock()
-        state = decoder.start(prompt, noise)
+        state = decoder.start(prompt, noise())
         while not final:
             due = decoder.due(state)
             new = tokens[place:] if due is None else tokens[place : place + due]
@@ -73,11 +65,13 @@ def hops_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], settings: M
     return Job(lambda _: say(tokens), mx.clear_cache, lambda laps: Outcome(laps=laps))
 
 
-def voice_prefill_job(flow: Any, hift: Any, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Job:
+def voice_prefill_job(
+    flow: Any, hift: Any, noise: Noise, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]
+) -> Job:
     """The flow's share of the first hop: of a new voice (before the timed part), and of the same voice again."""
     decoder = IncrementalDecoder(flow, hift, **settings)
     prompt = flow_prompt(inputs)
-    due = decoder.due(decoder.start(prompt, source_noise(hift.config.nb_harmonics + 1)))
+    due = decoder.due(decoder.start(prompt, noise()))
     tokens = inputs["speech_token"][0, :due].tolist()
 
     def first_hop(voices: Any) -> dict[str, float]:

@@ -27,7 +27,7 @@ from parity.bench.side_torch import drop_text_head
 from parity.bench.streaming import streaming_ratios
 from parity.bench.suite import NAMES, Options, chosen_cases
 from reference.llm import build as build_llm
-from reference.synthetic.sizes import FULL, TINY
+from reference.synthetic.sizes import FULL, SIZES3, TINY
 
 #: What the one run of the command measures.
 STAGES = ("llm_prefill", "llm_decode_lean", "hops", "voice_prefill", "conversion")
@@ -276,6 +276,17 @@ def mlx_side(tiny_model: Path) -> Side:
 def test_hops_are_laps(mlx_side: Side, name: str, hops: int) -> None:
     case = cases.with_steps(cases.hops(TINY, name, 2), 1)
     _, outcome = timed(mlx_side.job(case.job, case.inputs, case.settings))
+    assert len(outcome.laps) == hops
+    check_laps(outcome.laps)
+
+
+@pytest.mark.parametrize(("name", "hops"), [("offline", 1), ("official", 2), ("incremental", 2)])
+def test_hops_of_cosyvoice3_are_laps(tiny_model3: Path, name: str, hops: int) -> None:
+    """Its vocoder says from where on it wants noise."""
+    side = Side(tiny_model3, SIZES3["tiny"], 1)
+    side.load("flow+hift")
+    case = cases.with_steps(cases.hops(SIZES3["tiny"], name, 2), 1)
+    _, outcome = timed(side.job(case.job, case.inputs, case.settings))
     assert len(outcome.laps) == hops
     check_laps(outcome.laps)
 
