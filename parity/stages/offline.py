@@ -44,7 +44,7 @@ class Offline(Loop):
         for part, owner in {
             **dict.fromkeys((*ARRAYS, "flags"), "offline.flow"),
             "mel": "offline.change_speed",
-            "wav": "offline.vocoder",
+            **dict.fromkeys(("samples", "wav"), "offline.vocoder"),
         }.items()
     }
 
@@ -60,14 +60,15 @@ def _run(side: Side, inputs: Arrays, tape: Tape, right: dict[float, Made] | None
     outputs, asked = Outputs(details={}), list[tuple[tuple[np.ndarray, ...], np.ndarray]]()
     for speed in SPEEDS:
         with _watched(Watch(side, speed, outputs, right[speed] if right else None, asked)):
-            _speak(side, inputs, tape, speed)
+            _speak(side, inputs, tape, speed, outputs)
     return outputs
 
 
-def _speak(side: Side, inputs: Arrays, tape: Tape, speed: float) -> None:
+def _speak(side: Side, inputs: Arrays, tape: Tape, speed: float, outputs: Outputs) -> None:
     token, prompt = utterance(inputs)
 
     def noise(samples: int, start: int = 0) -> tuple[Any, Any]:
+        outputs.tokens[f"samples_{speed}"] = np.array([[samples]], np.int64)
         rand_ini, sine_noise = source_noise(side.module.hift, tape, samples, "offline", f"/{speed}")
         return side.array(rand_ini), side.array(sine_noise)
 

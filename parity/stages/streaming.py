@@ -115,12 +115,14 @@ class Streaming(Loop):
     def _run(side: Side, inputs: Arrays, tape: Tape, right: list[Hop] | None) -> Outputs:
         """The stream; with `right`, every hop starts from the state that the one before has there."""
         hops: list[Hop] = []
+        asked: dict[int, int] = {}
 
         hift = side.module.hift
         whole = source_noise(hift, tape, LONGEST * samples_per_frame(hift), "streaming") if hift.causal else None
 
         def noise(samples: int, start: int = 0) -> tuple[Any, Any]:
             """Drawn anew for every hop; a causal vocoder's is the same in all of them."""
+            asked[len(hops)] = samples
             rand_ini, sine_noise = whole or source_noise(hift, tape, samples, "streaming", f"/{len(hops)}")
             return side.array(rand_ini), side.array(sine_noise[:, start : start + samples])
 
@@ -128,7 +130,7 @@ class Streaming(Loop):
         with watched(side, right, hops) as seen:
             for wav, *cache in stream(side, _utterance(inputs), noise, right):
                 hops.append(_hop(side, seen, wav, tuple(cache)))
-        return outputs(hops, side, whole[1] if whole else None)
+        return outputs(hops, side, whole[1] if whole else None, asked)
 
 
 def _utterance(inputs: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -242,10 +244,14 @@ def _noise_goes_on(side: Side, hops: list[Hop], whole: np.ndarray) -> Iterator[b
         done += noise.shape[1] if side.name == "mlx" else 0
 
 
-def outputs(hops: list[Hop], side: Side, whole: np.ndarray | None) -> Outputs:
+def outputs(hops: list[Hop], side: Side, whole: np.ndarray | None, asked: Mapping[int, int]) -> Outputs:
     """Everything that is compared, by hop and part, and the hops themselves as details.
 
-    `whole` is the noise that a causal vocoder's is a part of.
+    Args:
+        hops: of the stream.
+        side: that made them.
+        whole: the noise that a causal vocoder's is a part of; None for another vocoder's.
+        asked: hop, from 0 -> for how many samples that one was given noise.
     """
     result, parts_of = Outputs(details=hops), _faded_parts if whole is None else _causal_parts
     for number, (before, hop) in enumerate(zip([None, *hops], hops, strict=False), start=1):
@@ -254,7 +260,7 @@ def outputs(hops: list[Hop], side: Side, whole: np.ndarray | None) -> Outputs:
         result.tensors |= {f"hop{number}.{part}": array for part, array in parts.items()}
         result.tokens[f"hop{number}.flow_token"] = token
         result.tokens[f"hop{number}.flow_mode"] = np.array([[streaming, finalize]], np.int64)
-    if whole is not None:
-        for number, right in enumerate(_noise_goes_on(side, hops, whole), start=1):
-            result.tokens[f"hop{number}.vocoder_noise"] = np.array([[right]], np.int64)
+    noises = (asked.get(hop, 0) for hop in range(len(hops))) if whole is None else _noise_goes_on(side, hops, whole)
+    for number, noise in enumerate(noises, start=1):
+        result.tokens[f"hop{number}.vocoder_noise"] = np.array([[noise]], np.int64)
     return result
