@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import mlx.core as mx
+
+from mlx_cosyvoice.nn.cache import Held
 
 
 class LayerCache:
@@ -44,10 +48,9 @@ class LayerCache:
         """Forget the last `count` positions."""
         self.offset -= count
 
-    @property
-    def state(self) -> list[mx.array]:
+    def arrays(self) -> Iterator[mx.array]:
         """What holds the memory; room for later positions included."""
-        return [array for array in (self._keys, self._values) if array is not None]
+        yield from (array for array in (self._keys, self._values) if array is not None)
 
     def copy(self, capacity: int = 0) -> LayerCache:
         twin = LayerCache(capacity)
@@ -58,7 +61,7 @@ class LayerCache:
         return twin
 
 
-class KVCache:
+class KVCache(Held):
     """What the language model keeps between steps; one `LayerCache` a layer.
 
     A prefix can be run once, then copied and continued as often as needed (`copy`), or a continuation dropped (`trim`).
@@ -92,15 +95,10 @@ class KVCache:
         for layer in self.layers:
             layer.trim(count)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of keys and values."""
-        return sum(array.nbytes for array in self.state)
-
-    @property
-    def state(self) -> list[mx.array]:
-        """Keys and values of all layers, as `mx.eval` wants them."""
-        return [array for layer in self.layers for array in layer.state]
+    def arrays(self) -> Iterator[mx.array]:
+        """Keys and values of all layers."""
+        for layer in self.layers:
+            yield from layer.arrays()
 
     def copy(self, capacity: int = 0) -> KVCache:
         """An independent cache of the same positions; memory is shared until one of the two grows."""

@@ -113,7 +113,7 @@ class SpeechLM(Module):
         cache = self.make_cache()
         words = self.embed_text(self.checked_text(prompt_text, "prompt_text"))
         self.llm(mx.concatenate([self.sos, words], axis=1), cache)
-        mx.eval(cache.state)
+        mx.eval(list(cache.arrays()))
         return cache
 
     def step(self, x: mx.array, cache: KVCache) -> mx.array:

@@ -18,7 +18,7 @@ def rows(start: int, count: int) -> mx.array:
 
 
 def room(cache: LayerCache) -> list[int]:
-    return [array.shape[2] for array in cache.state]
+    return [array.shape[2] for array in cache.arrays()]
 
 
 @settings(max_examples=50, deadline=None)

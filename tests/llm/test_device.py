@@ -112,12 +112,12 @@ def test_on_the_cpu_the_sampler_is_called(model: Qwen2LM, monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("device")
 def test_a_prefix_gives_the_same_tokens_and_is_not_changed(model: Qwen2LM) -> None:
     prefix = model.prefill_prefix(PROMPT[1])
-    before = [np.array(array) for array in prefix.state]
+    before = [np.array(array) for array in prefix.arrays()]
     for seed in SEEDS:
         expected = list(model.generate(*PROMPT, make(model, seed)))
         assert list(model.generate(*PROMPT, make(model, seed), prefix=prefix)) == expected
     assert prefix.offset == 1 + len(PROMPT[1])
-    for old, new in zip(before, prefix.state, strict=True):
+    for old, new in zip(before, prefix.arrays(), strict=True):
         assert np.array_equal(old, np.array(new))
 
 

@@ -272,13 +272,13 @@ def test_a_prefix_gives_the_same_log_probabilities_and_is_not_changed(prompt_spe
         return list(tokens), np.stack(rows)
 
     expected, expected_rows = run(None)
-    before = [np.array(array) for array in prefix.state]
+    before = [np.array(array) for array in prefix.arrays()]
     for _ in range(2):
         tokens, rows = run(prefix)
         assert tokens == expected
         assert_close(rows, expected_rows, 1e-4, "log-probabilities")
     assert prefix.offset == 1 + len(prompt_text)
-    for old, new in zip(before, prefix.state, strict=True):
+    for old, new in zip(before, prefix.arrays(), strict=True):
         assert np.array_equal(old, np.array(new))
 
 
