@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.complete
-PACKAGES := mlx_cosyvoice reference converters parity tests examples
+PACKAGES := mlx_cosyvoice mlx_parity reference converters parity tests examples
 
 # What pip says of every small package is left out; big downloads, builds that fail and errors are shown.
 PIP_NOISE := ^(Collecting|Processing|Requirement already|Looking in|Obtaining|Ignoring|Building wheels|Success|WARNING: Location)

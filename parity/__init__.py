@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parity.findings import RunReport
-    from parity.localization.search import localise
     from parity.pair import Pair, load_pair
+    from parity.search import localise
 
 __all__ = ["Pair", "RunReport", "load_pair", "localise"]
 
 #: Public name -> its module, imported when the name is first used: a process of the benchmark holds one framework only.
 _LAZY = {
-    "RunReport": "parity.findings",
+    "RunReport": "mlx_parity.findings",
     "Pair": "parity.pair",
     "load_pair": "parity.pair",
-    "localise": "parity.localization.search",
+    "localise": "parity.search",
 }
 
 

@@ -7,10 +7,11 @@ import sys
 
 import mlx_cosyvoice  # noqa: F401  (loads the BLAS before mlx)
 from mlx_cosyvoice.cli.interrupts import INTERRUPTED, Interrupts
-from parity.commands import bench, demo, drift, faults, localise, mutate, run, streaming, transplant
+from parity.commands import bench, capture, demo, drift, faults, localise, mutate, run, streaming, transplant
 
 COMMANDS = (
     run,
+    capture,
     demo,
     drift,
     faults,

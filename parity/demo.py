@@ -8,7 +8,7 @@ from rich.console import Console
 
 from converters.convert import convert
 from mlx_cosyvoice.audio import write_wav
-from parity.compare import Verdict
+from mlx_parity.compare import Verdict
 from parity.inputs import SAMPLE, load_inputs
 from parity.pair import load_pair
 from parity.report import data, html, terminal

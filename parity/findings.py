@@ -1,120 +1,21 @@
-"""What a run found: by stage, by layer, and who is to blame. Made by `parity.examination`, read by reports."""
+"""What a run of CosyVoice's pipeline found."""
 
 from __future__ import annotations
 
-from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-
-from parity.compare import Layer, Verdict, worst
+from mlx_parity.findings import RunReport as AnyRunReport
 from parity.quantization.packing import QuantizationDrift
 from parity.stages import Settings
 
-#: What is wrong with a culprit.
-KINDS = ("config", "tokenizer", "weights", "leaf", "glue")
-
 
 @dataclass
-class Culprit:
-    """A module that computes something else than its official twin.
-
-    `kind`: "config" and "tokenizer" (a field or an entry of a file, which `module` names then), "weights" (a parameter
-    differs from the official one), "leaf" (a module without parts is wrong on right input), or "glue" (its parts are
-    right, what it does between them is not: a mask, an order, a scale, a missing activation). `place` is the call at
-    which it shows: its own path, or that of the child that was called with a wrong argument, `argument` then being that
-    one's name. It is `inferred` if every module is right by itself, and yet errors add up to more than they may.
-    `within` is the network in which a loop raised: a culprit there explains it.
-    """
-
-    module: str
-    kind: str
-    stage: str
-    place: str
-    evidence: list[str] = field(default_factory=list)
-    layer: Layer | None = None
-    argument: str = ""
-    inferred: bool = False
-    within: str = ""
-
-    def explained(self, sure: Set[str]) -> bool:
-        """Whether it is there because of one of these modules."""
-        inside = [*([self.module] if self.inferred else []), *([self.within] if self.within else [])]
-        others = sure if self.inferred else sure - {self.module}
-        return any(f"{module}.".startswith(f"{network}.") for module in others for network in inside)
-
-
-@dataclass
-class StageReport:
-    """One stage, looked at twice.
-
-    `outputs` and `layers` are of a free run, in which errors add up as they do in use; `isolated` are of a run in which
-    every module was fed with the reference's own inputs, so that each shows its own error only. `culprits` are in
-    data-flow order; `unobserved` lists what kept the stage from a pass.
-    """
-
-    name: str
-    title: str
-    dtype: str
-    outputs: list[Layer] = field(default_factory=list)
-    layers: list[Layer] = field(default_factory=list)
-    isolated: list[Layer] = field(default_factory=list)
-    culprits: list[Culprit] = field(default_factory=list)
-    unobserved: list[str] = field(default_factory=list)
-    exempt: dict[str, str] = field(default_factory=dict)
-    seconds_reference: float = 0.0
-    seconds_model: float = 0.0
-    arrays: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-    measures: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def verdict(self) -> Verdict:
-        """The worst of all that was seen; a culprit diverges, what was not observed is inconclusive."""
-        verdicts = [layer.verdict for layer in (*self.layers, *self.outputs, *self.isolated)]
-        verdicts += [Verdict.DIVERGED] if self.culprits else []
-        verdicts += [Verdict.INCONCLUSIVE] if self.unobserved else []
-        return worst(verdicts)
-
-    @property
-    def worst_layer(self) -> Layer | None:
-        """The layer that fails first in data-flow order, else the one with the largest error over floor."""
-        layers = self.layers + self.outputs
-        failed = [layer for layer in layers if layer.verdict is not Verdict.PASS]
-        return failed[0] if failed else max(layers, key=lambda layer: layer.ratio, default=None)
-
-
-@dataclass
-class RunReport:
+class RunReport(AnyRunReport):
     """A whole run. `quantization` is what packing itself changed, of a quantized model; `family` its name for people.
 
     The `layers` of `audits` are tensors and fields of what is stored, beside the official files.
     """
 
-    stages: list[StageReport]
-    settings: Settings
-    audits: list[StageReport] = field(default_factory=list)
+    settings: Settings = field(default_factory=Settings)
     quantization: list[QuantizationDrift] = field(default_factory=list)
     family: str = ""
-
-    @property
-    def parts(self) -> list[StageReport]:
-        """The audits, then the stages."""
-        return self.audits + self.stages
-
-    @property
-    def verdict(self) -> Verdict:
-        return worst([part.verdict for part in self.parts])
-
-    @property
-    def culprits(self) -> list[Culprit]:
-        """Those of the audits, then in data-flow order, without those that another stage's culprits explain."""
-        every = [culprit for part in self.parts for culprit in part.culprits]
-        # two stages may share a component, whose constants are audited in both
-        first = {(culprit.module, culprit.kind): culprit for culprit in reversed(every)}
-        sure = {culprit.module for culprit in every if not culprit.inferred}
-        return [culprit for culprit in reversed(first.values()) if not culprit.explained(sure)]
-
-    @property
-    def unobserved(self) -> list[str]:
-        return [line for stage in self.stages for line in stage.unobserved]

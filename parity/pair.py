@@ -18,12 +18,11 @@ from converters.qwen import BLANK_EN
 from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.model import SpeechModel, load
 from mlx_cosyvoice.weights import StoredModel, read_config
+from mlx_parity.sides.pytorch import DTYPES
 from parity.quantization.unpacked import unpacked_weights
 from reference.families import FAMILIES
 from reference.official_config import official_config
 from reference.text_tokenizer import TextTokenizer
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
 class Reference:
@@ -54,7 +53,7 @@ class Reference:
         """The official file of a component; None for what has none of its own."""
         return self.files.weights(name) if name in self.family.networks else None
 
-    def component(self, name: str, dtype: torch.dtype) -> Any:
+    def component(self, name: str, dtype: str) -> Any:
         """The component's module in `dtype`.
 
         The last one asked for is kept, so that memory holds one at a time; beside one in float64, which has twice the
@@ -62,13 +61,13 @@ class Reference:
         """
         if name == "text_tokenizer":
             return self._tokenizer
-        if dtype == torch.float64:
+        if dtype == "float64":
             self._loaded = {}
             return self._with_replaced(name, self._load(name)).double()
         if name not in self._loaded:
             self._loaded = {name: self._with_replaced(name, self._load(name))}
         module = self._loaded[name]
-        return module if dtype == torch.float32 else copy.deepcopy(module).to(dtype)
+        return module if dtype == "float32" else copy.deepcopy(module).to(DTYPES[dtype])
 
     @cached_property
     def _tokenizer(self) -> TextTokenizer:

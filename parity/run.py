@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from parity.audit import audit
-from parity.compare import FACTOR
-from parity.examination import examine_all
+from mlx_parity.captures import capture, captured_in
+from mlx_parity.compare import FACTOR
+from mlx_parity.examination import examine_all
+from mlx_parity.localization.captured import captures
+from parity.audit import accused_by, audit
 from parity.findings import RunReport
-from parity.localization.captured import captures
 from parity.pair import Pair
 from parity.quantization.packing import quantization_drift
 from parity.stages import Settings, choose_stages, stages_of
+from parity.unneeded import Unneeded
 
 
 def run(
@@ -23,6 +28,7 @@ def run(
     settings: Settings | None = None,
     seed: int = 0,
     factor: float = FACTOR,
+    recorded: Path | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> RunReport:
     """Compare the chosen stages, in data-flow order, and name the modules that compute something else.
@@ -38,16 +44,47 @@ def run(
         settings: streaming and lengths.
         seed: of the tape from which both sides draw.
         factor: allowed error in noise floors.
+        recorded: a folder that `record` has written: the reference is not run again. Inputs, settings and seed are
+            those of the recording then.
         progress: called with what is going on.
 
     Raises:
         ValueError: a stage that does not exist, or does not in this mode.
     """
     settings = settings or Settings()
-    chosen = choose_stages(stages, settings, stages_of(pair.reference.family.networks))
+    there = stages_of(pair.reference.family.networks)
+    chosen = choose_stages(stages, settings, there)
     audits = audit(pair, chosen, progress)
     arrays = dict(inputs)
-    captured = captures(pair, arrays, chosen, settings, seed, progress)
-    reports = examine_all(pair, captured, chosen, audits, factor, progress)
+    if recorded is None:
+        captured = captures(pair, arrays, there, chosen, settings, seed, progress)
+    else:
+        captured = captured_in(recorded, chosen, pair=pair, about=_about(pair, settings))
+    reports = examine_all(pair, captured, partial(accused_by, audits), factor, progress, Unneeded(pair, chosen).after)
     packing = quantization_drift(pair, arrays, {report.name for report in reports}, settings, seed, progress)
     return RunReport(reports, settings, audits, packing, pair.model.family.title)
+
+
+def record(
+    pair: Pair,
+    inputs: dict[str, Any],
+    folder: Path,
+    *,
+    stages: Sequence[str] | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Path:
+    """Write what the reference does into a folder, for any number of runs; arguments as for `run`."""
+    settings = settings or Settings()
+    there = stages_of(pair.reference.family.networks)
+    chosen = choose_stages(stages, settings, there)
+    options: dict[str, Any] = {"settings": settings, "seed": seed, "progress": progress}
+    return capture(folder, there, inputs, pair=pair, chosen=chosen, about=_about(pair, settings), **options)
+
+
+def _about(pair: Pair, settings: Settings) -> dict[str, Any]:
+    """By which checkpoint a recording was made, and how."""
+    files = {str(path): path.stat() for path in sorted(pair.reference.checkpoint.iterdir()) if path.is_file()}
+    digest = hashlib.sha256(repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in files.items()]).encode())
+    return {"checkpoint": digest.hexdigest()[:16], "mode": settings.streaming or "offline"}

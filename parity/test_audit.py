@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mlx_parity.compare import Verdict
+from mlx_parity.findings import StageReport
 from parity.audit import audit
-from parity.compare import Verdict
-from parity.findings import StageReport
 from parity.pair import Pair
 
 

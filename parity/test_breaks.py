@@ -11,7 +11,7 @@ import pytest
 
 from mlx_cosyvoice import audio
 from mlx_cosyvoice.model import SpeechModel
-from parity.compare import Verdict
+from mlx_parity.compare import Verdict
 from parity.pair import Pair
 from parity.run import run
 from parity.stages import Settings

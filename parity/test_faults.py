@@ -17,17 +17,17 @@ from rich.console import Console
 from mlx_cosyvoice.audio import MAX_PROMPT_SECONDS
 from mlx_cosyvoice.families import COSYVOICE2
 from mlx_cosyvoice.flow import estimator
+from mlx_parity.compare import Verdict
+from mlx_parity.findings import KINDS
 from parity.__main__ import main
-from parity.compare import Verdict
 from parity.faults import FAULTS, Fault, choose
 from parity.faults.base import behaving, calling, modules_at, patched, setting
 from parity.faults.trial import LLM_STEPS, Bench
-from parity.findings import KINDS
 from parity.inputs import shortened
-from parity.localization.search import ReferenceCapture
 from parity.models import ensure_model
 from parity.pair import Pair, load_pair
 from parity.report.culprits import print_culprits, to_dict
+from parity.search import ReferenceCapture
 from parity.stages import STAGES, Settings, features
 from parity.stages.base import STREAMING
 

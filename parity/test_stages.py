@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from parity.compare import Layer, Verdict
-from parity.findings import RunReport, StageReport
+from mlx_parity.compare import Layer, Verdict
+from mlx_parity.findings import StageReport
+from parity.findings import RunReport
 from parity.report.culprits import headline
 from parity.stages import compared_in
 from parity.stages.base import Streaming

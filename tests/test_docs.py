@@ -32,7 +32,7 @@ def described(title: str) -> set[str]:
 def strings() -> str:
     """All text of the code, with a zero byte where a value is put in."""
     found = []
-    for package in ("mlx_cosyvoice", "converters", "reference", "parity"):
+    for package in ("mlx_cosyvoice", "converters", "reference", "parity", "mlx_parity"):
         for file in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.JoinedStr):
@@ -68,7 +68,7 @@ def test_an_option_that_is_mentioned_exists(page: str, strings: str) -> None:
 def test_a_file_that_the_architecture_names_exists() -> None:
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     named = set(re.findall(r"[\w/]+/(?:\w+\.py|(?=[`\s]))", page))
-    roots = [ROOT, ROOT / "mlx_cosyvoice", ROOT / "parity"]
+    roots = [ROOT, ROOT / "mlx_cosyvoice", ROOT / "parity", ROOT / "mlx_parity"]
     missing = {name for name in named if not any((root / name).exists() for root in roots)}
     assert len(named) > 40
     assert not missing

@@ -159,7 +159,7 @@ def test_a_missing_python_is_named(checkout: Path) -> None:
 
 def test_clean_leaves_the_environment_and_distclean_does_not(checkout: Path) -> None:
     (checkout / "build").mkdir()
-    for package in ("mlx_cosyvoice", "reference", "converters", "parity", "tests", "examples"):
+    for package in ("mlx_cosyvoice", "mlx_parity", "reference", "converters", "parity", "tests", "examples"):
         (checkout / package / "__pycache__").mkdir(parents=True)
     assert make(checkout, "clean").returncode == 0
     assert not (checkout / "build").exists()

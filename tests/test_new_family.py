@@ -21,11 +21,11 @@ from mlx_cosyvoice.model import SpeechModel
 from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.speech import modes
 from mlx_cosyvoice.weights import ModelFolderError
-from parity.compare import Verdict
+from mlx_parity.compare import Verdict
 from parity.inputs import load_inputs
-from parity.localization.search import localise
 from parity.pair import Pair, load_pair
 from parity.run import run
+from parity.search import localise
 from parity.stages import Settings
 from parity.stages.base import Streaming
 from reference.synthetic.checkpoint import COSYVOICE2_SYNTHETIC, Synthetic, write_checkpoint

@@ -17,14 +17,15 @@ from packaging.utils import canonicalize_name
 import mlx_cosyvoice
 from tests.support.process import ROOT, run_python
 
-FOLDERS = ("mlx_cosyvoice", "reference", "converters", "parity", "tests", "examples")
+FOLDERS = ("mlx_cosyvoice", "mlx_parity", "reference", "converters", "parity", "tests", "examples")
 
 #: Folder -> the other folders that it may import.
 MAY_IMPORT = {
     "mlx_cosyvoice": set(),
     "reference": set(),
     "converters": {"mlx_cosyvoice", "reference"},
-    "parity": {"mlx_cosyvoice", "reference", "converters", "tests"},
+    "mlx_parity": set(),
+    "parity": {"mlx_cosyvoice", "mlx_parity", "reference", "converters", "tests"},
 }
 
 #: Folder -> the extras that it may rely on.
@@ -32,6 +33,7 @@ EXTRAS = {
     "mlx_cosyvoice": {"play"},
     "reference": {"convert", "parity"},
     "converters": {"convert"},
+    "mlx_parity": {"parity"},
     "parity": {"convert", "parity", "dev"},
     "examples": {"convert", "zoo"},
     "tests": {"convert", "parity", "zoo", "dev"},

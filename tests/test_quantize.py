@@ -24,7 +24,7 @@ from mlx_cosyvoice.families import COSYVOICE2
 from mlx_cosyvoice.mixed import outer_dtype
 from mlx_cosyvoice.quantize import Quantization, is_candidate, quantized_modules
 from mlx_cosyvoice.weights import ModelFolderError, load_component, load_weights, read_config
-from parity.intercept import ModuleCall, intercepted
+from mlx_parity.intercept import ModuleCall, intercepted
 
 BACKBONE = "llm.llm.model.model"
 KEPT = (f"{BACKBONE}.layers.0", f"{BACKBONE}.norm")

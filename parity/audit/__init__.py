@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from mlx_parity.compare import Layer, Verdict
+from mlx_parity.findings import Culprit, StageReport
 from parity.audit.config import audit_config
 from parity.audit.defaults import audit_defaults
 from parity.audit.tokenizer import audit_tokenizer
 from parity.audit.weights import audit_weights
-from parity.compare import Layer, Verdict
-from parity.findings import Culprit, StageReport
 from parity.pair import Pair
 from parity.stages import STAGES, Stage
 

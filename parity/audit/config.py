@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlx_cosyvoice.weights import CONFIG
-from parity.compare import Layer, Verdict
+from mlx_parity.compare import Layer, Verdict
 from parity.pair import Pair
 from reference.official_config import said_by
 

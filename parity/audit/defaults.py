@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import mlx_cosyvoice
-from parity.compare import Layer, Verdict
+from mlx_parity.compare import Layer, Verdict
 from parity.pair import Pair
 
 

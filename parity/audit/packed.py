@@ -10,9 +10,9 @@ import numpy as np
 
 from mlx_cosyvoice.quantize import SCALE_DTYPES
 from mlx_cosyvoice.weights import DTYPES
-from parity.audit.evidence import evidence, rounded
+from mlx_parity.audit.evidence import evidence, rounded
+from mlx_parity.compare import EPSILON, Layer, Verdict
 from parity.audit.held import StoredTensor
-from parity.compare import EPSILON, Layer, Verdict
 
 #: Weights that are judged at a time.
 BLOCK = 1 << 20

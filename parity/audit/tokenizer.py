@@ -6,10 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-
+from mlx_parity.compare import Layer, Verdict
 from parity.audit.texts import made_up_texts
-from parity.compare import Layer, Verdict
 from parity.pair import Pair
 from parity.stages.text import TextTokenizer as Stage
 from reference.text_tokenizer import WORDS, TextTokenizer
@@ -48,7 +46,7 @@ def audit_tokenizer(pair: Pair, component: str) -> list[Layer]:
     """Layers of the text tokenizer; none for other components."""
     if component != Stage.component or pair.model.text_tokenizer is None:
         return []
-    official = pair.original.component(component, torch.float32)
+    official = pair.original.component(component, "float32")
     live = pair.model.text_tokenizer
     content = json.loads(live._tokenizer.to_str())
     added = {entry.pop("content"): entry for entry in content.pop("added_tokens")}

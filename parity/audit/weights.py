@@ -13,10 +13,10 @@ import numpy as np
 from mlx_cosyvoice.nn.official import Module, Rule, rules_of
 from mlx_cosyvoice.quantize import is_quantized
 from mlx_cosyvoice.weights import DTYPES
-from parity.audit.evidence import evidence, rounded
+from mlx_parity.audit.evidence import evidence, rounded
+from mlx_parity.compare import EPSILON, MINIMUM_STEPS, Layer, Verdict, compare
 from parity.audit.held import Held, StoredTensor, held
 from parity.audit.packed import audit_packed
-from parity.compare import EPSILON, MINIMUM_STEPS, Layer, Verdict, compare
 from parity.pair import Pair
 
 #: Numbers that are compared at a time: the largest tensor of a model has half a gigabyte.

@@ -8,25 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from mlx_parity.sides import Side
+from mlx_parity.stage import Given
 from parity.bench.jobs import Job, Outcome
-from parity.sides import Side
 from parity.stages import Settings, flow, llm, vocoder
 from parity.stages.speaker_encoder import SpeakerEncoder
 from parity.stages.speech_tokenizer import SpeechTokenizer
-from parity.tape import Tape
 
 Inputs = Mapping[str, np.ndarray]
 
 #: Job -> what it computes, from inputs under the names that the stages have for them.
 CALLS: dict[str, Callable[[Side, Inputs, Settings], np.ndarray]] = {
     "speech_tokenizer": lambda side, inputs, settings: (
-        SpeechTokenizer().call(side, inputs, Tape(), settings).tokens["prompt_token"]
+        SpeechTokenizer().call(side, Given(inputs, settings)).tokens["prompt_token"]
     ),
     "speaker_encoder": lambda side, inputs, settings: (
-        SpeakerEncoder().call(side, inputs, Tape(), settings).tensors["embedding"]
+        SpeakerEncoder().call(side, Given(inputs, settings)).tensors["embedding"]
     ),
-    "llm_prefill": lambda side, inputs, settings: side.official(llm.step(side, llm.prompt(side, inputs))[0]),
-    "flow": lambda side, inputs, settings: flow.whole(side, inputs, Tape(), settings),
+    "llm_prefill": lambda side, inputs, settings: side.numpy(llm.step(side, llm.prompt(side, inputs))[0]),
+    "flow": lambda side, inputs, settings: flow.whole(side, Given(inputs, settings)),
     "vocoder": lambda side, inputs, settings: vocoder.whole(side, inputs),
 }
 

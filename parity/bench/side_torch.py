@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from mlx_parity.sides.pytorch import TorchSide
 from parity.bench.calls import Inputs, call_job
 from parity.bench.flops import counted
 from parity.bench.jobs import Job, rate
-from parity.sides.pytorch import TorchSide
 from parity.stages.llm import drop_text_head
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser("run", help="compare every stage, layer by layer")
     add_pair_arguments(parser)
+    parser.add_argument(
+        "--capture", type=Path, metavar="DIR", help="what `parity capture` has kept, in place of running the reference"
+    )
     parser.add_argument("--layers", choices=("all", "failed", "none"), default="all", help="which layers to print")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write report.html and parity.json there")
@@ -76,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def print_coverage(arguments: argparse.Namespace) -> int:
     """Which lines no stage comes to in any mode; the exit status is that of the runs."""
-    from parity.compare import worst
+    from mlx_parity.compare import worst
     from parity.coverage import PACKAGE, watched_lines
     from parity.report.terminal import make_console
     from parity.stages.base import STREAMING
@@ -105,7 +108,8 @@ def compare(
     from parity.run import run
     from parity.stages import Settings
 
-    settings, chosen = Settings(streaming=streaming), {"stages": arguments.stages, "seed": arguments.seed}
+    settings = Settings(streaming=streaming)
+    chosen = {"stages": arguments.stages, "seed": arguments.seed, "recorded": getattr(arguments, "capture", None)}
     with Console(stderr=True).status("") as status:
         return run(pair, inputs, settings=settings, progress=status.update, **chosen)
 

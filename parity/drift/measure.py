@@ -11,13 +11,13 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from parity.compare import Difference, compare
+from mlx_parity.compare import Difference, compare
 from parity.drift.networks import DriftStage, groups
 from parity.drift.own_errors import own_errors, shares
 from parity.drift.rounding import Precision, rounded
 from parity.sides.mlx import MLXSide
 from parity.stages import Settings
-from parity.tape import Tape
+from parity.stages.base import Given
 
 #: Groups that are verified by a run of their own, and so the most that can be proposed.
 VERIFIED = 5
@@ -91,7 +91,7 @@ class Measure:
         mx.eval(self.exact)
 
     def _output(self) -> mx.array:
-        return self.stage.run(MLXSide(self.model, lazy=True), self.arrays, Tape(self.seed), self.settings)
+        return self.stage.run(MLXSide(self.model, lazy=True), Given(self.arrays, self.settings, self.seed))
 
     def _rounded(self, names: Iterable[str], precision: Precision) -> mx.array:
         """The output with the named groups rounded."""

@@ -15,11 +15,10 @@ from mlx_cosyvoice.flow.estimator import CausalConditionalDecoder
 from mlx_cosyvoice.llm import Qwen2LM
 from mlx_cosyvoice.llm.qwen2 import Qwen2Encoder, Qwen2ForCausalLM, Qwen2Model
 from mlx_cosyvoice.vocoder import HiFTGenerator
-from parity.sides import Side
-from parity.stages import Settings, flow, vocoder
-from parity.stages.base import Arrays
+from mlx_parity.sides import Side
+from parity.stages import flow, vocoder
+from parity.stages.base import Given
 from parity.stages.llm import prompt
-from parity.tape import Tape
 
 #: Modules that only line up others; what they line up are the groups.
 BACKBONES = (
@@ -65,7 +64,7 @@ class DriftStage(ABC):
     differentiable: ClassVar[bool] = True
 
     @abstractmethod
-    def run(self, side: Side, arrays: Arrays, tape: Tape, settings: Settings) -> Any:
+    def run(self, side: Side, given: Given) -> Any:
         """The output, float32, from what the reference made; computed when it is asked for if `side` is lazy."""
 
 
@@ -74,14 +73,14 @@ class LanguageModelDrift(DriftStage):
 
     name, title, component, last, output = "llm", "Language model", "llm", "llm", "log_probs"
 
-    def run(self, side: Side, arrays: Arrays, tape: Tape, settings: Settings) -> Any:
-        module, x = side.module, prompt(side, arrays)
-        walk = arrays["walk"][0].tolist()
+    def run(self, side: Side, given: Given) -> Any:
+        module, x = side.module, prompt(side, given)
+        walk = given["walk"][0].tolist()
         if len(walk) > 1:
             x = mx.concatenate([x, module.embed_speech(walk[:-1])], axis=1)
         hidden = module.llm(x, module.make_cache())
         logits = module.llm_decoder(hidden[:, -len(walk) :]).astype(mx.float32)
-        return side.official(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
+        return side.numpy(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
 
 
 class FlowDrift(DriftStage):
@@ -89,8 +88,8 @@ class FlowDrift(DriftStage):
 
     name, title, component, last, output = "flow", "Flow", "flow", "flow_decoder", "mel"
 
-    def run(self, side: Side, arrays: Arrays, tape: Tape, settings: Settings) -> Any:
-        return flow.whole(side, arrays, tape, settings)
+    def run(self, side: Side, given: Given) -> Any:
+        return flow.whole(side, given)
 
 
 class VocoderDrift(DriftStage):
@@ -102,8 +101,9 @@ class VocoderDrift(DriftStage):
     name, title, component, last, output = "vocoder", "Vocoder", "hift", "vocoder", "wav"
     differentiable = False
 
-    def run(self, side: Side, arrays: Arrays, tape: Tape, settings: Settings) -> Any:
-        return vocoder.whole(side, {"mel": arrays["mel"], **vocoder.draws(side.module, tape, arrays["mel"].shape[2])})
+    def run(self, side: Side, given: Given) -> Any:
+        mel = given["mel"]
+        return vocoder.whole(side, {"mel": mel, **vocoder.draws(side.module, given.tape, mel.shape[2])})
 
 
 DRIFT_STAGES: tuple[DriftStage, ...] = (LanguageModelDrift(), FlowDrift(), VocoderDrift())

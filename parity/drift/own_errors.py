@@ -13,8 +13,8 @@ import mlx.nn as nn
 
 from mlx_cosyvoice.llm.cache import LayerCache
 from mlx_cosyvoice.nn.backend import device_form
+from mlx_parity.intercept import ModuleCall, intercepted
 from parity.drift.rounding import Precision, map_floats, rounded
-from parity.intercept import ModuleCall, intercepted
 
 
 @dataclass

@@ -24,14 +24,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlx_parity.localization.captured import advance, needed
 from parity.drift.measure import VERIFIED, Measure, StageDrift
 from parity.drift.networks import DRIFT_STAGES, DriftStage
 from parity.drift.rounding import Precision
-from parity.localization.captured import advance, needed
 from parity.pair import Pair
 from parity.quantization.weights import is_quantized
-from parity.stages import STAGES, Settings
-from parity.tape import Tape
+from parity.stages import Settings, stages_of
 
 #: Quantization is for the language model, which has most of the weights; the other networks stay as they are.
 QUANTIZED_STAGES = ("llm",)
@@ -115,8 +114,8 @@ def reference_arrays(
     progress: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
     """What the reference computes up to the stages named in `last`, in float32, by name."""
-    arrays = dict(inputs)
-    for stage in needed(pair, [stage for stage in STAGES if stage.name in last]):
+    arrays, there = dict(inputs), stages_of(pair.reference.family.networks)
+    for stage in needed(there, [stage for stage in there if stage.name in last]):
         progress(f"{stage.title} (reference)")
-        advance(stage, pair, arrays, Tape(seed), settings)
+        advance(stage, pair, arrays, settings, seed)
     return arrays

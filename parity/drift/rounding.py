@@ -21,7 +21,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from parity.intercept import ModuleCall, intercepted
+from mlx_parity.intercept import ModuleCall, intercepted
 
 HALF = {"float16": mx.float16, "bfloat16": mx.bfloat16}
 BITS = {"q8": 8, "q4": 4}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from unittest import mock
 
-from parity.intercept import intercepted
+from mlx_parity.intercept import intercepted
 from parity.pair import Pair
 from parity.stages.base import Streaming
 
@@ -31,7 +31,7 @@ class Fault:
         stage: the stage that it is in, and on which it is looked for.
         mistake: what the porter did, in one sentence.
         expected: official paths of the modules to be named; "*" stands for one name in a path.
-        kind: what the culprit is expected to be called: one of `parity.findings.KINDS`.
+        kind: what the culprit is expected to be called: one of `mlx_parity.findings.KINDS`.
         switch: puts the mistake into a live model.
         streaming: how speech is streamed where it shows; None where it shows offline.
     """

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mlx_parity.findings import Culprit
 from parity.faults.base import Fault
-from parity.findings import Culprit, RunReport
-from parity.localization.search import ReferenceCapture
+from parity.findings import RunReport
 from parity.pair import Pair
+from parity.search import ReferenceCapture
 from parity.stages import STAGES, Settings
 from parity.stages.base import Streaming
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.compare import relative_rms
+from mlx_parity.compare import relative_rms
 
 
 @dataclass(frozen=True)

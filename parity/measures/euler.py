@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from parity.compare import relative_rms
+from mlx_parity.compare import relative_rms
 from parity.measures._arrays import matched
 
 

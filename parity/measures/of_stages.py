@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import torch
 
+from mlx_parity.compare import as_json
+from mlx_parity.stage import Given, Observed, Sides
 from parity import measures
-from parity.compare import as_json
 from parity.measures.seams import MEL_WINDOW, WAVE_WINDOW
-from parity.pair import DTYPES, Pair
-from parity.stages import Outputs, Settings, Sides, Stage
 from parity.stages.llm import log_prob_noise
-from parity.tape import Tape
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What the comparison of one stage saw; arrays in the official layout.
-
-    `exact` is the float64 reference. The layers map a module's path (path#call from the second call on) to its
-    output. `inputs` are those of the stage, made by the reference in the working dtype.
-    """
-
-    pair: Pair
-    stage: Stage
-    settings: Settings
-    inputs: Mapping[str, Any]
-    factor: float
-    actual: Outputs
-    expected: Outputs
-    exact: Outputs
-    actual_layers: Mapping[str, np.ndarray]
-    expected_layers: Mapping[str, np.ndarray]
-
-    @property
-    def dtype(self) -> str:
-        return self.pair.dtype(self.stage.component)
-
-    def sides(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """The output `name` of MLX and of the reference.
-
-        Raises:
-            ValueError: MLX has none.
-        """
-        if name not in self.actual.tensors:
-            raise ValueError(f"{name}: not observed on MLX")
-        return self.actual.tensors[name], self.expected.tensors[name]
 
 
 def measure(observed: Observed) -> dict[str, Any]:
@@ -75,7 +38,7 @@ def _llm(observed: Observed) -> dict[str, Any]:
     flip = measures.first_flip(
         *tokens,
         log_probs=observed.expected.tensors["log_probs"],
-        near_ties=observed.stage.near_ties(name, sides, observed.inputs, observed.dtype, observed.factor)
+        near_ties=observed.stage.near_ties(name, sides, observed.given, observed.dtype, observed.factor)
         if comparable
         else None,
     )
@@ -98,7 +61,7 @@ def _flow_decoder(observed: Observed) -> dict[str, Any]:
         "band_variance_ratio": measures.band_variance_ratio(*mel),
         "euler_step_error": measures.euler_step_errors(*steps),
     }
-    if observed.settings.streaming:
+    if observed.given.settings.streaming:
         found["streaming"] = _mel_seams(observed)
     return found
 
@@ -110,7 +73,7 @@ def _mel_seams(observed: Observed) -> dict[str, Any]:
     `offline_seam_error` is against the reference's mel with full attention: streaming costs that much on either side.
     """
     mel, expected = observed.sides("mel")
-    prompt, frames = observed.inputs["prompt_feat"].shape[1], mel.shape[2]
+    prompt, frames = observed.given["prompt_feat"].shape[1], mel.shape[2]
     chunk = observed.pair.reference.config["flow"]["decoder"]["estimator"]["static_chunk_size"]
     boundaries = measures.chunk_boundaries(frames, chunk, offset=prompt)
     streamed = mel.copy()
@@ -134,16 +97,16 @@ def _mel_seams(observed: Observed) -> dict[str, Any]:
 
 def _decode(observed: Observed, end: int) -> np.ndarray:
     """The MLX mel of what has been heard until frame `end` of prompt and speech."""
-    inputs, stage = observed.inputs, observed.stage
-    prefix = {**inputs, **{name: inputs[name][:, :, :end] for name in ("mu", "cond")}}
-    return stage.call(stage.model(observed.pair), prefix, Tape(), observed.settings).tensors["mel"]
+    given, stage = observed.given, observed.stage
+    prefix = given.adding({name: given[name][:, :, :end] for name in ("mu", "cond")})
+    return stage.call(stage.model(observed.pair), prefix).tensors["mel"]
 
 
 def _decode_offline(observed: Observed) -> np.ndarray:
     """The reference's mel from the same conditions with full attention."""
-    side = observed.stage.reference(observed.pair, DTYPES[observed.dtype])
-    with torch.inference_mode():
-        outputs = observed.stage.call(side, observed.inputs, Tape(), replace(observed.settings, streaming=None))
+    side = observed.stage.reference(observed.pair, observed.dtype)
+    with side.running():
+        outputs = observed.stage.call(side, Given(observed.given, replace(observed.given.settings, streaming=None)))
     return outputs.tensors["mel"]
 
 

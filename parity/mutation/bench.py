@@ -16,7 +16,7 @@ from parity.mutation.reach import Reach, Tracer
 from parity.mutation.recordings import recall, store
 
 if TYPE_CHECKING:
-    from parity.localization.captured import Captured
+    from mlx_parity.localization.captured import Captured
     from parity.pair import Pair
     from parity.stages import Settings, Stage
 
@@ -61,9 +61,9 @@ def modes() -> Iterator[tuple[Settings, list[Stage]]]:
         yield Settings(streaming=streaming), compared_in(streaming)
 
 
-def key_of(settings: Settings, stage: Stage) -> str:
+def key_of(settings: Settings, stage: str) -> str:
     """The name of a stage in a mode."""
-    return f"{settings.streaming or 'offline'}-{stage.name}"
+    return f"{settings.streaming or 'offline'}-{stage}"
 
 
 def stages_by_component() -> dict[str, set[str]]:
@@ -74,7 +74,7 @@ def stages_by_component() -> dict[str, set[str]]:
     for settings, stages in modes():
         for stage in stages:
             for component in stage.networks._fields if isinstance(stage, Loop) else (stage.component,):
-                found.setdefault(component, set()).add(key_of(settings, stage))
+                found.setdefault(component, set()).add(key_of(settings, stage.name))
     return found
 
 
@@ -95,18 +95,20 @@ def prepare(bench: Bench, root: str, files: list[str], progress: Callable[[str],
     Raises:
         ValueError: the healthy model does not pass, so nothing could be said of others.
     """
+    from mlx_parity.localization.captured import captures
     from parity.inputs import SAMPLE, load_inputs
-    from parity.localization.captured import captures
     from parity.mutation.probe import noise, nudged, probe
     from parity.pair import load_pair
+    from parity.stages import stages_of
 
     tracer = Tracer(root, files)
     progress("loading the healthy model")
     with tracer.during(""):
         pair = load_pair(bench.checkpoint, bench.model)
+    every = stages_of(pair.reference.family.networks)
     for settings, stages in modes():
-        for captured in captures(pair, load_inputs(), stages, settings, 0, progress):
-            key = key_of(settings, captured.stage)
+        for captured in captures(pair, load_inputs(), every, stages, settings, 0, progress):
+            key = key_of(settings, captured.stage.name)
             store(captured, bench.recording(key))
             progress(f"{key}: the healthy model")
             _look(pair, bench.recall(key), partial(tracer.during, key))
@@ -117,12 +119,12 @@ def prepare(bench: Bench, root: str, files: list[str], progress: Callable[[str],
 
 
 def _look(pair: Pair, captured: Captured, traced: Callable) -> None:  # type: ignore[type-arg]
-    from parity.compare import Verdict
-    from parity.localization.search import localise_in
+    from mlx_parity.compare import Verdict
+    from parity.search import localise_in
 
     forget_results()
     with traced():
-        report = localise_in(pair, [captured], captured.settings)
+        report = localise_in(pair, [captured], captured.given.settings)
     if report.verdict is not Verdict.PASS:
         blamed = ", ".join(culprit.module for culprit in report.culprits)
         raise ValueError(

@@ -135,9 +135,9 @@ def _try(processes: Processes, trial: Trial, tested: Path | None) -> Outcome:
 
 def plan(number: int, mutant: Mutant, bench: Bench, reach: Reach, components: dict[str, set[str]]) -> Trial:
     """Where a mutant is to be looked for, and who is to be named."""
-    order = [benches.key_of(settings, stage) for settings, stages in benches.modes() for stage in stages]
+    order = [benches.key_of(settings, stage.name) for settings, stages in benches.modes() for stage in stages]
     expected, reached = _of_code(mutant, reach, components) if mutant.is_code else _of_folder(mutant, components)
-    names = {benches.key_of(settings, stage): stage for settings, stages in benches.modes() for stage in stages}
+    names = {benches.key_of(settings, stage.name): stage for settings, stages in benches.modes() for stage in stages}
     named = {name for one in expected for name in (benches.names_of(names[one]) if one in names else (one,))}
     parents = {reach.parent(name) for name in named if "*" not in name}
     # a module's method may have a name of its own

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.compare import FACTOR, relative_rms
+from mlx_parity.compare import FACTOR, relative_rms
 
 #: How far two outputs may be apart in any case; else as many times what one rounding step in all weights changes, as
 #: parity allows of a noise floor.

@@ -12,7 +12,7 @@ from parity.mutation.mutant import Outcome
 #: Raised when a key of an outcome changes its meaning or goes away.
 SCHEMA_VERSION = 1
 #: Packages whose code an outcome depends on.
-PACKAGES = ("mlx_cosyvoice", "reference", "converters", "parity")
+PACKAGES = ("mlx_cosyvoice", "reference", "converters", "mlx_parity", "parity")
 
 
 class Results:

@@ -134,12 +134,12 @@ def _run(trial: Trial, pair: Pair) -> Outcome:
 def _examined(trial: Trial, pair: Pair) -> Outcome:
     """Mode by mode, as one would run them; the first that diverges says who it was."""
     from parity.inputs import SAMPLE
-    from parity.localization.search import localise_in
     from parity.mutation.probe import changed, probe
+    from parity.search import localise_in
 
     for mode in dict.fromkeys(key.partition("-")[0] for key in trial.stages):
         captured = [trial.bench.recall(key) for key in trial.stages if key.startswith(f"{mode}-")]
-        outcome = _judged(trial, localise_in(pair, captured, captured[0].settings))
+        outcome = _judged(trial, localise_in(pair, captured, captured[0].given.settings))
         if outcome:
             return outcome
     try:
@@ -151,7 +151,7 @@ def _examined(trial: Trial, pair: Pair) -> Outcome:
 
 def _judged(trial: Trial, report: RunReport) -> Outcome | None:
     """What a run says of the mutant; None where it does not diverge."""
-    from parity.compare import Verdict
+    from mlx_parity.compare import Verdict
 
     if report.verdict is not Verdict.DIVERGED:
         return None

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from mlx_cosyvoice.quantize import Quantization, quantized_modules, unpacked_weight
-from parity.compare import Difference, compare
+from mlx_parity.compare import Difference, compare
+from mlx_parity.sides.pytorch import TorchSide
+from mlx_parity.stage import Given
 from parity.pair import Pair, Reference
 from parity.quantization.weights import is_quantized
-from parity.sides.pytorch import TorchSide
 from parity.stages import STAGES, Outputs, Settings
-from parity.tape import Tape
 
 
 @dataclass
@@ -107,10 +107,10 @@ def _weights(pair: Pair, component: str) -> QuantizationDrift:
 
 def _run(name: str, reference: Reference, arrays: Mapping[str, Any], settings: Settings, seed: int) -> Outputs:
     stage = next(stage for stage in STAGES if stage.name == name)
-    side = TorchSide(reference.component(stage.component, torch.float32))
+    side, given = TorchSide(reference.component(stage.component, "float32")), Given(arrays, settings, seed)
     # both go along one walk
-    prepared = {} if name == "llm" else stage.prepare(side, arrays, Tape(seed), settings)
-    return stage.call(side, {**arrays, **prepared}, Tape(seed), settings)
+    prepared = {} if name == "llm" else stage.prepare(side, given)
+    return stage.call(side, given.adding(prepared))
 
 
 def _llm(pair: Pair, arrays: Mapping[str, Any], settings: Settings, seed: int, drift: QuantizationDrift) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from parity.findings import Culprit, RunReport
+from mlx_parity.findings import Culprit
+from parity.findings import RunReport
 from parity.report.measures import measures_line
 from parity.report.terminal import STYLE, mel_line
 from parity.stages import STAGES

@@ -12,8 +12,9 @@ import numpy as np
 
 from converters.upload import RECORD, model_sha256
 from mlx_cosyvoice.files import write_file
-from parity.compare import FACTOR, MINIMUM_STEPS
-from parity.findings import RunReport, StageReport
+from mlx_parity.compare import FACTOR, MINIMUM_STEPS
+from mlx_parity.findings import StageReport
+from parity.findings import RunReport
 from parity.measures import mel_statistics
 from parity.report.culprits import culprit_to_dict
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from parity.compare import Difference, as_json
+from mlx_parity.compare import Difference, as_json
 from parity.drift.measure import GroupDrift, StageDrift
 from parity.drift.ranking import DriftReport
 from parity.drift.rounding import BITS

@@ -11,7 +11,7 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from parity.compare import Layer, Verdict
+from mlx_parity.compare import Layer, Verdict
 
 #: Anchors of the color maps, dark to light (magnitude) and blue over white to red (signed difference).
 MAGNITUDE = ((0, 0, 4), (59, 15, 112), (140, 41, 129), (222, 73, 104), (254, 159, 109), (252, 253, 191))

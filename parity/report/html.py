@@ -10,8 +10,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from parity.compare import FACTOR, Layer, Verdict
-from parity.findings import RunReport, StageReport
+from mlx_parity.compare import FACTOR, Layer, Verdict
+from mlx_parity.findings import StageReport
+from parity.findings import RunReport
 from parity.report.culprits import MOST_EVIDENCE, headline
 from parity.report.data import write_text
 from parity.report.figures import band_chart, depth_chart, mel_images, seam_chart, step_chart

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parity.compare import Verdict
+from mlx_parity.compare import Verdict
 from parity.findings import RunReport
 from parity.report.terminal import mel_line
 from parity.stages.base import mode_title

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parity.findings import StageReport
+from mlx_parity.findings import StageReport
 
 
 def measures_line(stage: StageReport) -> str | None:

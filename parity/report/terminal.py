@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parity.compare import Layer, Verdict
-from parity.findings import RunReport, StageReport
+from mlx_parity.compare import Layer, Verdict
+from mlx_parity.findings import StageReport
+from parity.findings import RunReport
 from parity.measures import mel_statistics
 from parity.report.measures import measures_line
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from parity.compare import Difference, Verdict
+from mlx_parity.compare import Difference, Verdict
 from parity.report.terminal import STYLE
 from parity.transplant.matrix import FINAL, TransplantReport
 from parity.transplant.parts import PARTS

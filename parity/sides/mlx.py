@@ -2,72 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlx_cosyvoice.nn.cache import Cache, CacheState
 from mlx_cosyvoice.nn.official import input_to_official_axes, input_to_our_axes, to_official_axes, to_our_axes
-from parity.sides.base import Side
+from mlx_parity.sides.mlx import MLXSide as AnyMLXSide
 
 
-class MLXSide(Side):
-    """A module of `mlx_cosyvoice`, where time is axis 1. It chooses its dtype by itself, at least as fine as `dtype`.
+class MLXSide(AnyMLXSide):
+    """A module of `mlx_cosyvoice`, where time is axis 1: its layouts are declared by the types of modules."""
 
-    With `lazy` the results stay MLX arrays (in the official layout still) which nobody has computed yet and that can
-    be differentiated; they are accepted as inputs as well.
-    """
+    def exempt(self) -> dict[str, str]:
+        """Official modules that the network leaves out: those whose weights it declares unused."""
+        found = {}
+        for path, module in getattr(self.module, "named_modules", tuple)():
+            for name, why in getattr(module, "unused", dict)().items():
+                owner, _, parameter = name.rpartition(".")
+                if owner and parameter:
+                    found[".".join(filter(None, (path, owner)))] = why
+        return found
 
-    name, entry = "mlx", "__call__"
+    def to_reference(self, module: nn.Module, array: mx.array, *, incoming: bool) -> mx.array:
+        return (input_to_official_axes if incoming else to_official_axes)(module, array)
 
-    def __init__(self, module: Any, dtype: mx.Dtype = mx.float32, *, lazy: bool = False) -> None:
-        super().__init__(module)
-        self.dtype, self.lazy = dtype, lazy
+    def from_reference(self, module: nn.Module, value: np.ndarray, *, incoming: bool) -> np.ndarray:
+        return (input_to_our_axes if incoming else to_our_axes)(module, value)
 
-    def array(self, value: Any, *, channels_first: bool = False) -> mx.array:
-        return _swapped(value if isinstance(value, mx.array) else mx.array(value), channels_first)
+    def states(self, arguments: Mapping[str, Any]) -> list[Any]:
+        return [value for value in arguments.values() if isinstance(value, Cache)]
 
-    def plain(self, value: np.ndarray) -> mx.array:
-        return mx.array(value)
+    def taken_up(self, state: Cache) -> tuple[Any, ...]:
+        return _kept(state.past)
 
-    def ids(self, value: np.ndarray) -> list[int]:
-        return value[0].tolist()
-
-    def official(self, array: mx.array, *, channels_first: bool = False) -> Any:
-        array = _swapped(array, channels_first)
-        return array if self.lazy else _numpy(array)
-
-    def parameters_of(self, module: nn.Module) -> Callable[..., Any]:
-        return type(module).__call__  # type: ignore[operator]
-
-    def noted(self, module: nn.Module, array: mx.array, *, incoming: bool = False) -> np.ndarray:
-        return _numpy((input_to_official_axes if incoming else to_official_axes)(module, array))
-
-    def fed(self, module: nn.Module, own: Any, value: np.ndarray, *, incoming: bool = False) -> mx.array:
-        double = value.dtype == np.float64 and own is not None and own.dtype == mx.float64
-        ours = (input_to_our_axes if incoming else to_our_axes)(module, value)
-        array = mx.array(ours, dtype=mx.float64) if double else mx.array(ours)
-        if own is None:
-            return array
-        if array.shape != own.shape and _without_ones(array.shape) == _without_ones(own.shape):
-            array = array.reshape(own.shape)
-        if double or not mx.issubdtype(array.dtype, mx.floating):
-            return array
-        # a caller that lost precision is to blame for it, and not the module that it calls
-        return array.astype(own.dtype if own.dtype == mx.float32 else self.dtype)
+    def left(self, state: Cache) -> tuple[Any, ...]:
+        return _kept(state.state)
 
 
-def _swapped(array: mx.array, channels_first: bool) -> mx.array:
-    """[batch, channels, time] to [batch, time, channels] or back; arrays of another rank stay."""
-    return array.transpose(0, 2, 1) if channels_first and array.ndim == 3 else array
-
-
-def _numpy(array: mx.array) -> np.ndarray:
-    return np.array(array.astype(mx.float32) if array.dtype in (mx.float16, mx.bfloat16) else array)
-
-
-def _without_ones(shape: tuple[int, ...]) -> list[int]:
-    """A table that is broadcast over heads, say, may lack the axis or have one of length 1."""
-    return [length for length in shape if length != 1]
+def _kept(state: CacheState | None) -> tuple[Any, ...]:
+    return () if state is None else (*state.tensors, *state.keys)

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.intercept import ModuleCall, intercepted
-from parity.sides import Side
+from mlx_parity.intercept import ModuleCall, intercepted
+from mlx_parity.sides import Side
 from parity.stages.base import Outputs
 
 
@@ -132,6 +132,5 @@ def exactly(side: Side, network: Any, seams: Seams) -> dict[str, Seam]:
     """The seams of a network in float64, each of whose convolutions gets what it got in another one."""
     modules = _convolutions(side, network)
     return {
-        path: Seam(seam.incoming, side.official(modules[path](side.array(seam.incoming))))
-        for path, seam in seams.items()
+        path: Seam(seam.incoming, side.numpy(modules[path](side.array(seam.incoming)))) for path, seam in seams.items()
     }

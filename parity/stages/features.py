@@ -16,16 +16,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import soundfile
 
-from parity.sides import Side
-from parity.stages.base import Arrays, Outputs, Settings, Stage
-from parity.tape import Tape
+from mlx_parity.sides import Side
+from parity.stages.base import Arrays, Given, Outputs, Stage
 
 if TYPE_CHECKING:
-    import torch
-
+    from mlx_parity.sides.pytorch import TorchSide
     from parity.pair import Pair
     from parity.sides.mlx import MLXSide
-    from parity.sides.pytorch import TorchSide
 
 #: Sample rate of the file with the tones, and what it is read at.
 FILE_RATE, RATES = 44100, (16000, 24000)
@@ -51,8 +48,8 @@ class AudioFeatures(Stage):
     gives = ("log_mel", "fbank", "prompt_mel")
     owners: ClassVar[Mapping[str, str]] = {f"shortest_{name}": f"audio_features.{name}" for name in SHORTEST}
 
-    def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
-        from parity.sides.pytorch import TorchSide
+    def reference(self, pair: Pair, dtype: str) -> TorchSide:
+        from mlx_parity.sides.pytorch import TorchSide
 
         return TorchSide(pair.reference.family.mel_fmax, dtype)
 
@@ -61,9 +58,9 @@ class AudioFeatures(Stage):
 
         return MLXSide(pair.model.family.mel)
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+    def call(self, side: Side, given: Given) -> Outputs:
         features = _of_package if side.name == "mlx" else _of_reference
-        waves = {name: inputs["wave24" if name == "prompt_mel" else "wave16"] for name in SHORTEST}
+        waves = {name: given["wave24" if name == "prompt_mel" else "wave16"] for name in SHORTEST}
         short = features(side, {name: wave[: SHORTEST[name]] for name, wave in waves.items()})
         return Outputs(
             {
@@ -79,9 +76,9 @@ def _of_package(side: Side, waves: Arrays) -> dict[str, np.ndarray]:
     from mlx_cosyvoice import audio
 
     return {
-        "log_mel": side.official(audio.log_mel_spectrogram(waves["log_mel"]), channels_first=True),
-        "fbank": side.official(audio.mean_normalize(audio.kaldi_fbank(waves["fbank"]))),
-        "prompt_mel": side.official(audio.mel_spectrogram(waves["prompt_mel"], side.module)),
+        "log_mel": side.numpy(audio.log_mel_spectrogram(waves["log_mel"]), channels_first=True),
+        "fbank": side.numpy(audio.mean_normalize(audio.kaldi_fbank(waves["fbank"]))),
+        "prompt_mel": side.numpy(audio.mel_spectrogram(waves["prompt_mel"], side.module)),
     }
 
 
@@ -90,9 +87,9 @@ def _of_reference(side: Side, waves: Arrays) -> dict[str, np.ndarray]:
 
     fbank = features.kaldi_fbank(side.array(waves["fbank"]))
     return {
-        "log_mel": side.official(features.log_mel_spectrogram(side.array(waves["log_mel"]))[None]),
-        "fbank": side.official((fbank - fbank.mean(0, keepdim=True))[None]),
-        "prompt_mel": side.official(features.mel_spectrogram(side.array(waves["prompt_mel"]), side.module).T[None]),
+        "log_mel": side.numpy(features.log_mel_spectrogram(side.array(waves["log_mel"]))[None]),
+        "fbank": side.numpy((fbank - fbank.mean(0, keepdim=True))[None]),
+        "prompt_mel": side.numpy(features.mel_spectrogram(side.array(waves["prompt_mel"]), side.module).T[None]),
     }
 
 
@@ -109,4 +106,4 @@ def _resampled(side: Side, rate: int) -> np.ndarray:
 
     wave = side.array(tones(FILE_RATE, rate))
     exact = wave.itemsize == 8  # float64: no resampler is asked
-    return tones(rate, rate) if exact else side.official(resample(wave, FILE_RATE, rate))
+    return tones(rate, rate) if exact else side.numpy(resample(wave, FILE_RATE, rate))

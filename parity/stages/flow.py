@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from parity.intercept import intercepted
-from parity.sides import Side
-from parity.stages.base import Arrays, Outputs, Settings, Stage
-from parity.tape import Tape
+from mlx_parity.intercept import intercepted
+from mlx_parity.sides import Side
+from parity.sides import entry
+from parity.stages.base import Arrays, Given, Outputs, Stage
 
 CONDITIONS = ("mu", "spks", "cond")
 
@@ -29,10 +29,11 @@ class FlowEncoder(Stage):
     gives = CONDITIONS
     modes = (None, "official")
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        arrays = (side.array(inputs[name]) for name in self.needs)
-        made = side.module.encode(*arrays, streaming=bool(settings.streaming), finalize=not settings.streaming)
-        official = (side.official(array, channels_first=True) for array in made)
+    def call(self, side: Side, given: Given) -> Outputs:
+        arrays = (side.array(given[name]) for name in self.needs)
+        streaming = bool(given.settings.streaming)
+        made = side.module.encode(*arrays, streaming=streaming, finalize=not streaming)
+        official = (side.numpy(array, channels_first=True) for array in made)
         return Outputs(dict(zip(CONDITIONS, official, strict=True)))
 
 
@@ -53,18 +54,18 @@ class FlowDecoder(Stage):
     def entered(self, path: str, call: int) -> bool:
         return path != ESTIMATOR or call < ENTERED
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        streaming = bool(settings.streaming)
-        right = tuple(side.array(inputs[name], channels_first=True) for name in CONDITIONS)
+    def call(self, side: Side, given: Given) -> Outputs:
+        streaming = bool(given.settings.streaming)
+        right = tuple(side.array(given[name], channels_first=True) for name in CONDITIONS)
         with intercepted({"flow": side.module}, lambda call: right, "encode"):
             # no noise is passed: each side starts from the official one that it carries
-            mel = getattr(side.module, side.entry)(
-                *_lengths(side, inputs, streaming),
+            mel = getattr(side.module, entry(side))(
+                *_lengths(side, given, streaming),
                 streaming=streaming,
                 finalize=not streaming,
-                n_timesteps=settings.n_timesteps,
+                n_timesteps=given.settings.n_timesteps,
             )
-        return Outputs({"mel": side.official(mel, channels_first=True)})
+        return Outputs({"mel": side.numpy(mel, channels_first=True)})
 
 
 def _lengths(side: Side, inputs: Arrays, streaming: bool) -> tuple[Any, ...]:
@@ -76,7 +77,7 @@ def _lengths(side: Side, inputs: Arrays, streaming: bool) -> tuple[Any, ...]:
     return (*(side.array(np.zeros((1, count), np.int64)) for count in counts), side.array(feat), None)
 
 
-def whole(side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> np.ndarray:
+def whole(side: Side, given: Given) -> np.ndarray:
     """The mel of the new tokens: encoder and decoder in a row, from what the encoder reads."""
-    encoded = FlowEncoder().call(side, inputs, tape, settings).tensors
-    return FlowDecoder().call(side, {**inputs, **encoded}, tape, settings).tensors["mel"]
+    encoded = FlowEncoder().call(side, given).tensors
+    return FlowDecoder().call(side, given.adding(encoded)).tensors["mel"]

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.pieces import STEPS, STEPWISE, Piece, pieces_of
-from parity.sides import Side
-from parity.stages.base import Arrays, Outputs, Settings, Stage
-from parity.tape import Tape
+from mlx_parity.sides import Side
+from parity.cut import Cut
+from parity.pieces import STEPS, STEPWISE, pieces_of
+from parity.stages.base import Arrays, Given, Outputs, Stage
 
 if TYPE_CHECKING:
     from parity.pair import Pair
@@ -28,19 +28,19 @@ class FlowPieces(Stage):
     needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
     modes = ("incremental",)
 
-    def pieces(self, pair: Pair) -> tuple[Piece, ...]:
+    def pieces(self, pair: Pair) -> Cut:
         config = pair.reference.config["flow"]
         chunk = config["decoder"]["estimator"]["static_chunk_size"] // config["token_mel_ratio"]
-        return pieces_of(PROMPT_TOKENS + TOKENS, chunk, config["pre_lookahead_len"])
+        return Cut(pieces_of(PROMPT_TOKENS + TOKENS, chunk, config["pre_lookahead_len"]))
 
     def keep(self, path: str, call: int) -> bool:
         # of the estimator's parts the first step; a state that another step has left shows there
         return not path.startswith(f"{STEPWISE}.") or call % STEPS == 0
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        token, prompt = utterance(inputs)
+    def call(self, side: Side, given: Given) -> Outputs:
+        token, prompt = utterance(given)
         mel = _whole(side, token, prompt) if side.name == "pytorch" else _hop_by_hop(side, token, prompt)
-        return Outputs({"mel": side.official(mel, channels_first=True)})
+        return Outputs({"mel": side.numpy(mel, channels_first=True)})
 
 
 def utterance(inputs: Arrays) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:

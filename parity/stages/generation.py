@@ -14,18 +14,18 @@ from unittest import mock
 
 import numpy as np
 
-from parity.intercept import ModuleCall, intercepted
-from parity.sides import Side
-from parity.stages.base import Arrays, Outputs, Settings
+from mlx_parity.intercept import ModuleCall, intercepted
+from mlx_parity.localization.raised import part
+from mlx_parity.sides import Side
+from mlx_parity.tape import Tape
+from parity.sides import token_ids
+from parity.stages.base import Given, Outputs
 from parity.stages.llm import sampler
-from parity.stages.loop import Loop, part
-from parity.tape import Tape
+from parity.stages.loop import Loop
 
 if TYPE_CHECKING:
-    import torch
-
+    from mlx_parity.sides.pytorch import TorchSide
     from parity.pair import Pair
-    from parity.sides.pytorch import TorchSide
 
 
 class Networks(NamedTuple):
@@ -100,28 +100,26 @@ class Generation(Loop):
     def suspect(self, output: str) -> str:
         return self.owners[output]
 
-    def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
+    def reference(self, pair: Pair, dtype: str) -> TorchSide:
         """In float64 the network is that of float32: of all that it has, only rows of its embeddings are looked up."""
-        import torch
-
-        if dtype != torch.float64:
+        if dtype != "float64":
             return super().reference(pair, dtype)
-        from parity.sides.pytorch import TorchSide
+        from mlx_parity.sides.pytorch import TorchSide
 
-        return TorchSide(Networks(pair.reference.component("llm", torch.float32)), dtype)
+        return TorchSide(Networks(pair.reference.component("llm", "float32")), dtype)
 
-    def prepare(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, Any]:
+    def prepare(self, side: Side, given: Given) -> dict[str, Any]:
         return {IDS: np.array([[getattr(side.module.llm, name) for name in (END, FILL)]])}
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+    def call(self, side: Side, given: Given) -> Outputs:
         outputs = Outputs()
         for name, script in SCRIPTS.items():
-            ids = dict(zip((END, FILL), inputs[IDS][0].tolist(), strict=True))
+            ids = dict(zip((END, FILL), given[IDS][0].tolist(), strict=True))
             with part(self.owners[f"{name}.token"]):
-                token, steps, caches = _run(side, script, tape, name, ids)
+                token, steps, caches = _run(side, script, given.tape, name, ids)
                 if not script.bistream:
                     outputs.tokens[f"{name}.token_in_graph"] = np.array(
-                        [_in_graph(side, script, tape, name, ids, token)], np.int64
+                        [_in_graph(side, script, given.tape, name, ids, token)], np.int64
                     )
             outputs.tensors[f"{name}.input"] = np.concatenate(steps, axis=1)
             outputs.tokens[f"{name}.token"] = np.array([token], np.int64)
@@ -154,7 +152,7 @@ def _run(
         cache = cache or object()
         caches[id(cache)] = cache
         row = side.plain(_row(llm, script, tape, name, ids, len(steps)))
-        steps.append(side.official(x))
+        steps.append(side.numpy(x))
         return (row, cache) if side.name == "pytorch" else row[None]
 
     with intercepted({"llm": llm}, answer, "step"):
@@ -173,14 +171,19 @@ def _tokens(side: Side, script: Script, tape: Tape, name: str) -> Iterator[int]:
         for part, count in zip(("text", "prompt_text", "prompt_token"), counts, strict=True)
     )
     draw = sampler(side.holding(llm), tape.uniform(f"generation/{name}/draws", (400,)).tolist())
-    prompt, options = (side.ids(prompt_text), side.ids(prompt_token), draw), dict[str, Any](script.options)
+    prompt, options = (
+        (token_ids(side, prompt_text), token_ids(side, prompt_token), draw),
+        dict[str, Any](script.options),
+    )
     if not script.bistream:
         if script.prefix and side.name == "mlx":
             options["prefix"] = llm.prefill_prefix(prompt[0])
-        return llm.generate(side.ids(text), *prompt, **options)
+        return llm.generate(token_ids(side, text), *prompt, **options)
     if side.name == "mlx":
-        return llm.generate_bistream(side.ids(text), *prompt, **options)
-    return llm.generate_bistream([side.ids(text[:, at : at + 1]) for at in range(script.text)], *prompt, **options)
+        return llm.generate_bistream(token_ids(side, text), *prompt, **options)
+    return llm.generate_bistream(
+        [token_ids(side, text[:, at : at + 1]) for at in range(script.text)], *prompt, **options
+    )
 
 
 def _row(llm: Any, script: Script, tape: Tape, name: str, ids: Mapping[str, int], step: int) -> np.ndarray:

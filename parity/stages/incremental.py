@@ -16,18 +16,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from parity.compare import relative_rms
-from parity.intercept import ModuleCall, intercepted
+from mlx_parity.compare import relative_rms
+from mlx_parity.intercept import ModuleCall, intercepted
+from mlx_parity.sides import Side
+from mlx_parity.tape import Tape
 from parity.pieces import STEPS
-from parity.sides import Side
 from parity.stages import convolutions
-from parity.stages.base import Arrays, Outputs, Settings, Sides
+from parity.stages.base import Given, Outputs, Sides
 from parity.stages.convolutions import Seams
 from parity.stages.flow_pieces import PROMPT_TOKENS, TOKENS, utterance
 from parity.stages.loop import Loop
 from parity.stages.vocoder import noise as source_noise
 from parity.stages.vocoder import samples_per_frame
-from parity.tape import Tape
 
 FRAMES = 2 * TOKENS
 #: New tokens of every hop and whether it is the last: the first one ends, after 20 or more, at the border of a chunk of
@@ -73,6 +73,7 @@ class Seen:
 class Incremental(Loop):
     name = "incremental"
     title = "Incremental decoder"
+    details = (*Loop.details, Whole, Seams)
     needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
     modes = ("incremental",)
     owners: ClassVar[Mapping[str, str]] = {
@@ -91,30 +92,30 @@ class Incremental(Loop):
     def owner(self, output: str) -> tuple[str, str]:
         return convolutions.owner_of(output) if " " in output else super().owner(output)
 
-    def for_isolation(self, inputs: Arrays, expected: Outputs) -> tuple[Arrays, Outputs]:
+    def for_isolation(self, given: Given, expected: Outputs) -> tuple[Given, Outputs]:
         """With what is compared within the vocoder."""
-        return inputs, _with(expected, expected.details.within)
+        return given, _with(expected, expected.details.within)
 
     def suspect(self, output: str) -> str:
         return self.owner(output)[0] if " " in output else super().suspect(output)
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+    def call(self, side: Side, given: Given) -> Outputs:
         if side.name == "mlx":
-            return _streamed(side, inputs, tape, None)
+            return _streamed(side, given, None)
         flow, hift = side.module
-        token, prompt = utterance(inputs)
+        token, prompt = utterance(given)
         arrays = [side.array(array) for array in (token, *prompt)]
         mel = flow.inference(*arrays, streaming=True, finalize=True, n_timesteps=STEPS)
         _, spks, _ = flow.encode(*arrays, streaming=True, finalize=True)
         mel = mel.to(hift.m_source.l_linear.weight.dtype)  # as `inference` takes it
         with convolutions.watched(side, hift) as watching:
             f0 = hift.f0_predictor(mel)
-            source = hift.source(f0, *map(side.array, _draws(hift, tape)))
+            source = hift.source(f0, *map(side.array, _draws(hift, given.tape)))
             wav = hift.decode(mel, source)
         seams = watching.seams
         within = convolutions.outputs(side, hift, seams, {})
-        whole = Whole(side.official(mel), side.official(f0), side.official(source), seams, within)
-        return _outputs(side, whole, side.official(spks), side.official(wav), prompt[0])
+        whole = Whole(side.numpy(mel), side.numpy(f0), side.numpy(source), seams, within)
+        return _outputs(side, whole, side.numpy(spks), side.numpy(wav), prompt[0])
 
     def carried(self, name: str, sides: Sides) -> float:
         """Errors of f0 add up in the phase: MLX's may lean to one side where the reference's cancel each other."""
@@ -125,17 +126,17 @@ class Incremental(Loop):
         floor = relative_rms(sides.expected.tensors[name], sides.exact.tensors[name])
         return floor * own / theirs if theirs and math.isfinite(own) else 0.0
 
-    def call_isolated(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings, expected: Outputs) -> Outputs:
+    def call_isolated(self, side: Side, given: Given, expected: Outputs) -> Outputs:
         whole: Whole = expected.details
         if side.name == "mlx":
-            return _streamed(side, inputs, tape, whole)
+            return _streamed(side, given, whole)
         exact = copy.deepcopy(side.module.hift).double()
         mel, f0, source = map(side.array, (whole.mel, whole.f0, whole.source))
-        made = exact.source(f0, *map(side.array, _draws(exact, tape)))
+        made = exact.source(f0, *map(side.array, _draws(exact, given.tape)))
         seams = convolutions.exactly(side, exact, whole.seams)
         within = convolutions.outputs(side, exact, seams, {})
-        precise = Whole(whole.mel, side.official(exact.f0_predictor(mel)), side.official(made), seams, within)
-        wav = side.official(exact.decode(mel, source))
+        precise = Whole(whole.mel, side.numpy(exact.f0_predictor(mel)), side.numpy(made), seams, within)
+        wav = side.numpy(exact.decode(mel, source))
         made = _outputs(side, precise, expected.tensors["voice"], wav, expected.tokens["voice_token"])
         return _with(made, within)
 
@@ -179,13 +180,13 @@ def _tensors(
     return {"voice": spks, "mel": mel, F0[causal]: f0, "source": source, WAV[causal]: wav}
 
 
-def _streamed(side: Side, inputs: Arrays, tape: Tape, whole: Whole | None) -> Outputs:
+def _streamed(side: Side, given: Given, whole: Whole | None) -> Outputs:
     """The utterance by the MLX package's decoder, after another voice with the same prompt."""
     from mlx_cosyvoice.decoding import IncrementalDecoder, decode
     from mlx_cosyvoice.prompt import Prompt
 
-    token, prompt = utterance(inputs)
-    draws = _draws(side.module.hift, tape)
+    token, prompt = utterance(given)
+    draws = _draws(side.module.hift, given.tape)
     seen = Seen(draws[1])
     rand_ini, sine_noise = map(side.array, draws)
 
@@ -203,7 +204,7 @@ def _streamed(side: Side, inputs: Arrays, tape: Tape, whole: Whole | None) -> Ou
         wavs = [np.array(wav) for wav in decode(decoder, own, noise, token[0].tolist())]
     short = [_lengths(decoder, own, lambda samples, start=0: noise(samples, start), token[0, :n]) for n in SHORT]
     mel, source = (np.concatenate(arrays, axis=2) for arrays in (seen.mels, seen.sources))
-    spks, wav = side.official(voice.spks), np.concatenate(wavs)[None]
+    spks, wav = side.numpy(voice.spks), np.concatenate(wavs)[None]
     made = Outputs(
         _tensors(hift.causal, mel, np.concatenate(seen.f0, axis=1), source, spks, wav),
         {
@@ -255,7 +256,7 @@ class Watch:
 
     def vocoder(self, call: ModuleCall) -> Any:
         self.seen.start = call.args[0].start
-        self.seen.mels.append(self.side.official(call.args[1], channels_first=True))
+        self.seen.mels.append(self.side.numpy(call.args[1], channels_first=True))
         return call.run()
 
     @property
@@ -264,14 +265,14 @@ class Watch:
 
     def source(self, call: ModuleCall) -> Any:
         begin, frames = call.kwargs["start"], call.args[2].shape[1] // self.scale
-        before, f0 = min(begin, 1), self.side.official(call.args[0])
+        before, f0 = min(begin, 1), self.side.numpy(call.args[0])
         self.seen.f0.append(f0[:, before : before + frames])
         if self.whole is not None:
             right = self.whole.f0[:, begin - before : begin + frames + 1]
             self.seen.aligned["source_window"] &= f0.shape == right.shape
             call.args = (self.side.array(right), *call.args[1:])
         made = call.run()
-        self.seen.sources.append(self.side.official(made, channels_first=True))
+        self.seen.sources.append(self.side.numpy(made, channels_first=True))
         if self.whole is None:
             return made
         samples = slice(begin * self.scale, (begin + frames) * self.scale)
@@ -285,7 +286,7 @@ class Watch:
         return call.run()
 
     def _part(self, array: Any, whole: np.ndarray, rate: int) -> Any:
-        own, start = self.side.official(array, channels_first=True), self.seen.start * rate
+        own, start = self.side.numpy(array, channels_first=True), self.seen.start * rate
         right = whole[:, :, start : start + own.shape[2]]
         self.seen.aligned["vocoder_window"] &= np.array_equal(own, right.astype(np.float32))
         return self.side.array(right, channels_first=True)
@@ -298,13 +299,13 @@ class CausalWatch(Watch):
         return [(hift.f0_predictor, self.f0, "__call__"), (hift, self.source, "source")]
 
     def vocoder(self, call: ModuleCall) -> Any:
-        self.seen.mels.append(self.side.official(call.args[1], channels_first=True))
+        self.seen.mels.append(self.side.numpy(call.args[1], channels_first=True))
         return call.run()
 
     def f0(self, call: ModuleCall) -> Any:
         made = call.run()
         begin = sum(part.shape[1] for part in self.seen.f0)
-        self.seen.f0.append(self.side.official(made))
+        self.seen.f0.append(self.side.numpy(made))
         return made if self.whole is None else self.side.array(self.whole.f0[:, begin : begin + made.shape[1]])
 
     def source(self, call: ModuleCall) -> Any:
@@ -312,10 +313,10 @@ class CausalWatch(Watch):
         if self.whole is not None:
             f0, rand_ini, own = call.args
             right = self.seen.noise[:, begin : begin + own.shape[1]]
-            self.seen.aligned["source_window"] &= np.array_equal(self.side.official(own), right)
+            self.seen.aligned["source_window"] &= np.array_equal(self.side.numpy(own), right)
             call.args = f0, rand_ini, self.side.array(right)
         made = call.run()
-        self.seen.sources.append(self.side.official(made, channels_first=True))
+        self.seen.sources.append(self.side.numpy(made, channels_first=True))
         if self.whole is None:
             return made
         return self.side.array(self.whole.source[:, :, begin : begin + made.shape[1]], channels_first=True)

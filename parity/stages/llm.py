@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from parity.compare import EPSILON, MINIMUM_STEPS
-from parity.sides import Side
-from parity.stages.base import Arrays, Outputs, Settings, Sides, Stage
+from mlx_parity.compare import EPSILON, MINIMUM_STEPS
+from mlx_parity.sides import Side
+from mlx_parity.tape import Tape
+from parity.sides import token_ids
+from parity.stages.base import Arrays, Given, Outputs, Sides, Stage
 from parity.stages.sampler_trials import Draw, make_trials
-from parity.tape import Tape
 
 if TYPE_CHECKING:
-    import torch
-
+    from mlx_parity.sides.pytorch import TorchSide
     from parity.pair import Pair
-    from parity.sides.pytorch import TorchSide
 
 #: Uniform numbers of a token: one for the nucleus, one for the draw after a repetition.
 DRAWS = 2
@@ -49,7 +48,7 @@ def prompt(side: Side, inputs: Arrays) -> Any:
 def _ids(side: Side, inputs: Arrays) -> list[Any]:
     """Those of the text, the prompt's text, and its speech, of which `LanguageModel` has made more."""
     *text, speech = LanguageModel.needs
-    return [side.ids(array) for array in (*map(inputs.__getitem__, text), inputs.get(LONG, inputs[speech]))]
+    return [token_ids(side, array) for array in (*map(inputs.__getitem__, text), inputs.get(LONG, inputs[speech]))]
 
 
 def step(side: Side, x: Any, cache: Any = None) -> tuple[Any, Any]:
@@ -113,9 +112,10 @@ class LanguageModel(Stage):
     component = "llm"
     needs = ("text_token", "prompt_text_token", "prompt_token")
     gives = ("log_probs", "speech_token")
+    details = (*Stage.details, Sampling)
     owners: ClassVar[Mapping[str, str]] = {"log_probs_after_prefix": "llm.prefill_prefix"}
 
-    def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
+    def reference(self, pair: Pair, dtype: str) -> TorchSide:
         side = super().reference(pair, dtype)
         drop_text_head(side.module)
         return side
@@ -128,49 +128,48 @@ class LanguageModel(Stage):
     def _draws(tape: Tape, step: int) -> np.ndarray:
         return tape.uniform(f"llm/step{step}", (DRAWS,))
 
-    def prepare(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, Any]:
-        inputs = {**inputs, LONG: _long(inputs)}
-        draws = [self._draws(tape, number) for number in range(settings.llm_steps)]
+    def prepare(self, side: Side, given: Given) -> dict[str, Any]:
+        given = given.adding({LONG: _long(given)})
+        draws = [self._draws(given.tape, number) for number in range(given.settings.llm_steps)]
         left = iter(draws)
 
         rows: list[np.ndarray] = []
 
         def sample(logp: Any, decoded: list[int], ignore_eos: bool) -> int:
-            rows.append(side.official(logp))
+            rows.append(side.numpy(logp))
             return sampler(side, next(left))(logp, decoded, ignore_eos)
 
-        walk = list(islice(generate(side, inputs, sample), settings.llm_steps))
+        walk = list(islice(generate(side, given, sample), given.settings.llm_steps))
         found = {"walk": np.array([walk], np.int64), "walk_draws": np.array([draws[: len(walk)]], np.float64)}
-        return {**found, LONG: inputs[LONG], FIRST: rows[0]}
+        return {**found, LONG: given[LONG], FIRST: rows[0]}
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        walk = inputs["walk"][0].tolist()
-        rows = [*_along(side, inputs, walk)]
-        draws = (sampler(side, uniforms) for uniforms in inputs["walk_draws"][0].tolist())
+    def call(self, side: Side, given: Given) -> Outputs:
+        walk = given["walk"][0].tolist()
+        rows = [*_along(side, given, walk)]
+        draws = (sampler(side, uniforms) for uniforms in given["walk_draws"][0].tolist())
         picked = [draw(row, walk[:number], True) for number, (draw, row) in enumerate(zip(draws, rows, strict=True))]
-        rows = [side.official(row) for row in rows]
+        rows = [side.numpy(row) for row in rows]
         tensors = {"log_probs": np.stack(rows)[None]}
-        if FIRST in inputs:
-            tensors["log_probs_after_prefix"] = _after_prefix(side, inputs, rows[0])
-        drawn = inputs[DRAWN] if DRAWN in inputs else _trials(side, tape, settings)[None]
+        if FIRST in given:
+            tensors["log_probs_after_prefix"] = _after_prefix(side, given, rows[0])
+        drawn = given[DRAWN] if DRAWN in given else _trials(side, given)[None]
         return Outputs(
             tensors=tensors,
             tokens={"speech_token": np.array([picked], np.int64), "sampler": drawn},
             details=Sampling.of(side.module) if side.name == "pytorch" else None,
         )
 
-    def for_isolation(self, inputs: Arrays, expected: Outputs) -> tuple[Arrays, Outputs]:
+    def for_isolation(self, given: Given, expected: Outputs) -> tuple[Given, Outputs]:
         """The steps whose calls are kept."""
-        cut = {name: inputs[name][:, :KEPT_STEPS] for name in ("walk", "walk_draws")}
+        cut = {name: given[name][:, :KEPT_STEPS] for name in ("walk", "walk_draws")}
         tensors = {"log_probs": expected.tensors["log_probs"][:, :KEPT_STEPS]}
         tokens = expected.tokens | {"speech_token": expected.tokens["speech_token"][:, :KEPT_STEPS]}
-        without_prefix = {name: array for name, array in inputs.items() if name != FIRST}
-        return without_prefix | cut, replace(expected, tensors=tensors, tokens=tokens)
+        return given.without(FIRST).adding(cut), replace(expected, tensors=tensors, tokens=tokens)
 
     def known(self, isolated: Outputs) -> dict[str, Any]:
         return {DRAWN: isolated.tokens["sampler"]}
 
-    def near_ties(self, name: str, sides: Sides, inputs: Arrays, dtype: str, factor: float) -> np.ndarray:
+    def near_ties(self, name: str, sides: Sides, given: Given, dtype: str, factor: float) -> np.ndarray:
         """Where MLX may draw another token than the reference.
 
         That is where the right sampler draws MLX's token from MLX's log-probabilities, and those of all candidates
@@ -186,13 +185,13 @@ class LanguageModel(Stage):
         import torch
 
         rows = [np.asarray(side.tensors["log_probs"][0], np.float64) for side in (sides.actual, sides.exact)]
-        sampling, walk = sides.expected.details, inputs["walk"][0].tolist()
+        sampling, walk = sides.expected.details, given["walk"][0].tolist()
         noise = factor * log_prob_noise(sides, dtype)
         for step in flips:
             mine, exact = (row[step] for row in rows)
             if not np.isfinite(mine).all():
                 continue
-            right = sampling.sampler(inputs["walk_draws"][0, step])
+            right = sampling.sampler(given["walk_draws"][0, step])
             likely = np.union1d(_candidates(mine, sampling), _candidates(exact, sampling))
             likely = np.union1d(likely, [side.tokens[name][0, step] for side in (sides.actual, sides.expected)])
             close = bool(np.abs(mine - exact)[likely].max() <= noise)
@@ -229,8 +228,8 @@ def _after_prefix(side: Side, inputs: Arrays, at_once: np.ndarray) -> np.ndarray
     if side.name == "pytorch":
         return at_once
     x = prompt(side, inputs)
-    cache = side.module.prefill_prefix(side.ids(inputs["prompt_text_token"])).copy(POSITIONS)
-    return inputs[FIRST] + side.official(step(side, x[:, cache.offset :], cache)[0]) - at_once
+    cache = side.module.prefill_prefix(token_ids(side, inputs["prompt_text_token"])).copy(POSITIONS)
+    return inputs[FIRST] + side.numpy(step(side, x[:, cache.offset :], cache)[0]) - at_once
 
 
 def log_prob_noise(sides: Sides, dtype: str) -> float:
@@ -253,12 +252,13 @@ def _candidates(log_probs: np.ndarray, sampling: Sampling) -> np.ndarray:
     return sampling.sampler(()).candidates(allowed)[0].numpy()
 
 
-def _trials(side: Side, tape: Tape, settings: Settings) -> np.ndarray:
+def _trials(side: Side, given: Given) -> np.ndarray:
     """What a side's sampler draws in the trials. The reference's draws the same in every dtype, so it is asked once."""
+    rows = given.settings.sampler_rows
     if side.name == "pytorch":
-        return _reference_trials(tape.seed, settings.sampler_rows, Sampling.of(side.module))
+        return _reference_trials(given.seed, rows, Sampling.of(side.module))
     ids = side.module.ids
-    return make_trials(tape, settings.sampler_rows, ids.count, ids.end).tokens(lambda uniforms: sampler(side, uniforms))
+    return make_trials(given.tape, rows, ids.count, ids.end).tokens(lambda uniforms: sampler(side, uniforms))
 
 
 @lru_cache(maxsize=8)

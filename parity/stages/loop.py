@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from parity.compare import EPSILON
+from mlx_parity.compare import EPSILON
 from parity.stages.base import Stage
 
 if TYPE_CHECKING:
-    import torch
-
+    from mlx_parity.sides.pytorch import TorchSide
     from parity.pair import Pair
     from parity.sides.mlx import MLXSide
-    from parity.sides.pytorch import TorchSide
-
-
-class PartRaisedError(Exception):
-    """What a part of a loop raised, which is the cause of this. `part` is its path."""
-
-    def __init__(self, part: str, error: Exception) -> None:
-        super().__init__(f"{type(error).__name__}: {error}")
-        self.part = part
-
-
-@contextmanager
-def part(path: str) -> Iterator[None]:
-    """Whatever is raised within is this part's.
-
-    Raises:
-        PartRaisedError: of any exception.
-    """
-    try:
-        yield
-    except Exception as error:
-        raise PartRaisedError(path, error) from error
 
 
 class Networks(NamedTuple):
@@ -63,12 +38,14 @@ class Loop(Stage):
         """The network, as the loop was judged by itself."""
         return "flow" if "mel" in output or output.startswith("voice") else "hift"
 
-    def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
-        from parity.pair import DTYPES
-        from parity.sides.pytorch import TorchSide
+    def reference(self, pair: Pair, dtype: str) -> TorchSide:
+        from mlx_parity.sides.pytorch import TorchSide
 
-        dtypes = {name: DTYPES[pair.dtype(name)] if dtype.itemsize < 8 else dtype for name in self.networks._fields}
-        return TorchSide(self.networks(*(pair.reference.component(*item) for item in dtypes.items())), dtype)
+        double = dtype == "float64"
+        parts = (
+            pair.reference.component(name, dtype if double else pair.dtype(name)) for name in self.networks._fields
+        )
+        return TorchSide(self.networks(*parts), dtype if double else "float32")
 
     def model(self, pair: Pair) -> MLXSide:
         from parity.sides.mlx import MLXSide

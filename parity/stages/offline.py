@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from parity.intercept import ModuleCall, intercepted
-from parity.sides import Side
-from parity.stages.base import Arrays, Outputs, Settings
+from mlx_parity.intercept import ModuleCall, intercepted
+from mlx_parity.sides import Side
+from parity.sides import entry
+from parity.stages.base import Given, Outputs
 from parity.stages.flow_pieces import utterance
 from parity.stages.loop import Loop
 from parity.stages.vocoder import noise as source_noise
-from parity.tape import Tape
 
 #: Slower, faster, and as it was learned.
 SPEEDS = (0.8, 1.0, 1.7)
@@ -36,6 +36,7 @@ class Made:
 class Offline(Loop):
     name = "offline"
     title = "Offline decoder"
+    details = (*Loop.details, Made)
     needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
     modes = (None,)
     owners: ClassVar[Mapping[str, str]] = {
@@ -48,28 +49,28 @@ class Offline(Loop):
         }.items()
     }
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        return _run(side, inputs, tape, None)
+    def call(self, side: Side, given: Given) -> Outputs:
+        return _run(side, given, None)
 
-    def call_isolated(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings, expected: Outputs) -> Outputs:
-        return _run(side, inputs, tape, expected.details)
+    def call_isolated(self, side: Side, given: Given, expected: Outputs) -> Outputs:
+        return _run(side, given, expected.details)
 
 
-def _run(side: Side, inputs: Arrays, tape: Tape, right: dict[float, Made] | None) -> Outputs:
+def _run(side: Side, given: Given, right: dict[float, Made] | None) -> Outputs:
     """The utterance at every speed; with `right`, that is what the networks answer."""
     outputs, asked = Outputs(details={}), list[tuple[tuple[np.ndarray, ...], np.ndarray]]()
     for speed in SPEEDS:
         with _watched(Watch(side, speed, outputs, right[speed] if right else None, asked)):
-            _speak(side, inputs, tape, speed, outputs)
+            _speak(side, given, speed, outputs)
     return outputs
 
 
-def _speak(side: Side, inputs: Arrays, tape: Tape, speed: float, outputs: Outputs) -> None:
-    token, prompt = utterance(inputs)
+def _speak(side: Side, given: Given, speed: float, outputs: Outputs) -> None:
+    token, prompt = utterance(given)
 
     def noise(samples: int, start: int = 0) -> tuple[Any, Any]:
         outputs.tokens[f"samples_{speed}"] = np.array([[samples]], np.int64)
-        rand_ini, sine_noise = source_noise(side.module.hift, tape, samples, "offline", f"/{speed}")
+        rand_ini, sine_noise = source_noise(side.module.hift, given.tape, samples, "offline", f"/{speed}")
         return side.array(rand_ini), side.array(sine_noise)
 
     if side.name == "pytorch":
@@ -101,7 +102,7 @@ class Watch:
     mel: np.ndarray = field(init=False)
 
     def flow(self, call: ModuleCall) -> Any:
-        passed = tuple(map(self.side.official, call.args))
+        passed = tuple(map(self.side.numpy, call.args))
         for name, array in zip(ARRAYS, passed, strict=True):
             self._note(name, array)
         flags = np.array([[call.kwargs.get(name, -1) for name in FLAGS]], np.int64)
@@ -113,15 +114,15 @@ class Watch:
         for known, mel in self.asked:
             if all(map(np.array_equal, known, passed)):
                 return mel
-        mel = self.side.official(call.run(), channels_first=True)
+        mel = self.side.numpy(call.run(), channels_first=True)
         self.asked.append((passed, mel))
         return mel
 
     def hift(self, call: ModuleCall) -> Any:
-        self._note("mel", self.side.official(call.args[0], channels_first=True))
+        self._note("mel", self.side.numpy(call.args[0], channels_first=True))
         if self.right is None:
             made = call.run()
-            wav = self.side.official(made[0])
+            wav = self.side.numpy(made[0])
         else:
             wav = self.right.wav
             made = self.side.array(wav), None
@@ -136,6 +137,6 @@ class Watch:
 
 @contextmanager
 def _watched(watch: Watch) -> Iterator[None]:
-    (flow, hift), entry = watch.side.module, watch.side.entry
-    with intercepted({"flow": flow}, watch.flow, entry), intercepted({"hift": hift}, watch.hift, entry):
+    (flow, hift), method = watch.side.module, entry(watch.side)
+    with intercepted({"flow": flow}, watch.flow, method), intercepted({"hift": hift}, watch.hift, method):
         yield

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.tape import Tape
+from mlx_parity.tape import Tape
 
 #: Speech tokens so few are drawn from twenty times as fast as the real ones, and have room for any nucleus.
 SPEECH = 93

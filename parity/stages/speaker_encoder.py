@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from parity.sides import Side
-from parity.stages.base import Arrays, Outputs, Settings, Stage
-from parity.tape import Tape
+from mlx_parity.sides import Side
+from parity.stages.base import Given, Outputs, Stage
 
 
 class SpeakerEncoder(Stage):
@@ -18,11 +17,11 @@ class SpeakerEncoder(Stage):
     needs = ("fbank",)
     gives = ("embedding",)
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        return Outputs({"embedding": side.official(side.module(side.array(inputs["fbank"])))})
+    def call(self, side: Side, given: Given) -> Outputs:
+        return Outputs({"embedding": side.numpy(side.module(side.array(given["fbank"])))})
 
-    def witnesses(self, file: Path | None, inputs: Arrays) -> Outputs | None:
+    def asked(self, file: Path, given: Given) -> Outputs | None:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(file))
-        return Outputs(tensors={"embedding": session.run(None, {"input": inputs["fbank"].astype(np.float32)})[0]})
+        return Outputs(tensors={"embedding": session.run(None, {"input": given["fbank"].astype(np.float32)})[0]})

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from parity.sides import Side
-from parity.stages.base import Arrays, Outputs, Settings, Stage
-from parity.stages.loop import part
-from parity.tape import Tape
+from mlx_parity.localization.raised import part
+from mlx_parity.sides import Side
+from mlx_parity.tape import Tape
+from parity.stages.base import Arrays, Given, Outputs, Stage
 
 if TYPE_CHECKING:
-    import torch
-
+    from mlx_parity.sides.pytorch import TorchSide
     from parity.pair import Pair
     from parity.sides.mlx import MLXSide
-    from parity.sides.pytorch import TorchSide
 
 INSTRUCTION = "Speak slowly and softly."
 #: Where the noise of a piece begins, in samples, and how many are looked at.
@@ -55,8 +53,8 @@ class Speech(Stage):
     def suspect(self, output: str) -> str:
         return self.owners[output]
 
-    def reference(self, pair: Pair, dtype: torch.dtype) -> TorchSide:
-        from parity.sides.pytorch import TorchSide
+    def reference(self, pair: Pair, dtype: str) -> TorchSide:
+        from mlx_parity.sides.pytorch import TorchSide
 
         return TorchSide(Speaking(pair.reference.family, _encode(pair)), dtype)
 
@@ -65,26 +63,25 @@ class Speech(Stage):
 
         return MLXSide(Speaking(pair.model.family, _encode(pair)))
 
-    def prepare(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, Any]:
+    def prepare(self, side: Side, given: Given) -> dict[str, Any]:
         family = side.module.family
         return {
             MODES: ("zero_shot", "cross_lingual", "instruct2") if family.reads else (),
             NOISE: STARTS if family.source_noise else (),
-            MADE_UP: _made_up(tape, family.silent),
+            MADE_UP: _made_up(given.tape, family.silent),
         }
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+    def call(self, side: Side, given: Given) -> Outputs:
         made = Outputs()
-        for name, value in (_of_package if side.name == "mlx" else _of_reference)(side, inputs):
+        for name, value in (_of_package if side.name == "mlx" else _of_reference)(side, given):
             kind = made.tokens if value.dtype.kind == "i" else made.tensors
             kind[name] = value
         return made
 
 
 def _encode(pair: Pair) -> Callable[[str], list[int]]:
-    import torch
 
-    tokenizer = pair.reference.component("text_tokenizer", torch.float32)
+    tokenizer = pair.reference.component("text_tokenizer", "float32")
     encode: Callable[[str], list[int]] = tokenizer.encode
     return encode
 
@@ -117,9 +114,9 @@ def _of_reference(side: Side, inputs: Arrays) -> Iterator[tuple[str, np.ndarray]
     yield "passed_on", _row(passed_on(inputs[MADE_UP], family.silent))
     if inputs[NOISE]:
         rand_ini, noise = family.source_noise(max(STARTS) + SAMPLES)
-        yield "rand_ini", side.official(rand_ini)
+        yield "rand_ini", side.numpy(rand_ini)
         for start in inputs[NOISE]:
-            yield f"noise_{start}", side.official(noise[:, start : start + SAMPLES])
+            yield f"noise_{start}", side.numpy(noise[:, start : start + SAMPLES])
 
 
 class _ReadBack:
@@ -184,5 +181,5 @@ def _of_package(side: Side, inputs: Arrays) -> Iterator[tuple[str, np.ndarray]]:
             draw = imported(family.source_noise)(mx.random.key(0), 9)
             for start in inputs[NOISE]:
                 rand_ini, noise = draw(SAMPLES, start)
-                yield f"noise_{start}", side.official(noise)
-            yield "rand_ini", side.official(rand_ini)
+                yield f"noise_{start}", side.numpy(noise)
+            yield "rand_ini", side.numpy(rand_ini)

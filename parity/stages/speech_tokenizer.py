@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from parity.intercept import ModuleCall, intercepted
-from parity.sides import Side
-from parity.stages.base import Arrays, Outputs, Settings, Stage
-from parity.tape import Tape
+from mlx_parity.intercept import ModuleCall, intercepted
+from mlx_parity.sides import Side
+from parity.stages.base import Arrays, Given, Outputs, Stage
 
 
 class SpeechTokenizer(Stage):
@@ -21,16 +20,16 @@ class SpeechTokenizer(Stage):
     gives = ("prompt_token", "prompt_feat")
     owners: ClassVar = {"prompt_token": "speech_tokenizer.quantizer._codebook"}
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+    def call(self, side: Side, given: Given) -> Outputs:
         seen: list[np.ndarray] = []
 
         def answer(call: ModuleCall) -> Any:
             before = call.run()
-            seen.append(side.official(before))
+            seen.append(side.numpy(before))
             return before
 
         with intercepted({"speech_tokenizer": side.module}, answer, "before_rounding"):
-            tokens = side.official(side.module(side.array(inputs["log_mel"], channels_first=True)))
+            tokens = side.numpy(side.module(side.array(given["log_mel"], channels_first=True)))
         (values,) = seen
         # a code flips where a value crosses +-0.5; the margin is the smallest distance among the 8 values of a code
         margin = np.abs(np.abs(values) - 0.5).min(-1)
@@ -44,10 +43,10 @@ class SpeechTokenizer(Stage):
             "prompt_feat": inputs["prompt_mel"][:, : 2 * length],
         }
 
-    def witnesses(self, file: Path | None, inputs: Arrays) -> Outputs | None:
+    def asked(self, file: Path, given: Given) -> Outputs | None:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(file))
-        mel = inputs["log_mel"].astype(np.float32)
+        mel = given["log_mel"].astype(np.float32)
         tokens = session.run(None, {"feats": mel, "feats_length": np.array([mel.shape[2]], np.int32)})[0]
         return Outputs(tokens={"prompt_token": tokens.reshape(1, -1).astype(np.int64)})

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from parity.intercept import ModuleCall, intercepted
-from parity.sides import Side
-from parity.stages.base import Arrays, Outputs, Settings
+from mlx_parity.intercept import ModuleCall, intercepted
+from mlx_parity.sides import Side
+from parity.sides import entry
+from parity.stages.base import Arrays, Given, Outputs
 from parity.stages.loop import Loop
 from parity.stages.vocoder import noise as source_noise
 from parity.stages.vocoder import samples_per_frame
-from parity.tape import Tape
 
 if TYPE_CHECKING:
     from mlx_cosyvoice.decoding import OfficialState
@@ -92,43 +92,44 @@ def watched(side: Side, right: list[Hop] | None, hops: list[Hop]) -> Iterator[di
         seen[call.path] = call, output
         return output
 
-    with intercepted(side.module._asdict(), answer, side.entry):
+    with intercepted(side.module._asdict(), answer, entry(side)):
         yield seen
 
 
 class Streaming(Loop):
     name = "streaming"
     title = "Streaming"
+    details = (*Loop.details, Hop)
     needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
     modes = ("official",)
     owners: ClassVar[Mapping[str, str]] = {
         f"hop{number}.{part}": owner for number in range(1, HOPS + 1) for part, owner in PARTS.items()
     }
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        return self._run(side, inputs, tape, None)
+    def call(self, side: Side, given: Given) -> Outputs:
+        return self._run(side, given, None)
 
-    def call_isolated(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings, expected: Outputs) -> Outputs:
-        return self._run(side, inputs, tape, expected.details)
+    def call_isolated(self, side: Side, given: Given, expected: Outputs) -> Outputs:
+        return self._run(side, given, expected.details)
 
     @staticmethod
-    def _run(side: Side, inputs: Arrays, tape: Tape, right: list[Hop] | None) -> Outputs:
+    def _run(side: Side, given: Given, right: list[Hop] | None) -> Outputs:
         """The stream; with `right`, every hop starts from the state that the one before has there."""
         hops: list[Hop] = []
         asked: dict[int, int] = {}
 
         hift = side.module.hift
-        whole = source_noise(hift, tape, LONGEST * samples_per_frame(hift), "streaming") if hift.causal else None
+        whole = source_noise(hift, given.tape, LONGEST * samples_per_frame(hift), "streaming") if hift.causal else None
 
         def noise(samples: int, start: int = 0) -> tuple[Any, Any]:
             """Drawn anew for every hop; a causal vocoder's is the same in all of them."""
             asked[len(hops)] = samples
-            rand_ini, sine_noise = whole or source_noise(hift, tape, samples, "streaming", f"/{len(hops)}")
+            rand_ini, sine_noise = whole or source_noise(hift, given.tape, samples, "streaming", f"/{len(hops)}")
             return side.array(rand_ini), side.array(sine_noise[:, start : start + samples])
 
         stream = _reference_stream if side.name == "pytorch" else _model_stream
         with watched(side, right, hops) as seen:
-            for wav, *cache in stream(side, _utterance(inputs), noise, right):
+            for wav, *cache in stream(side, _utterance(given), noise, right):
                 hops.append(_hop(side, seen, wav, tuple(cache)))
         return outputs(hops, side, whole[1] if whole else None, asked)
 
@@ -189,11 +190,11 @@ def _state_after(side: Side, hop: Hop, state: OfficialState) -> OfficialState:
 
 def _hop(side: Side, seen: Mapping[str, tuple[ModuleCall, Any]], wav: Any, cache: tuple[Any, ...]) -> Hop:
     def official(array: Any) -> Any:
-        return None if array is None else side.official(array, channels_first=True)
+        return None if array is None else side.numpy(array, channels_first=True)
 
     (flow, mel), (hift, made) = seen["flow"], seen["hift"]
     return Hop(
-        (side.official(flow.args[0]), flow.kwargs["streaming"], flow.kwargs["finalize"]),
+        (side.numpy(flow.args[0]), flow.kwargs["streaming"], flow.kwargs["finalize"]),
         official(mel),
         (official(hift.args[0]), _source_or_noise(side, hift)),
         (official(made[0]), official(made[1])),
@@ -204,9 +205,9 @@ def _hop(side: Side, seen: Mapping[str, tuple[ModuleCall, Any]], wav: Any, cache
 
 def _source_or_noise(side: Side, hift: ModuleCall) -> Any:
     if side.module.hift.causal:
-        return side.official(hift.kwargs["sine_noise"])
+        return side.numpy(hift.kwargs["sine_noise"])
     source = hift.kwargs["cache_source"]
-    return None if source is None else side.official(source, channels_first=True)
+    return None if source is None else side.numpy(source, channels_first=True)
 
 
 def _new(arrays: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...] | None) -> tuple[np.ndarray, ...]:

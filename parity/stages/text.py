@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from parity.sides import Side
-from parity.stages.base import Arrays, Outputs, Settings, Stage
-from parity.tape import Tape
+from mlx_parity.sides import Side
+from parity.stages.base import Given, Outputs, Stage
 
 #: Beside the run's own texts: scripts, digits, contractions, white space, control tokens.
 VARIED = (
@@ -24,10 +23,10 @@ class TextTokenizer(Stage):
     needs = ("text", "transcript")
     gives = ("text_token", "prompt_text_token")
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+    def call(self, side: Side, given: Given) -> Outputs:
         def ids(text: str) -> np.ndarray:
             return np.array([side.module.encode(text)], np.int64)
 
-        tokens = {"text_token": ids(str(inputs["text"])), "prompt_text_token": ids(str(inputs["transcript"]))}
+        tokens = {"text_token": ids(str(given["text"])), "prompt_text_token": ids(str(given["transcript"]))}
         tokens |= {f"varied_text_{index}": ids(text) for index, text in enumerate(VARIED)}
         return Outputs(tokens=tokens)

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from parity.intercept import ModuleCall, intercepted
-from parity.sides import Side
-from parity.stages.base import Arrays, Outputs, Settings, Stage
-from parity.tape import Tape
+from mlx_parity.intercept import ModuleCall, intercepted
+from mlx_parity.sides import Side
+from mlx_parity.tape import Tape
+from parity.sides import entry
+from parity.stages.base import Arrays, Given, Outputs, Stage
 
 #: How many frames are made so loud that magnitudes and samples reach their limits; by what their log mel is raised to
 #: find out how far, at most that often; and the share of samples at their limit that is enough.
@@ -38,19 +39,19 @@ def draws(hift: Any, tape: Tape, frames: int) -> dict[str, np.ndarray]:
 def f0(side: Side, inputs: Arrays) -> dict[str, np.ndarray]:
     """`f0` of `mel`."""
     mel = side.array(inputs["mel"], channels_first=True)
-    return {"f0": side.official(side.module.f0_predictor(mel))}
+    return {"f0": side.numpy(side.module.f0_predictor(mel))}
 
 
 def source(side: Side, inputs: Arrays) -> dict[str, np.ndarray]:
     """`source` of `f0` and the `draws`."""
     arrays = (side.array(inputs[name]) for name in ("f0", "rand_ini", "sine_noise"))
-    return {"source": side.official(side.module.source(*arrays), channels_first=True)}
+    return {"source": side.numpy(side.module.source(*arrays), channels_first=True)}
 
 
 def generated(side: Side, inputs: Arrays) -> dict[str, np.ndarray]:
     """`wav` of `mel` and `source`."""
     arrays = (side.array(inputs[name], channels_first=True) for name in ("mel", "source"))
-    return {"wav": side.official(side.module.decode(*arrays))}
+    return {"wav": side.numpy(side.module.decode(*arrays))}
 
 
 def whole(side: Side, inputs: Arrays) -> np.ndarray:
@@ -70,25 +71,27 @@ class Vocoder(Stage):
     needs = ("mel",)
     gives = ("f0", "source", "wav")
 
-    def prepare(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, Any]:
-        made = f0(side, inputs)
-        made |= source(side, made | draws(side.module, tape, inputs["mel"].shape[2]))
+    def prepare(self, side: Side, given: Given) -> dict[str, Any]:
+        made = f0(side, given)
+        made |= source(side, made | draws(side.module, given.tape, given["mel"].shape[2]))
         return {"reference_f0": made["f0"], "reference_source": made["source"]}
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
+    def call(self, side: Side, given: Given) -> Outputs:
         made: dict[str, np.ndarray] = {}
 
         def answer(call: ModuleCall) -> Any:
-            made["f0"] = side.official(call.args[0])
-            call.args = (side.array(inputs["reference_f0"]), *call.args[1:])
-            made["source"] = side.official(call.run(), channels_first=True)
+            made["f0"] = side.numpy(call.args[0])
+            call.args = (side.array(given["reference_f0"]), *call.args[1:])
+            made["source"] = side.numpy(call.run(), channels_first=True)
             return right
 
-        right = side.array(inputs["reference_source"], channels_first=True)
-        drawn = {name: side.array(array) for name, array in draws(side.module, tape, inputs["mel"].shape[2]).items()}
+        right = side.array(given["reference_source"], channels_first=True)
+        drawn = {
+            name: side.array(array) for name, array in draws(side.module, given.tape, given["mel"].shape[2]).items()
+        }
         with intercepted({"hift": side.module}, answer, "source"):
-            wav, _ = getattr(side.module, side.entry)(side.array(inputs["mel"], channels_first=True), **drawn)
-        return Outputs({**made, "wav": side.official(wav)})
+            wav, _ = getattr(side.module, entry(side))(side.array(given["mel"], channels_first=True), **drawn)
+        return Outputs({**made, "wav": side.numpy(wav)})
 
 
 class LoudVocoder(Stage):
@@ -100,13 +103,13 @@ class LoudVocoder(Stage):
     needs = ("mel", "source")
     modes = (None,)
 
-    def prepare(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, Any]:
-        mel = inputs["mel"][:, :, :LOUD_FRAMES]
-        source = inputs["source"][:, :, : mel.shape[2] * samples_per_frame(side.module)]
+    def prepare(self, side: Side, given: Given) -> dict[str, Any]:
+        mel = given["mel"][:, :, :LOUD_FRAMES]
+        source = given["source"][:, :, : mel.shape[2] * samples_per_frame(side.module)]
         return {"loud_mel": _raised(side, {"mel": mel, "source": source}), "loud_source": source}
 
-    def call(self, side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> Outputs:
-        return Outputs(generated(side, {"mel": inputs["loud_mel"], "source": inputs["loud_source"]}))
+    def call(self, side: Side, given: Given) -> Outputs:
+        return Outputs(generated(side, {"mel": given["loud_mel"], "source": given["loud_source"]}))
 
 
 def _raised(side: Side, inputs: Arrays) -> np.ndarray:

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity.compare import FACTOR, Difference, Layer, Verdict, compare, judge, worst
-from parity.localization.captured import advance
-from parity.pair import DTYPES, Pair
-from parity.sides import Side
+from mlx_parity.compare import FACTOR, Difference, Layer, Verdict, compare, judge, worst
+from mlx_parity.localization.captured import advance
+from mlx_parity.sides import Side
+from mlx_parity.stage import Given
+from parity.pair import Pair
 from parity.stages import STAGES, Settings
-from parity.tape import Tape
 from parity.transplant.parts import PARTS, Part
 
 #: What the matrix is about.
@@ -150,10 +150,10 @@ def _reference_tokens(pair: Pair, inputs: dict[str, Any], settings: Settings, se
     arrays = dict(inputs)
     for stage in STAGES:
         if stage.name == "llm":
-            side = stage.reference(pair, DTYPES[pair.dtype(stage.component)])
-            return stage.prepare(side, arrays, Tape(seed), settings)["walk"]
+            side = stage.reference(pair, stage.dtype(pair))
+            return stage.prepare(side, Given(arrays, settings, seed))["walk"]
         if stage.name != "speaker_encoder":
-            advance(stage, pair, arrays, Tape(seed), settings)
+            advance(stage, pair, arrays, settings, seed)
     raise AssertionError("there is no language model among the stages")
 
 
@@ -167,13 +167,12 @@ def _digest(arrays: Any) -> str:
 def _run_part(
     part: Part, name: str, pair: Pair, inputs: dict[str, Any], settings: Settings, seed: int
 ) -> dict[str, np.ndarray]:
-    working = DTYPES[pair.dtype(part.stage.component)]
     try:
         if name == MLX:
             side: Side = part.stage.model(pair)
         else:
-            side = part.stage.reference(pair, torch.float64 if name == FLOAT64 else working)
-        return part.call(side, inputs, Tape(seed), settings)
+            side = part.stage.reference(pair, "float64" if name == FLOAT64 else part.stage.dtype(pair))
+        return part.call(side, Given(inputs, settings, seed))
     except ValueError as error:
         raise ValueError(f"{part.title} ({name}) cannot run on what the parts before it made: {error}") from error
 

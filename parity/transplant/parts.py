@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from parity.sides import Side
-from parity.stages import STAGES, Settings, Stage, vocoder
-from parity.stages.base import Arrays
-from parity.tape import Tape
+from mlx_parity.sides import Side
+from parity.stages import STAGES, Stage, vocoder
+from parity.stages.base import Given
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,15 @@ class Part:
     title: str
     stage: Stage
     needs: tuple[str, ...]
-    call: Callable[[Side, Arrays, Tape, Settings], dict[str, np.ndarray]]
+    call: Callable[[Side, Given], dict[str, np.ndarray]]
 
 
 def _whole(name: str) -> Part:
     """A stage as other stages see it: what it publishes."""
     stage = _stage(name)
 
-    def call(side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, np.ndarray]:
-        return stage.publish(stage.call(side, inputs, tape, settings), inputs)
+    def call(side: Side, given: Given) -> dict[str, np.ndarray]:
+        return stage.publish(stage.call(side, given), given)
 
     return Part(name, stage.title, stage, stage.needs, call)
 
@@ -45,8 +44,8 @@ def _whole(name: str) -> Part:
 def _third(name: str, title: str, needs: tuple[str, ...], make: Callable[..., Any], draws: bool = False) -> Part:
     """A third of the vocoder. Its phase is a running sum of F0, so that the origin of an error is worth knowing."""
 
-    def call(side: Side, inputs: Arrays, tape: Tape, settings: Settings) -> dict[str, np.ndarray]:
-        return make(side, {**inputs, **(vocoder.draws(side.module, tape, inputs["f0"].shape[1]) if draws else {})})
+    def call(side: Side, given: Given) -> dict[str, np.ndarray]:
+        return make(side, {**given, **(vocoder.draws(side.module, given.tape, given["f0"].shape[1]) if draws else {})})
 
     return Part(f"vocoder.{name}", f"Vocoder: {title}", _stage("vocoder"), needs, call)
 

@@ -14,10 +14,10 @@ from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.speaker_encoder import CAMPPlus
 from mlx_cosyvoice.speech_tokenizer import S3TokenizerV2
 from mlx_cosyvoice.vocoder import CausalHiFTGenerator, HiFTGenerator
-from parity.capture import tap
-from parity.sides import Side
+from mlx_parity.sides import Side
+from mlx_parity.sides.pytorch import TorchSide
+from mlx_parity.taps import tap
 from parity.sides.mlx import MLXSide
-from parity.sides.pytorch import TorchSide
 from reference import campplus, causal_hift, flow, flow_dit, hift, speech_tokenizer
 from tests.support import flow as flow_support
 from tests.support import flow_dit as flow_dit_support

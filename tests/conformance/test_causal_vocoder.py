@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from parity.sides import entry
 from parity.stages import vocoder
 from tests.conformance.networks import network, recorder, sides, sizes
 from tests.support import hift3 as support
@@ -19,12 +20,12 @@ def synthesized(side: str, size: str, mel: np.ndarray, *, finalize: bool = True)
     """wav [1, L] and source [1, 1, L] of a mel [1, 80, T], by the vocoder's own call."""
     hift = network(side, "hift3", size)
     draws = support.draws(mel.shape[2] - (0 if finalize else support.F0_AHEAD))
-    wav, source = getattr(hift.module, hift.entry)(
+    wav, source = getattr(hift.module, entry(hift))(
         hift.array(mel, channels_first=True),
         **{name: hift.array(array) for name, array in draws.items()},
         finalize=finalize,
     )
-    return hift.official(wav), hift.official(source, channels_first=True)
+    return hift.numpy(wav), hift.numpy(source, channels_first=True)
 
 
 @sides
@@ -35,7 +36,7 @@ def test_f0(side: str, size: str) -> None:
     np.testing.assert_array_equal(vocoder.f0(hift, {"mel": support.mel()})["f0"], file["f0"])
     known, context = np.split(support.mel(), [support.FRAMES - support.F0_AHEAD], axis=2)
     arrays = (hift.array(array, channels_first=True) for array in (known, context))
-    np.testing.assert_array_equal(hift.official(hift.module.f0_predictor(*arrays)), file["f0/finalize=0"])
+    np.testing.assert_array_equal(hift.numpy(hift.module.f0_predictor(*arrays)), file["f0/finalize=0"])
 
 
 @sides
@@ -124,6 +125,6 @@ def test_wrong_lengths_are_refused(side: str, frames: int, finalize: bool, sampl
     drawn = {"rand_ini": np.zeros((1, 9), np.float32), "sine_noise": np.zeros((1, samples, 9), np.float32)}
     draws = {name: hift.array(array) for name, array in drawn.items()}
     with pytest.raises(ValueError, match=message):
-        getattr(hift.module, hift.entry)(
+        getattr(hift.module, entry(hift))(
             hift.array(support.mel(frames), channels_first=True), **draws, finalize=finalize
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mlx_parity.stage import Given
 from parity.stages import Outputs, Settings
 from parity.stages.speaker_encoder import SpeakerEncoder
 from parity.stages.speech_tokenizer import SpeechTokenizer
-from parity.tape import Tape
 from reference.synthetic import recipe
 from tests.conformance.networks import network, recorder, sides, sizes
 from tests.support.embeddings import cosine
@@ -21,7 +21,7 @@ EMBEDDING = {"pytorch": 1e-5, "mlx": 1e-4}
 
 def embedding(side: str, frames: int) -> np.ndarray:
     fbank = recipe.unit(f"input/fbank{frames}", (1, frames, 80)) * np.float32(2)
-    outputs = SpeakerEncoder().call(network(side, "campplus"), {"fbank": fbank}, Tape(), Settings())
+    outputs = SpeakerEncoder().call(network(side, "campplus"), Given({"fbank": fbank}, Settings()))
     return outputs.tensors["embedding"]
 
 
@@ -32,7 +32,7 @@ tokenizers = pytest.mark.parametrize("tokenizer", ["speech_tokenizer", "speech_t
 def tokenized(side: str, tokenizer: str, size: str, frames: int) -> Outputs:
     log_mel = recipe.unit(f"input/logmel{frames}", (1, 128, frames)) * np.float32(0.4)
     module = network(side, tokenizer, size)
-    return SpeechTokenizer().call(module, {"log_mel": log_mel}, Tape(), Settings())
+    return SpeechTokenizer().call(module, Given({"log_mel": log_mel}, Settings()))
 
 
 @sides

@@ -19,7 +19,7 @@ def mel(side: str, size: str, arguments: support.Inputs, **how: Any) -> np.ndarr
     """[1, 80, T], of the whole stage."""
     flow = network(side, "flow", size)
     run = flow.module.inference if side == "pytorch" else flow.module
-    return flow.official(run(*map(flow.array, arguments), **how), channels_first=True)
+    return flow.numpy(run(*map(flow.array, arguments), **how), channels_first=True)
 
 
 @sides
@@ -65,7 +65,7 @@ def test_dropped_decoder_mask_is_the_official_fault_and_only_with_the_fault_on(s
 @sides
 def test_noise_is_the_official_one(side: str) -> None:
     flow = network(side, "flow", "tiny")
-    noise = flow.official(flow.module.decoder.rand_noise, channels_first=True)
+    noise = flow.numpy(flow.module.decoder.rand_noise, channels_first=True)
     assert noise.shape == (1, 80, 15000)
     np.testing.assert_array_equal(noise[:, :, :64], golden("flow.tiny")["rand_noise_head"])
 

@@ -29,7 +29,7 @@ def mel(side: str, size: str, arguments: inputs.Inputs, **how: Any) -> np.ndarra
     """[1, 80, T], of the whole stage."""
     flow = network(side, "flow3", size)
     run = flow.module.inference if side == "pytorch" else flow.module
-    return flow.official(run(*map(flow.array, arguments), **how), channels_first=True)
+    return flow.numpy(run(*map(flow.array, arguments), **how), channels_first=True)
 
 
 @cache
@@ -69,7 +69,7 @@ def test_stream_chunks_are_the_official_ones(side: str, size: str) -> None:
 def test_mu_is_the_official_one_repeated(side: str, size: str) -> None:
     flow = network(side, "flow3", size)
     arrays = map(flow.array, inputs.inputs())
-    mu = flow.official(flow.module.encode(*arrays, streaming=True, finalize=False)[0], channels_first=True)
+    mu = flow.numpy(flow.module.encode(*arrays, streaming=True, finalize=False)[0], channels_first=True)
     expected = golden(f"flow3.{size}")["mu/finalize=0"].repeat(2, 1).transpose(0, 2, 1)
     assert_close(mu, expected, MEL[side], "mu")
 
@@ -99,6 +99,6 @@ def test_a_mistake_is_the_official_code_with_it_and_only_when_made(side: str, si
 @sides
 def test_noise_is_the_official_one(side: str) -> None:
     flow = network(side, "flow3", "tiny")
-    noise = flow.official(flow.module.decoder.rand_noise, channels_first=True)
+    noise = flow.numpy(flow.module.decoder.rand_noise, channels_first=True)
     assert noise.shape == (1, 80, 15000)
     np.testing.assert_array_equal(noise[:, :, :64], golden("flow3.tiny")["rand_noise_head"])

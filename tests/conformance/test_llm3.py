@@ -15,8 +15,9 @@ import pytest
 
 from mlx_cosyvoice.config import SamplingConfig
 from mlx_cosyvoice.llm import RASSampler
-from parity.capture import tap
-from parity.sides import Side
+from mlx_parity.sides import Side
+from mlx_parity.taps import tap
+from parity.sides import token_ids
 from parity.stages.llm import prompt, step
 from reference import sampling
 from tests.conformance.networks import sides
@@ -50,7 +51,7 @@ def walk(side: Side, prompt_speech: int) -> tuple[np.ndarray, list[int]]:
     x, cache, rows, tokens = prompt(side, support.inputs(prompt_speech)), None, [], []
     for number in range(walked.STEPS):
         row, cache = step(side, x, cache)
-        rows.append(side.official(row.detach() if side.name == "pytorch" else row))
+        rows.append(side.numpy(row.detach() if side.name == "pytorch" else row))
         tokens.append(walked.walk(rows[-1], number))
         x = side.module.speech_embedding(side.plain(np.array([tokens[-1:]])))
     return np.stack(rows), tokens
@@ -139,7 +140,7 @@ def test_upstream_forbids_the_wrong_id_before_min_len_and_only_with_the_fault_on
 @pytest.mark.parametrize("text", [1, 7])
 def test_min_len_is_kept_where_the_end_of_speech_is_certain(side: str, text: int) -> None:
     llm = support.tiny(side)
-    text_token, nothing = llm.ids(np.arange(text)[None]), llm.ids(np.zeros((1, 0), np.int64))
+    text_token, nothing = token_ids(llm, np.arange(text)[None]), token_ids(llm, np.zeros((1, 0), np.int64))
     row = llm.plain(certainly(support.EOS))
     answer = (row, None) if side == "pytorch" else row[None]
     with mock.patch.object(type(llm.module), "step", return_value=answer):
@@ -151,7 +152,7 @@ def test_min_len_is_kept_where_the_end_of_speech_is_certain(side: str, text: int
 def bistream(name: str, prompt_speech: int, **how: Any) -> tuple[list[int], list[int]]:
     """The tokens of the golden schedule, and how many rows were given to the model at each call."""
     side, given = support.tiny(name), support.inputs(prompt_speech)
-    text, *prompt = (side.ids(given[key]) for key in ("text_token", "prompt_text_token", "prompt_token"))
+    text, *prompt = (token_ids(side, given[key]) for key in ("text_token", "prompt_text_token", "prompt_token"))
     arriving = text if name == "mlx" else [text[:, at : at + 2] for at in range(0, text.shape[1], 2)]
     model, run, fed = side.module, side.module.step, []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.sides import Side
+from mlx_parity.sides import Side
 from parity.stages import vocoder
 from tests.conformance.networks import network, recorder, sides, sizes
 from tests.support.golden import assert_close, assert_probes, golden
@@ -30,7 +30,7 @@ def whole(side: Side, inputs: dict[str, np.ndarray], cached: np.ndarray | None =
     draws = {name: side.array(inputs[name]) for name in ("rand_ini", "sine_noise")}
     cache = {} if cached is None else {"cache_source": side.array(cached, channels_first=True)}
     wav, source = run(side.array(inputs["mel"], channels_first=True), **draws, **cache)
-    return side.official(wav), side.official(source, channels_first=True)
+    return side.numpy(wav), side.numpy(source, channels_first=True)
 
 
 @sides

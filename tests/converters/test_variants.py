@@ -111,8 +111,8 @@ def test_the_reference_reads_it_too(kind: str, tiny_checkpoint: Path, tmp_path: 
     """So that parity can be proven."""
     component, change, _ = WRAPPED[kind]
     copy = damaged_copy(tiny_checkpoint, tmp_path / "checkpoint", WEIGHT_FILES[component], change)
-    expected = Reference(tiny_checkpoint).component(component, torch.float32).state_dict()
-    found = Reference(copy).component(component, torch.float32).state_dict()
+    expected = Reference(tiny_checkpoint).component(component, "float32").state_dict()
+    found = Reference(copy).component(component, "float32").state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
 
@@ -248,9 +248,9 @@ class TestAnotherLanguageModel:
     def test_the_reference_takes_it_too(self, tiny_checkpoint: Path, tmp_path: Path) -> None:
         other = tmp_path / "tuned.pt"
         torch.save({k: 2 * v for k, v in torch.load(tiny_checkpoint / "llm.pt", weights_only=True).items()}, other)
-        plain = Reference(tiny_checkpoint).component("llm", torch.float32).llm_decoder.weight
+        plain = Reference(tiny_checkpoint).component("llm", "float32").llm_decoder.weight
         assert torch.equal(
-            Reference(tiny_checkpoint, llm=other).component("llm", torch.float32).llm_decoder.weight, 2 * plain
+            Reference(tiny_checkpoint, llm=other).component("llm", "float32").llm_decoder.weight, 2 * plain
         )
 
     def test_a_file_that_is_not_there(self, fails: Callable[..., str]) -> None:

@@ -19,7 +19,7 @@ from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
 from mlx_cosyvoice.llm import Qwen2LM
 from mlx_cosyvoice.mixed import keep_float32
 from mlx_cosyvoice.nn.cache import Cache
-from parity.intercept import ModuleCall, intercepted
+from mlx_parity.intercept import ModuleCall, intercepted
 from tests.support import llm as llm_support
 from tests.support.incremental import prompt, speech, whole, whole_mel
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mlx_cosyvoice.llm import KVCache, Qwen2LM, RASSampler, uniforms
 from mlx_cosyvoice.nn import load_official
 from mlx_cosyvoice.nn.official import OfficialKeyError, audit_keys
-from parity.capture import tap
+from mlx_parity.taps import tap
 from parity.sides.mlx import MLXSide
 from reference import llm as reference_llm
 from tests.support import llm as support_llm

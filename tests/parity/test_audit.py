@@ -15,18 +15,18 @@ import torch
 from rich.console import Console
 
 from converters.convert import convert
+from mlx_parity.audit.evidence import evidence, rounded
+from mlx_parity.compare import Verdict
 from parity.audit import audit, packed
 from parity.audit.config import OUR_OWN, flat
-from parity.audit.evidence import evidence, rounded
 from parity.audit.packed import audit_packed, unpacked
 from parity.audit.texts import made_up_texts
-from parity.compare import Verdict
 from parity.faults import choose
 from parity.inputs import load_inputs
-from parity.localization.search import localise
 from parity.pair import Pair, load_pair
 from parity.report.terminal import print_report
 from parity.run import run
+from parity.search import localise
 from parity.stages import STAGES
 from reference.families import COSYVOICE2
 from reference.official_config import official_config, said_by

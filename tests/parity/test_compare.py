@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from parity.compare import FACTOR, Verdict, compare, judge, relative_rms, worst
+from mlx_parity.compare import FACTOR, Verdict, compare, judge, relative_rms, worst
 
 ARRAYS = hnp.arrays(
     np.float32,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parity.compare import Verdict
+from mlx_parity.compare import Verdict
 from parity.pair import Pair, load_pair
 from parity.run import run
 from parity.stages import Settings

@@ -15,17 +15,17 @@ import pytest
 from mlx.utils import tree_flatten
 
 from converters.convert import convert
+from mlx_parity.intercept import ModuleCall, intercepted
+from mlx_parity.stage import Given
+from mlx_parity.taps import first_of
 from parity.__main__ import main
-from parity.capture import first_tensor
 from parity.drift.networks import DRIFT_STAGES, groups
 from parity.drift.ranking import DriftReport, drift, reference_arrays
 from parity.drift.rounding import PRECISIONS, Precision, parse_precision, rounded, rounds_output
 from parity.inputs import load_inputs
-from parity.intercept import ModuleCall, intercepted
 from parity.pair import Pair, load_pair
 from parity.sides.mlx import MLXSide
 from parity.stages import Settings
-from parity.tape import Tape
 
 SETTINGS = Settings(llm_steps=6, n_timesteps=2, sampler_rows=40)
 HALVES = [Precision("float16"), Precision("bfloat16")]
@@ -201,7 +201,7 @@ def test_the_simulation_is_as_far_off_as_a_real_half_precision_model(
     half = load_pair(pair.reference.checkpoint, half_model).model
     for stage in DRIFT_STAGES:
         exact, real = (
-            np.array(stage.run(MLXSide(getattr(model, stage.component)), arrays, Tape(0), SETTINGS))
+            np.array(stage.run(MLXSide(getattr(model, stage.component)), Given(arrays, SETTINGS)))
             for model in (pair.model, half)
         )
         error = np.sqrt(np.mean((real - exact) ** 2) / np.mean(exact**2))
@@ -214,7 +214,7 @@ def test_outputs_are_rounded_where_a_half_precision_model_has_half_precision(pai
 
     def watch(call: ModuleCall) -> Any:
         output = call.run()
-        seen[call.path] = first_tensor(output).dtype
+        seen[call.path] = first_of(output).dtype
         return output
 
     modules = {f"hift.{path}": module for path, module in model.named_modules()}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from converters.convert import convert
-from parity.compare import Verdict, relative_rms
+from mlx_parity.compare import Verdict, relative_rms
 from parity.pair import load_pair
 from parity.run import run
 from parity.stages import Outputs, Settings, Sides

@@ -12,7 +12,7 @@ import mlx.nn
 import pytest
 import torch
 
-from parity.intercept import ModuleCall, intercepted
+from mlx_parity.intercept import ModuleCall, intercepted
 
 
 class Torch(torch.nn.Module):

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from mlx_parity.localization.isolate import OPAQUE
 from parity.__main__ import main
-from parity.localization.isolate import OPAQUE
 from parity.mutation import damage, overlay, summary
 from parity.mutation.bench import Bench
 from parity.mutation.campaign import Processes, plan, try_all

@@ -13,8 +13,8 @@ from converters import __main__ as converters
 from converters.convert import convert
 from converters.upload import model_sha256
 from mlx_cosyvoice.quantize import quantized_modules
+from mlx_parity.compare import Verdict
 from parity.__main__ import main
-from parity.compare import Verdict
 from parity.findings import RunReport
 from parity.pair import Pair, load_pair
 from parity.quantization import packing

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.compare import Layer, judge
-from parity.findings import RunReport, StageReport
+from mlx_parity.compare import Layer, judge
+from mlx_parity.findings import StageReport
+from parity.findings import RunReport
 from parity.report import data, html, markdown
 from parity.stages import Settings
 

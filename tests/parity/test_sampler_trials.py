@@ -16,14 +16,15 @@ from converters.convert import convert
 from mlx_cosyvoice.config import SamplingConfig
 from mlx_cosyvoice.llm import RASSampler, sampling
 from mlx_cosyvoice.llm.uniforms import UniformTape
-from parity.compare import Verdict
-from parity.localization.search import ReferenceCapture
+from mlx_parity.compare import Verdict
+from mlx_parity.stage import Given
+from mlx_parity.tape import Tape
 from parity.pair import Pair, load_pair
 from parity.run import run
+from parity.search import ReferenceCapture
 from parity.stages import Outputs, Settings, Sides
 from parity.stages.llm import LanguageModel, Sampling, log_prob_noise
 from parity.stages.sampler_trials import make_trials
-from parity.tape import Tape
 from tests.support.recordings import short_inputs
 
 SAMPLING = Sampling(tuple(dataclasses.asdict(SamplingConfig()).items()), special=3, end=0)
@@ -159,9 +160,9 @@ def _excused(mine: np.ndarray, exact: np.ndarray, *, noise: float, u: float = 0.
     drawn = _drawn(mine, u, []) if token is None else token
     right = _drawn(exact, u, [])
     assert drawn != right
-    inputs = {"walk": np.array([[right]]), "walk_draws": np.array([[[u, 0.5]]])}
+    given = Given({"walk": np.array([[right]]), "walk_draws": np.array([[[u, 0.5]]])})
     sides = _sides(mine, exact, noise, drawn, right)
-    return bool(LanguageModel().near_ties("speech_token", sides, inputs, "float32", 8.0)[0, 0])
+    return bool(LanguageModel().near_ties("speech_token", sides, given, "float32", 8.0)[0, 0])
 
 
 def test_ids_that_change_places_by_rounding_are_excused() -> None:

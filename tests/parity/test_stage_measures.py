@@ -11,8 +11,8 @@ import pytest
 
 from mlx_cosyvoice.flow import cfm
 from mlx_cosyvoice.vocoder import HiFTGenerator
-from parity.compare import Verdict, as_json
-from parity.findings import StageReport
+from mlx_parity.compare import Verdict, as_json
+from mlx_parity.findings import StageReport
 from parity.measures.of_stages import MEASURES
 from parity.pair import Pair, load_pair
 from parity.report.measures import measures_line

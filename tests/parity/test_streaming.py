@@ -8,12 +8,12 @@ from unittest import mock
 import pytest
 
 from mlx_cosyvoice.decoding import OfficialDecoder
-from parity.compare import Verdict
+from mlx_parity.compare import Verdict
 from parity.faults import choose
-from parity.localization.search import ReferenceCapture
 from parity.pair import Pair, load_pair
 from parity.report.measures import measures_line
 from parity.run import run
+from parity.search import ReferenceCapture
 from parity.stages import Settings, choose_stages
 from parity.stages.base import Streaming
 from tests.support.recordings import short_inputs

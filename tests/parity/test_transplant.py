@@ -18,8 +18,8 @@ from rich.console import Console
 from mlx_cosyvoice import audio
 from mlx_cosyvoice.audio import write_wav
 from mlx_cosyvoice.vocoder import HiFTGenerator
+from mlx_parity.compare import Verdict
 from parity.__main__ import main
-from parity.compare import Verdict
 from parity.pair import Pair, load_pair
 from parity.report.transplant import print_report, to_dict
 from parity.stages import Settings

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from parity.capture import tap
-from parity.sides.pytorch import TorchSide
+from mlx_parity.sides.pytorch import TorchSide
+from mlx_parity.taps import tap
 from reference import llm
 from tests.support import llm as given_llm
 from tests.support.golden import ProbeRecorder, as_torch, assert_probes, golden

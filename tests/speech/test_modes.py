@@ -35,13 +35,13 @@ def official(tiny_checkpoint: Path) -> Reference:
 
 def official_model_input(official: Reference, mode: str) -> dict[str, torch.Tensor]:
     """As `CosyVoiceFrontEnd.frontend_*` and the defaults of `CosyVoice2Model.tts`, out of the reference's parts."""
-    encode = official.component("text_tokenizer", torch.float32).encode
+    encode = official.component("text_tokenizer", "float32").encode
     nothing = torch.zeros(1, 0, dtype=torch.int64)
     inputs = {"text": torch.tensor([encode(TEXT)]), "prompt_text": nothing, "llm_prompt_speech_token": nothing}
     if mode == "sft":
         return {**inputs, "flow_prompt_speech_token": nothing, "prompt_speech_feat": torch.zeros(1, 0, 80)}
     wave16 = torch.from_numpy(load_audio(SAMPLE, 16000))
-    token = official.component("speech_tokenizer", torch.float32)(log_mel_spectrogram(wave16)[None])
+    token = official.component("speech_tokenizer", "float32")(log_mel_spectrogram(wave16)[None])
     feat = mel_spectrogram(torch.from_numpy(load_audio(SAMPLE, 24000))).T[None]
     length = min(feat.shape[1] // 2, token.shape[1])
     token, feat = token[:, :length], feat[:, : 2 * length]
@@ -90,7 +90,7 @@ def test_prompts_are_the_official_ones(
     # and the sequence that the language model makes of it
     assert tts.llm is not None
     with torch.inference_mode():
-        sequence = official.component("llm", torch.float32).prompt(
+        sequence = official.component("llm", "float32").prompt(
             expected["text"], expected["prompt_text"], expected["llm_prompt_speech_token"]
         )
     own = np.array(tts.llm.prompt(seen["text"], seen["prompt_text"], seen["speech"]))

@@ -63,7 +63,7 @@ def as_torch(state_dict: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 
 class ProbeRecorder:
-    """A sink for `parity.capture` taps that keeps the first output of each module at the golden positions."""
+    """A sink for `mlx_parity.taps` taps that keeps the first output of each module at the golden positions."""
 
     def __init__(self, wanted: Iterable[str]) -> None:
         self.wanted = set(wanted)

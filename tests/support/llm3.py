@@ -13,9 +13,9 @@ import torch
 from mlx_cosyvoice.config import LLMConfig
 from mlx_cosyvoice.llm import CosyVoice3LM
 from mlx_cosyvoice.nn import load_official
-from parity.sides import Side
+from mlx_parity.sides import Side
+from mlx_parity.sides.pytorch import TorchSide
 from parity.sides.mlx import MLXSide
-from parity.sides.pytorch import TorchSide
 from reference import llm
 from reference.synthetic import recipe
 from tests.support import llm as walked

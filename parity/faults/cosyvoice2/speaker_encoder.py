@@ -7,7 +7,6 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-import torch
 
 from mlx_cosyvoice.speaker_encoder import head, layers
 from parity.faults.base import Catalogue, Context, behaving, setting
@@ -25,7 +24,7 @@ DENSE_NORM = at("campplus.xvector.dense.nonlinear.batchnorm", kind="leaf")
 @OUT_NORM.switching
 def batchnorm_training(pair: Pair) -> Context:
     """A BatchNorm is left in training mode and normalizes by the statistics of the utterance."""
-    official = pair.reference.component("campplus", torch.float32).xvector.out_nonlinear.batchnorm
+    official = pair.reference.component("campplus", "float32").xvector.out_nonlinear.batchnorm
     weight, bias = (mx.array(tensor.detach().numpy()) for tensor in (official.weight, official.bias))
 
     def training(self: Any, x: mx.array) -> mx.array:
@@ -38,7 +37,7 @@ def batchnorm_training(pair: Pair) -> Context:
 @DENSE_NORM.switching
 def batchnorm_epsilon(pair: Pair) -> Context:
     """The statistics of a BatchNorm are folded with an epsilon of 1e-3 (TensorFlow's) in place of 1e-5."""
-    official = pair.reference.component("campplus", torch.float32).xvector.dense.nonlinear.batchnorm
+    official = pair.reference.component("campplus", "float32").xvector.dense.nonlinear.batchnorm
     mean, variance = official.running_mean.numpy(), official.running_var.numpy()
     scale = 1 / np.sqrt(variance + 1e-3)
     return setting(DENSE_NORM.modules(pair), eps=1e-3, weight=mx.array(scale), bias=mx.array(-mean * scale))

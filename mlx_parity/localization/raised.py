@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from parity.sides import Side
+from mlx_parity.sides import Side
+
+
+class PartRaisedError(Exception):
+    """What a part of a loop raised, which is the cause of this. `part` is its path."""
+
+    def __init__(self, part: str, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.part = part
+
+
+@contextmanager
+def part(path: str) -> Iterator[None]:
+    """Whatever is raised within is this part's.
+
+    Raises:
+        PartRaisedError: of any exception.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise PartRaisedError(path, error) from error
 
 
 def raised_in(side: Side, component: str, error: Exception) -> str:

@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Set
 from itertools import takewhile
 from typing import Any
 
-from parity.audit import accused_by
-from parity.compare import Verdict
-from parity.findings import Culprit, StageReport
-from parity.free_run import run_freely
-from parity.localization.blame import StageJudge, evidence_of
-from parity.localization.captured import Captured
-from parity.localization.memory import give_back
-from parity.localization.raised import raised_in
-from parity.pair import Pair
-from parity.stages import Stage
+from mlx_parity.compare import Verdict
+from mlx_parity.findings import Culprit, StageReport
+from mlx_parity.free_run import run_freely
+from mlx_parity.localization.blame import StageJudge, evidence_of
+from mlx_parity.localization.captured import Captured
+from mlx_parity.localization.memory import give_back
+from mlx_parity.localization.raised import raised_in
+from mlx_parity.localization.twins import false_twins, unlike_calls, without
+from mlx_parity.stage import Stage
 
 
 def examine_all(
-    pair: Pair,
+    pair: Any,
     captured: Iterable[Captured],
-    stages: Iterable[Stage],
-    audits: Sequence[StageReport],
+    accused: Callable[[Stage], Set[str]],
     factor: float,
     progress: Callable[[str], None],
+    done: Callable[[Stage], None] = lambda stage: None,
 ) -> list[StageReport]:
-    """`examine` stage by stage, each as soon as it was captured; what `audits` accuse is not blamed again.
+    """`examine` stage by stage, each as soon as it was captured; what is `accused` in one is not blamed again.
 
-    Of the model's components those that had to be read for it are let go when no other one of `stages` needs them.
+    `done` is told of every stage that has been judged, before the next one is captured.
     """
-    reports, unread, left = [], pair.unread(), [*stages]
+    reports = []
     for one in captured:
         give_back()
         progress(f"{one.stage.title}: MLX")
-        reports.append(examine(pair, one, factor, accused_by(audits, one.stage)))
-        left.remove(one.stage)
-        for component in unread.intersection(one.stage.components).difference(*(later.components for later in left)):
-            pair.let_go(component)
+        stage = one.stage
+        reports.append(examine(pair, one, factor, accused(stage)))
         del one  # before the next one is captured
+        done(stage)
     return reports
 
 
-def examine(pair: Pair, captured: Captured, factor: float, accused: Set[str] = frozenset()) -> StageReport:
+def examine(pair: Any, captured: Captured, factor: float, accused: Set[str] = frozenset()) -> StageReport:
     """Everything that is known of the stage. Where it diverges there is a culprit.
 
     Args:
@@ -52,7 +50,9 @@ def examine(pair: Pair, captured: Captured, factor: float, accused: Set[str] = f
         accused: modules of its component that are wrong as they are stored.
     """
     stage = captured.stage
-    report = StageReport(stage.name, stage.title, stage.dtype(pair))
+    report = StageReport(stage.name, stage.title, stage.dtype(pair), unpaired=stage.unpaired())
+    if stage.loose:
+        captured = _with_twins_alone(pair, captured, report, factor, accused)
     known = _judge_by_itself(pair, captured, report, factor, accused)
     raised = run_freely(pair, captured, report, factor, known)
     if raised and not report.culprits and not accused:
@@ -63,7 +63,7 @@ def examine(pair: Pair, captured: Captured, factor: float, accused: Set[str] = f
 
 
 def _judge_by_itself(
-    pair: Pair, captured: Captured, report: StageReport, factor: float, accused: Set[str]
+    pair: Any, captured: Captured, report: StageReport, factor: float, accused: Set[str]
 ) -> dict[str, Any]:
     """Enter what an isolated run says, and return what the free one need not find out again.
 
@@ -75,13 +75,33 @@ def _judge_by_itself(
     return captured.stage.known(judge.outputs) if judge.outputs else {}
 
 
-def _who_raised(pair: Pair, captured: Captured, error: Exception) -> Culprit:
+def _with_twins_alone(pair: Any, captured: Captured, report: StageReport, factor: float, accused: Set[str]) -> Captured:
+    """What was captured of modules that do the same on both sides. The others are listed, and judged as parts."""
+
+    def judged(some: Captured) -> StageJudge:
+        judge = StageJudge(pair, some, factor, accused)
+        judge.run()
+        return judge
+
+    judge = judged(captured)
+    while unlike := unlike_calls(captured, judge.calls, ended=judge.outputs is not None):
+        captured = without(captured, unlike)
+        report.unpaired += [f"{path}: called otherwise than its namesake" for path in unlike]
+        judge = judged(captured)
+    if judge.culprits:
+        false = false_twins(captured, judge.culprits, lambda some: judged(some).culprits)
+        captured = without(captured, false)
+        report.unpaired += [f"{path}: no twin of its namesake, which what is around it makes up for" for path in false]
+    return captured
+
+
+def _who_raised(pair: Any, captured: Captured, error: Exception) -> Culprit:
     """Whom to blame for an exception that comes only where nothing stands in for what modules return.
 
     A loop around networks, which are asked nothing where it is judged by itself, only tells that one of them is wrong.
     """
     stage = captured.stage
-    module = raised_in(stage.model(pair), stage.component, error) or stage.component or stage.name
+    module = raised_in(stage.model(pair), stage.component, error) or stage.root
     evidence = f"raised {type(error).__name__}: {error}"
     return Culprit(module, "glue", stage.name, module, [evidence], inferred=True, within=module.partition(".")[0])
 
@@ -90,7 +110,7 @@ def _where_they_part(captured: Captured, report: StageReport) -> Culprit:
     """The smallest call to blame for what only shows when errors add up: it lies between right and wrong."""
     stage, rows = captured.stage, [*report.layers, *report.outputs]
     right = [*takewhile(lambda layer: layer.verdict is not Verdict.DIVERGED, rows)]
-    wrong, root = rows[len(right)], stage.component or stage.name
+    wrong, root = rows[len(right)], stage.root
     path = wrong.path.split("#")[0]
     if wrong.type == "witness":
         module = root

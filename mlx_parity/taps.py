@@ -1,20 +1,18 @@
-"""Taps: record what every named module of a live model returns, on either side, under its official path."""
+"""Taps: record what every named module of a live model returns, on either side, under its path."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
-import torch
 
-from parity.intercept import ModuleCall, intercepted
-from parity.sides import Side
+from mlx_parity.intercept import ModuleCall, intercepted
+from mlx_parity.sides import Side
 
-#: Called with (module path, how often that module was called before, output in the official layout).
+#: Called with (module path, how often that module was called before, output in the reference's layout).
 Sink = Callable[[str, int, np.ndarray], None]
 
 #: Whether the output of a module's n-th call (from 0) is wanted.
@@ -32,15 +30,19 @@ def first_float(output: Any) -> np.ndarray | None:
     return output if isinstance(output, np.ndarray) and np.issubdtype(output.dtype, np.floating) else None
 
 
-def first_tensor(output: Any) -> Any:
-    """A module's output, or the first of several, if it is a tensor of floats; else None."""
+def first_tensor(side: Side, output: Any) -> Any:
+    """A module's output, or the first of several, if it is one of the side's arrays of floats; else None."""
+    output = first_of(output)
+    return output if isinstance(output, side.array_type) and side.is_float(output) else None
+
+
+def first_of(output: Any) -> Any:
+    """What a module returns, or the first of several such."""
+    if isinstance(output, Mapping):
+        output = tuple(output.values())
     if isinstance(output, (tuple, list)):
-        output = output[0] if output else None
-    if isinstance(output, torch.Tensor):
-        return output if output.is_floating_point() else None
-    if isinstance(output, mx.array):
-        return output if mx.issubdtype(output.dtype, mx.floating) else None
-    return None
+        return output[0] if output else None
+    return output
 
 
 @contextmanager
@@ -50,7 +52,7 @@ def tap(side: Side, sink: Sink, prefix: str = "", keep: Keep = keep_all) -> Iter
 
     def report(call: ModuleCall) -> Any:
         output = call.run()
-        tensor = first_tensor(output)
+        tensor = first_tensor(side, output)
         if tensor is not None:
             index = calls[call.path]
             calls[call.path] += 1

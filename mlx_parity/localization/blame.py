@@ -10,34 +10,31 @@ from typing import Any
 
 import numpy as np
 
-from mlx_cosyvoice.nn.cache import CacheState
-from parity.compare import Layer, Verdict, dtype_of, judge, typical_floor, within
-from parity.findings import Culprit
-from parity.free_run import exempt_modules, judge_outputs
-from parity.localization.captured import Captured, constants_of
-from parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
-from parity.localization.raised import raised_in
-from parity.localization.recordings import key_of
-from parity.pair import Pair
-from parity.pieces import call_before
-from parity.sides import Side
-from parity.stages import Outputs, Sides
-from parity.stages.loop import PartRaisedError
+from mlx_parity.compare import Layer, Verdict, dtype_of, judge, typical_floor, within
+from mlx_parity.findings import Culprit
+from mlx_parity.free_run import exempt_modules, judge_outputs
+from mlx_parity.localization.captured import Captured, constants_of
+from mlx_parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
+from mlx_parity.localization.raised import PartRaisedError, raised_in
+from mlx_parity.localization.recordings import key_of
+from mlx_parity.sides import Side
+from mlx_parity.stage import Outputs, Sides
 
 
 class StageJudge:
     """One stage of one MLX model against the captured reference."""
 
-    def __init__(self, pair: Pair, captured: Captured, factor: float, accused: Set[str]) -> None:
+    def __init__(self, pair: Any, captured: Captured, factor: float, accused: Set[str]) -> None:
         """`accused` are modules of its component that are wrong as they are stored."""
         self.stage, self.pair, self.captured, self.factor = captured.stage, pair, captured, factor
         self.accused = accused
         self.dtype = captured.stage.dtype(pair)
-        self._inputs, self._expected = captured.stage.for_isolation(captured.inputs, captured.outputs)
+        self._given, self._expected = captured.stage.for_isolation(captured.given, captured.outputs)
         self.culprits: list[Culprit] = []
         self.layers: list[Layer] = []
         self.unobserved: list[str] = []
         self.outputs: Outputs | None = None
+        self.calls = Calls()
         self._seen: dict[tuple[str, str], Culprit] = {}
         self._place = {key: place for place, key in enumerate(captured.calls)}
         self._rank: dict[tuple[str, str], int] = {}
@@ -56,9 +53,10 @@ class StageJudge:
             return
         explained = self.accused | self._audit_constants(side)
         stage = self.stage
-        with observe(side, stage.component, stage.keep, self.captured.calls, stage.entered) as calls:
+        with observe(side, stage, self.captured.calls) as calls:
+            self.calls = calls
             outputs = self.outputs = self._call(side, calls)
-        misled = self._misled(calls)
+        misled = self._misled(side, calls)
         for call in calls.entered:
             self._latest[call.path] = call
             if call.caller not in self.accused and not call.caller.startswith(misled):
@@ -80,14 +78,14 @@ class StageJudge:
 
     def _call(self, side: Side, calls: Calls | None) -> Outputs | None:
         """The stage's outputs; None where the MLX model raises, for which the innermost module is blamed."""
-        inputs, tape, settings = self._inputs, self.captured.tape, self.captured.settings
         try:
-            if calls is None:
-                return self.stage.call_isolated(side, inputs, tape, settings, self._expected)
-            return self.stage.call(side, inputs, tape, settings)
+            with side.running():
+                if calls is None:
+                    return self.stage.call_isolated(side, self._given, self._expected)
+                return self.stage.call(side, self._given)
         except Exception as error:  # whatever a wrong port may raise is its fault, not the harness's
             failed = calls.failed if calls else None
-            root = self.stage.component or self.stage.name
+            root = self.stage.root
             if isinstance(error, PartRaisedError) and isinstance(error.__cause__, Exception):
                 root, error = error.part, error.__cause__
             path, children = (failed.path, failed.children) if failed else (root, 1)
@@ -138,7 +136,7 @@ class StageJudge:
         if not self.stage.pieces(self.pair) or any(known == module for known, _ in self._seen):
             return None
         while call is not None:
-            if call_before(call.path, call.index) >= 0 and call.arguments.get("cache", OPAQUE) is None:
+            if self.stage.call_before(call.path, call.index) >= 0 and call.arguments.get("cache", OPAQUE) is None:
                 found = call
             call = self._latest.get(call.caller)
         return found
@@ -153,7 +151,7 @@ class StageJudge:
     def _audit_constants(self, side: Side) -> set[str]:
         """Hold the numbers that modules keep beside their weights against the official ones."""
         wrong = set()
-        for path, constants in constants_of(side, self.stage.component).items():
+        for path, constants in constants_of(side, self.stage).items():
             for name, official in self.captured.constants.get(path, {}).items():
                 mine = constants.get(name, official)
                 if abs(mine - official) > 1e-6 * abs(official):
@@ -163,17 +161,17 @@ class StageJudge:
                     )
         return wrong
 
-    def _misled(self, calls: Calls) -> tuple[str, ...]:
+    def _misled(self, side: Side, calls: Calls) -> tuple[str, ...]:
         """Modules that do not go on from what they have left in the piece before, for which their callers are blamed.
 
         What they and their parts compute then says nothing of themselves.
         """
         known, misled = calls.by_key(), []
         for call in calls.entered:
-            before = known.get((call.path, call_before(call.path, call.index)))
-            if call.cache is None or before is None or before.cache is None:
+            before = known.get((call.path, self.stage.call_before(call.path, call.index)))
+            if call.state is None or before is None or before.state is None:
                 continue
-            past, left = (_kept(state) for state in (call.cache.past, before.cache.state))
+            past, left = side.taken_up(call.state), side.left(before.state)
             if len(past) != len(left) or not all(map(operator.is_, past, left)):
                 evidence = f"{call.path} does not go on from what its call in the piece before left (call {call.index})"
                 self._blame(call.caller, "glue", call.path, evidence, argument="cache")
@@ -233,7 +231,7 @@ class StageJudge:
             count = int((actual != expected).sum())
             return f"differs in {count} of {expected.size} places" if count else ""
         if not np.issubdtype(expected.dtype, np.floating):
-            return "" if np.array_equal(actual, expected) else "holds other numbers"
+            return "" if np.array_equal(np.squeeze(actual), np.squeeze(expected)) else "holds other numbers"
         values = [np.squeeze(value) for value in (actual, expected, exact)]  # sides may broadcast over other axes
         dtype = dtype_of(expected, self.dtype)
         if within(*values, dtype=dtype, factor=self.factor):
@@ -279,7 +277,7 @@ class StageJudge:
         """What the stage's own code makes of its modules' outputs, all of which were replaced by right ones."""
         expected, stage = self._expected, self.stage
         sides = Sides(outputs, expected, self.captured.isolated_outputs)
-        for layer in judge_outputs(stage, sides, self._inputs, self.dtype, self.factor, expected, "output"):
+        for layer in judge_outputs(stage, sides, self._given, self.dtype, self.factor, expected, "output"):
             if layer.path not in {**outputs.tensors, **outputs.tokens}:  # it ran to its end, so that is its own doing
                 layer = replace(layer, verdict=Verdict.DIVERGED, reason="MLX ended without it")
             self.layers.append(layer)
@@ -299,10 +297,6 @@ def _equal(one: Value, other: Value) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return np.array_equal(one, other)
     return type(one) is type(other) and not isinstance(one, np.ndarray) and one == other
-
-
-def _kept(state: CacheState | None) -> tuple[Any, ...]:
-    return () if state is None else (*state.tensors, *state.keys)
 
 
 def _outputs(actual: Value, expected: Value, exact: Value) -> tuple[list[Any], list[Any], list[Any]]:

@@ -8,18 +8,20 @@ ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from parity.audit import audit
-from parity.compare import FACTOR
-from parity.examination import examine_all
+from mlx_parity.compare import FACTOR
+from mlx_parity.examination import examine_all
+from mlx_parity.localization.captured import Captured, captures
+from parity.audit import accused_by, audit
 from parity.findings import RunReport
 from parity.inputs import load_inputs
-from parity.localization.captured import Captured, captures
 from parity.pair import Pair
 from parity.run import run
-from parity.stages import Settings, choose_stages, stages_of
+from parity.stages import STAGES, Settings, choose_stages, stages_of
 from parity.stages.base import Streaming
+from parity.unneeded import Unneeded
 
 
 class ReferenceCapture:
@@ -36,8 +38,9 @@ class ReferenceCapture:
         progress: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.settings = settings or Settings()
-        chosen = choose_stages(stages, self.settings, stages_of(pair.reference.family.networks))
-        self.captured = [*captures(pair, dict(inputs), chosen, self.settings, seed, progress)]
+        there = stages_of(pair.reference.family.networks)
+        chosen = choose_stages(stages, self.settings, there)
+        self.captured = [*captures(pair, dict(inputs), there, chosen, self.settings, seed, progress)]
 
     def localise(
         self,
@@ -68,9 +71,9 @@ def localise_in(
     progress: Callable[[str], None] = lambda message: None,
 ) -> RunReport:
     """Hold the MLX model of `pair`, as it is now, against what the reference did in some stages."""
-    stages = [one.stage for one in captured]
+    stages = [stage for stage in STAGES if any(one.stage.name == stage.name for one in captured)]
     audits = audit(pair, stages, progress)
-    reports = examine_all(pair, captured, stages, audits, factor, progress)
+    reports = examine_all(pair, captured, partial(accused_by, audits), factor, progress, Unneeded(pair, stages).after)
     return RunReport(reports, settings, audits, family=pair.model.family.title)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.sums import Moments, Products, blocks
+from mlx_parity.sums import Moments, Products, blocks
 
 #: A layer passes while its error is at most this many times the noise floor: what the reference itself loses by
 #: computing in the working dtype instead of float64. Two correct implementations add up in different orders, so their

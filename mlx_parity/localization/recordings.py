@@ -7,12 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from parity.capture import first_float
-from parity.localization.beside import Beside, beside, whole
-from parity.localization.isolate import Call, Feed
-
-#: (Module path, number of its call) -> the call.
-CallsByKey = dict[tuple[str, int], Call]
+from mlx_parity.localization.beside import Beside, beside, whole
+from mlx_parity.localization.isolate import Call, CallsByKey, Feed
+from mlx_parity.taps import first_float
 
 
 def key_of(path: str, call: int) -> str:
@@ -31,35 +28,35 @@ class CallsBeside(Mapping[tuple[str, int], Call]):
     """Calls whose arrays are made whole when one is asked for."""
 
     def __init__(self, calls: CallsByKey) -> None:
-        self._calls = calls
+        self.held = calls
 
     def __getitem__(self, key: tuple[str, int]) -> Call:
-        call = self._calls[key]
+        call = self.held[key]
         arguments = {name: whole(value) for name, value in call.arguments.items()}
         return replace(call, arguments=arguments, output=whole(call.output))
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
-        return iter(self._calls)
+        return iter(self.held)
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self.held)
 
 
 class RecordingBeside(Mapping[str, np.ndarray]):
     """What modules returned in float64, under path or path#call; `calls` are those in the working dtype."""
 
-    def __init__(self, calls: Feed) -> None:
-        self._calls, self._held = calls, dict[str, np.ndarray | Beside]()
+    def __init__(self, calls: Feed, held: dict[str, np.ndarray | Beside] | None = None) -> None:
+        self._calls, self.held = calls, {} if held is None else held
 
     def sink(self, path: str, call: int, output: np.ndarray) -> None:
         known = self._calls.get((path, call))
-        self._held[key_of(path, call)] = beside(output, first_float(known.output) if known else None)
+        self.held[key_of(path, call)] = beside(output, first_float(known.output) if known else None)
 
     def __getitem__(self, key: str) -> np.ndarray:
-        return whole(self._held[key])
+        return whole(self.held[key])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._held)
+        return iter(self.held)
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self.held)

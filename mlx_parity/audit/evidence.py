@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import permutations
 
+import mlx.core as mx
 import numpy as np
-import torch
 
-from parity.compare import EPSILON
-from parity.pair import DTYPES
+from mlx_parity.compare import EPSILON
 
 #: Numbers that are compared before whole tensors are.
 HEAD = 256
@@ -19,7 +18,7 @@ def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
     """A float32 array in the numbers of another dtype."""
     if dtype == "float32":
         return np.asarray(array, np.float32)
-    return torch.from_numpy(np.array(array, np.float32)).to(DTYPES[dtype]).float().numpy()
+    return np.array(mx.array(np.asarray(array, np.float32)).astype(getattr(mx, dtype)).astype(mx.float32))
 
 
 def evidence(found: np.ndarray, official: np.ndarray, dtype: str, others: Iterable[tuple[str, np.ndarray]]) -> str:

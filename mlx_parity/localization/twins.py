@@ -1,0 +1,94 @@
+"""Finds modules that are no twins, though they bear one name: one side does outside what the other does within.
+
+An embedding that scales what it looks up, beside one whose caller does: each is right in its place. Judged by itself
+neither is, so such modules count as a part of the module around them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+import numpy as np
+
+from mlx_parity.findings import Culprit
+from mlx_parity.localization.captured import Captured
+from mlx_parity.localization.isolate import INPUT, Calls
+from mlx_parity.taps import first_float
+
+#: Judges a stage: what was captured -> the culprits.
+Judge = Callable[[Captured], list[Culprit]]
+
+
+def false_twins(captured: Captured, culprits: list[Culprit], judge: Judge) -> list[str]:
+    """The modules without whose comparison nothing else is wrong that was right before, and less is wrong than before.
+
+    Args:
+        captured: of the stage.
+        culprits: of an isolated run.
+        judge: runs it again without some modules.
+    """
+    dropped: list[str] = []
+    known = {(culprit.module, culprit.kind) for culprit in culprits}
+    for names in _suspects(captured, culprits):
+        now = {(culprit.module, culprit.kind) for culprit in judge(without(captured, [*dropped, *names]))}
+        if now < known:
+            dropped, known = [*dropped, *names], now
+        if not known:
+            break
+    return dropped
+
+
+def without(captured: Captured, modules: Collection[str]) -> Captured:
+    """What was captured, without these modules; their parts stay."""
+    return replace(
+        captured,
+        stage=captured.stage.apart_from(modules),
+        calls={key: call for key, call in captured.calls.items() if key[0] not in modules},
+        exact={key: captured.exact[key] for key in captured.exact if key[0] not in modules},
+        layers={key: captured.layers[key] for key in captured.layers if key.split("#")[0] not in modules},
+    )
+
+
+def unlike_calls(captured: Captured, seen: Calls, ended: bool) -> list[str]:
+    """The modules that the port calls more or less often than the reference does, or for arrays of other sizes.
+
+    `ended` says whether the port came to its end, so that what it did not call it does not call.
+    """
+    here, there = Counter(call.path for call in seen.entered), Counter(path for path, _ in captured.calls)
+    fewer = {path for path in there if ended and here[path] < there[path]}
+    more = {path for path in here if here[path] > there[path]}
+    return [path for path in here | there if path in fewer | more or _other_size(captured, seen, path)]
+
+
+def _other_size(captured: Captured, seen: Calls, path: str) -> bool:
+    calls = [call for call in seen.entered if call.path == path and call.key in captured.calls]
+    twins = [captured.calls[call.key] for call in calls]
+    return any(
+        _size(one) != _size(other)
+        for call, twin in zip(calls, twins, strict=True)
+        for one, other in (
+            (call.arguments.get(INPUT), twin.arguments.get(INPUT)),
+            *([(first_float(call.output), first_float(twin.output))] if call.output is not None else ()),
+        )
+    )
+
+
+def _size(value: object) -> int:
+    """How many numbers an array has; -1 of anything else."""
+    return value.size if isinstance(value, np.ndarray) else -1
+
+
+def _suspects(captured: Captured, culprits: list[Culprit]) -> list[list[str]]:
+    """Modules that may be no twins: those blamed and those called wrongly, all blocks' at once."""
+    paths = dict.fromkeys(
+        path
+        for culprit in culprits
+        for path in (culprit.module, culprit.place)
+        if culprit.kind in ("leaf", "glue") and path != captured.stage.root
+    )
+    every = dict.fromkeys(path for path, _ in captured.calls)
+    patterns = dict.fromkeys(re.sub(r"\d+", "*", path) for path in paths)
+    return [[path for path in every if re.sub(r"\d+", "*", path) == pattern] for pattern in patterns]

@@ -1,0 +1,121 @@
+"""In which order the axes of a port's array are, found by holding it against the reference's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from mlx_parity.compare import FACTOR, relative_rms, within
+
+#: An order of axes: `array.transpose(order)` has the reference's.
+Order = tuple[int, ...]
+
+#: Where no order of axes is close to the reference, an error of this size tells an order that is merely inaccurate.
+CLOSE = 0.2
+
+#: A second order that is at most so many times as far off is as good.
+ALIKE = 4.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """The order that fits, or None and the reason: none does, or several do."""
+
+    order: Order | None
+    reason: str = ""
+
+
+def orders(shape: tuple[int, ...], expected: tuple[int, ...]) -> list[Order]:
+    """All orders in which the axes of an array of one shape are as long as those of another, as they are first."""
+    if len(shape) != len(expected) or sorted(shape) != sorted(expected):
+        return []
+    axes = sorted(permutations(range(len(shape))), key=lambda order: order != tuple(range(len(shape))))
+    return [order for order in axes if tuple(shape[axis] for axis in order) == expected]
+
+
+def find_layout(
+    actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, *, dtype: str, factor: float = FACTOR
+) -> Found:
+    """The one order of axes that brings a port's array within the noise floor of the reference.
+
+    Args:
+        actual: the port's.
+        expected: the reference's, in the working dtype.
+        exact: the reference's, in float64.
+        dtype: the working dtype, a key of `mlx_parity.compare.EPSILON`.
+        factor: allowed error in noise floors.
+    """
+    tried = orders(actual.shape, expected.shape)
+    if not tried:
+        return Found(None, f"no order of axes takes shape {list(actual.shape)} to {list(expected.shape)}")
+    fit = [order for order in tried if within(actual.transpose(order), expected, exact, dtype=dtype, factor=factor)]
+    if len(fit) == 1:
+        return Found(fit[0])
+    if not fit:
+        return Found(None, f"none of {len(tried)} orders of its axes is within {factor:g} noise floors")
+    return Found(None, f"{len(fit)} orders of its axes fit alike: {', '.join(map(str, map(list, fit)))}")
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """How a port's array becomes the reference's: in another shape of as many numbers, then with its axes reordered."""
+
+    shape: tuple[int, ...]
+    order: Order
+
+    def to_reference(self, own: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """A port's array, in the shape that the reference's has."""
+        return own.reshape(self.shape).transpose(self.order).reshape(shape)
+
+    def from_reference(self, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The reverse, in the shape that the port's has."""
+        permuted = value.reshape([self.shape[axis] for axis in self.order])
+        return permuted.transpose(np.argsort(self.order)).reshape(shape)
+
+
+def arrange(own: np.ndarray, right: np.ndarray) -> Arrangement | None:
+    """The arrangement in which an array is close to the reference's, also where it is not within the noise; else None.
+
+    Where several are as close, as in an array that is symmetric, the first: they hold the same numbers.
+    """
+    if own.size != right.size:
+        return None
+    if own.ndim == right.ndim:
+        order = _likely_order(own, right)
+        return Arrangement(own.shape, order) if order else None
+    long, wanted = (tuple(length for length in array.shape if length != 1) for array in (own, right))
+    if sorted(long) == sorted(wanted):
+        order = _likely_order(own.reshape(long), right.reshape(wanted))
+        return Arrangement(long, order) if order else None
+    merged = Arrangement(right.shape, tuple(range(right.ndim)))
+    return merged if relative_rms(merged.to_reference(own, right.shape), right) < CLOSE else None
+
+
+def _likely_order(own: np.ndarray, right: np.ndarray) -> Order | None:
+    tried = orders(own.shape, right.shape)
+    if len(tried) < 2:
+        return tried[0] if tried else None
+    errors = {order: relative_rms(own.transpose(order), right) for order in tried}
+    best = min(tried, key=errors.__getitem__)
+    rivals = [order for order in tried if errors[order] <= ALIKE * errors[best]]
+    return rivals[0] if errors[best] < CLOSE else None
+
+
+def aligned(own: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """A port's array as the reference has it.
+
+    Where no arrangement is close it stays as it is, or in the first order that gives the right shape: what is judged
+    is wrong in any.
+    """
+    if not np.issubdtype(own.dtype, np.floating):
+        return own
+    found = arrange(own, right)
+    if found:
+        return found.to_reference(own, right.shape)
+    tried = orders(own.shape, right.shape)
+    if tried:
+        return own.transpose(tried[0])
+    alike = own.size == right.size and own.shape[-1:] == right.shape[-1:]
+    return own.reshape(right.shape) if alike else own

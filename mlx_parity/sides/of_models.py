@@ -1,0 +1,35 @@
+"""The side of a model, whichever framework it is of."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from mlx_parity.sides.base import Side
+
+
+def side_of(model: Any, dtype: str | None = None) -> Side:
+    """The side that runs a model, in the precision of most of its weights.
+
+    Args:
+        model: a `torch.nn.Module` or an `mlx.nn.Module`.
+        dtype: what it works in, where that is something else.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    import mlx.nn as nn
+
+    from mlx_parity.sides.mlx import MLXSide
+
+    kinds: list[tuple[type, type[Side]]] = [(nn.Module, MLXSide)]
+    if "torch" in sys.modules:
+        import torch
+
+        from mlx_parity.sides.pytorch import TorchSide
+
+        kinds.append((torch.nn.Module, TorchSide))
+    for module, kind in kinds:
+        if isinstance(model, module):
+            return kind(model, dtype or kind.dtype_of(model))
+    raise TypeError(f"a model is a torch.nn.Module or an mlx.nn.Module, not {type(model).__name__}")
