@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -94,6 +94,26 @@ class RunReport:
     stages: list[StageReport]
     settings: Any = None
     audits: list[StageReport] = field(default_factory=list)
+
+    #: What reports call the two sides.
+    names: ClassVar[tuple[str, str]] = ("reference", "port")
+
+    @property
+    def mode(self) -> str:
+        """What reports call the way in which the stages ran; "" where there is one alone."""
+        return ""
+
+    def asked(self) -> dict[str, Any]:
+        """What was asked for, as plain data by name."""
+        return {}
+
+    def lines(self, stage: StageReport) -> list[str]:
+        """What else a person wants to know of a stage."""
+        return []
+
+    def notes(self) -> list[str]:
+        """What else a person wants to know of the run."""
+        return []
 
     @property
     def parts(self) -> list[StageReport]:

@@ -9,9 +9,10 @@ from rich.console import Console
 from converters.convert import convert
 from mlx_cosyvoice.audio import write_wav
 from mlx_parity.compare import Verdict
+from mlx_parity.report import terminal
 from parity.inputs import SAMPLE, load_inputs
 from parity.pair import load_pair
-from parity.report import data, html, terminal
+from parity.report import data, html
 from parity.run import run
 from reference.synthetic.checkpoint import SYNTHETICS, write_checkpoint
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from mlx_parity.findings import RunReport as AnyRunReport
+from mlx_parity.findings import StageReport
 from parity.quantization.packing import QuantizationDrift
+from parity.report.measures import measures_line, mel_line
 from parity.stages import Settings
+from parity.stages.base import mode_title
 
 
 @dataclass
@@ -19,3 +23,18 @@ class RunReport(AnyRunReport):
     settings: Settings = field(default_factory=Settings)
     quantization: list[QuantizationDrift] = field(default_factory=list)
     family: str = ""
+
+    names: ClassVar[tuple[str, str]] = ("PyTorch", "MLX")
+
+    @property
+    def mode(self) -> str:
+        return mode_title(self.settings.streaming)
+
+    def asked(self) -> dict[str, Any]:
+        return {"streaming": self.settings.streaming}
+
+    def lines(self, stage: StageReport) -> list[str]:
+        return [line for line in (mel_line(stage), measures_line(stage)) if line]
+
+    def notes(self) -> list[str]:
+        return [f"quantization drift: {drift.summary()}" for drift in self.quantization]

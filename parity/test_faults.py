@@ -19,6 +19,7 @@ from mlx_cosyvoice.families import COSYVOICE2
 from mlx_cosyvoice.flow import estimator
 from mlx_parity.compare import Verdict
 from mlx_parity.findings import KINDS
+from mlx_parity.report.culprits import print_culprits, to_dict
 from parity.__main__ import main
 from parity.faults import FAULTS, Fault, choose
 from parity.faults.base import behaving, calling, modules_at, patched, setting
@@ -26,7 +27,6 @@ from parity.faults.trial import LLM_STEPS, Bench
 from parity.inputs import shortened
 from parity.models import ensure_model
 from parity.pair import Pair, load_pair
-from parity.report.culprits import print_culprits, to_dict
 from parity.search import ReferenceCapture
 from parity.stages import STAGES, Settings, features
 from parity.stages.base import STREAMING

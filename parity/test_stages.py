@@ -8,8 +8,8 @@ import pytest
 
 from mlx_parity.compare import Layer, Verdict
 from mlx_parity.findings import StageReport
+from mlx_parity.report.culprits import headline
 from parity.findings import RunReport
-from parity.report.culprits import headline
 from parity.stages import compared_in
 from parity.stages.base import Streaming
 

@@ -62,7 +62,7 @@ def fake_python(folder: Path, body: str) -> Path:
         (["test-slow"], '.venv/bin/python -m pytest -m "slow and not soak" -n auto --dist loadfile'),
         (["test-soak"], ".venv/bin/python -m pytest -m soak"),
         (["test", "ARGS=-k blas"], ".venv/bin/python -m pytest -n auto --dist loadfile -k blas"),
-        (["lint"], ".venv/bin/python -m mypy mlx_cosyvoice reference converters parity tests"),
+        (["lint"], ".venv/bin/python -m mypy mlx_cosyvoice mlx_parity reference converters parity tests"),
         (["demo"], ".venv/bin/python -m parity demo --out build/demo"),
         (["demo", "AUDIO=my voice.wav"], '--out build/demo --audio "my voice.wav"'),
         (["demo", "FAMILY=cosyvoice3"], '--out build/demo --family "cosyvoice3"'),

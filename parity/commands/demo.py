@@ -16,8 +16,8 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from mlx_parity.report.terminal import make_console
     from parity.demo import demo
-    from parity.report.terminal import make_console
     from reference.synthetic.checkpoint import SYNTHETICS
 
     if arguments.family not in SYNTHETICS:

@@ -63,13 +63,13 @@ def _seconds(text: str) -> float:
 def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from mlx_parity.report.terminal import make_console
     from parity.drift import drift
     from parity.drift.rounding import parse_precision
     from parity.inputs import load_inputs
     from parity.pair import load_pair
     from parity.report import data
     from parity.report import drift as show
-    from parity.report.terminal import make_console
     from parity.stages import Settings
 
     names = [name.strip() for name in arguments.dtypes.split(",") if name.strip()]

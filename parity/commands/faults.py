@@ -39,9 +39,9 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from rich.markup import escape
 
+    from mlx_parity.report.terminal import make_console
     from parity.faults import choose
     from parity.models import ensure_model
-    from parity.report.terminal import make_console
     from parity.stages.base import mode_title
 
     family = _family(arguments)

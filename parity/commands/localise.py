@@ -20,10 +20,10 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from mlx_parity.report import culprits
+    from mlx_parity.report.terminal import make_console
     from parity.faults import choose
-    from parity.report import culprits
     from parity.report.data import write_json
-    from parity.report.terminal import make_console
 
     pair, inputs = load_both(arguments)
     (fault,) = choose([arguments.fault], pair.model.family.model_type) if arguments.fault else [None]

@@ -46,9 +46,9 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from mlx_parity.report.terminal import make_console
     from parity.mutation.draw import Pool
     from parity.mutation.results import Results
-    from parity.report.terminal import make_console
 
     if arguments.count < 1 or arguments.jobs < 1:
         raise ValueError("--count and --jobs must be at least 1")

@@ -64,7 +64,7 @@ def load_both(arguments: argparse.Namespace) -> tuple[Pair, dict[str, Any]]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from parity.report import culprits, terminal
+    from mlx_parity.report import culprits, terminal
 
     if arguments.coverage:
         return print_coverage(arguments)
@@ -80,8 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
 def print_coverage(arguments: argparse.Namespace) -> int:
     """Which lines no stage comes to in any mode; the exit status is that of the runs."""
     from mlx_parity.compare import worst
+    from mlx_parity.report.terminal import make_console
     from parity.coverage import PACKAGE, watched_lines
-    from parity.report.terminal import make_console
     from parity.stages.base import STREAMING
 
     console = make_console()
@@ -116,7 +116,8 @@ def compare(
 
 def write_outputs(report: RunReport, arguments: argparse.Namespace) -> Iterator[Path]:
     """Write what `--report`, `--json` and `--markdown` ask for, and the job summary of a CI that wants one."""
-    from parity.report import data, html, markdown
+    from mlx_parity.report import markdown
+    from parity.report import data, html
 
     result = data.to_dict(report, checkpoint=str(arguments.checkpoint), model=str(arguments.model))
     if getattr(arguments, "fault", None):  # `localise` can put one in on purpose

@@ -42,11 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from mlx_cosyvoice.model import CosyVoice2
     from mlx_cosyvoice.prompt import Prompt
+    from mlx_parity.report.terminal import make_console
     from parity.drift.streaming_state import measure, parse_option
     from parity.inputs import SAMPLE
     from parity.report import data
     from parity.report.streaming import print_options
-    from parity.report.terminal import make_console
 
     options = [parse_option(word.strip()) for word in arguments.options.split(",") if word.strip()]
     prompt_tokens, tokens = (

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +10,25 @@ import numpy as np
 
 from converters.upload import RECORD, model_sha256
 from mlx_cosyvoice.files import write_file
-from mlx_parity.compare import FACTOR, MINIMUM_STEPS
-from mlx_parity.findings import StageReport
+from mlx_parity.report import data
 from parity.findings import RunReport
 from parity.measures import mel_statistics
-from parity.report.culprits import culprit_to_dict
 
-#: Raised when a key of `parity.json` changes its meaning or goes away.
-SCHEMA_VERSION = 1
-
-PACKAGES = ("mlx", "torch", "numpy", "onnxruntime")
+PACKAGES = (*data.PACKAGES, "onnxruntime")
 
 
 def to_dict(report: RunReport, *, checkpoint: str = "", model: str = "") -> dict[str, Any]:
     """The whole run; docs/formats.md describes the keys."""
+    result = data.to_dict(report, PACKAGES)
+    for stage in report.stages:
+        mel = stage.arrays.get("mel")
+        if mel is not None and mel[0].shape == mel[1].shape and all(np.isfinite(side).all() for side in mel):
+            result["stages"][stage.name]["mel"] = mel_statistics(*mel)
     return {
-        "schema_version": SCHEMA_VERSION,
-        "verdict": report.verdict.value,
+        **result,
         "checkpoint": checkpoint,
         "model": model,
         "settings": vars(report.settings),
-        "tolerance": {"factor": FACTOR, "minimum_rounding_steps": MINIMUM_STEPS},
-        "versions": {**_versions(), "python": platform.python_version(), "platform": platform.platform()},
-        "stages": {part.name: _stage(part) for part in report.parts},
-        "culprits": [culprit_to_dict(culprit) for culprit in report.culprits],
         **_model_sha256(Path(model)),
         **_quantization(report),
     }
@@ -55,27 +48,6 @@ def _quantization(report: RunReport) -> dict[str, Any]:
             "components": {drift.component: drift.to_dict() for drift in report.quantization},
         }
     }
-
-
-def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in PACKAGES}
-
-
-def _stage(stage: StageReport) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "title": stage.title,
-        "verdict": stage.verdict.value,
-        "dtype": stage.dtype,
-        "seconds": {"reference": round(stage.seconds_reference, 3), "mlx": round(stage.seconds_model, 3)},
-        "outputs": {layer.path: layer.to_dict() for layer in stage.outputs},
-        "layers": {layer.path: layer.to_dict() for layer in stage.layers},
-        "exempt": stage.exempt,
-        "measures": stage.measures,
-    }
-    mel = stage.arrays.get("mel")
-    if mel is not None and mel[0].shape == mel[1].shape and all(np.isfinite(side).all() for side in mel):
-        data["mel"] = mel_statistics(*mel)
-    return data
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,10 +1,26 @@
-"""The speech-aware measures of a stage in one line."""
+"""The speech-aware measures of a stage in a line or two."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from mlx_parity.findings import StageReport
+from parity.measures import mel_statistics
+
+
+def mel_line(stage: StageReport) -> str | None:
+    """Level and spread of both mels; None for a stage without one."""
+    mel = stage.arrays.get("mel")
+    if mel is None or mel[0].shape != mel[1].shape:
+        return None
+    data = mel_statistics(*mel)
+    sides = [
+        f"{name} mean {side['mean']:.3f}, std {side['std']:.3f}, range {side['range']:.2f}"
+        for name, side in (("MLX", data["mlx"]), ("reference", data["reference"]))
+    ]
+    bias = max(data["band_bias"], key=abs)
+    ratio = max(data["band_std_ratio"], key=lambda value: abs(value - 1))
+    return f"mel: {'; '.join(sides)}; worst band: bias {bias:+.2g}, std x {ratio:.4g}"
 
 
 def measures_line(stage: StageReport) -> str | None:

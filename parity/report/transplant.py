@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mlx_parity.compare import Difference, Verdict
-from parity.report.terminal import STYLE
+from mlx_parity.report.terminal import STYLE
 from parity.transplant.matrix import FINAL, TransplantReport
 from parity.transplant.parts import PARTS
 

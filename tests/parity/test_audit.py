@@ -17,6 +17,7 @@ from rich.console import Console
 from converters.convert import convert
 from mlx_parity.audit.evidence import evidence, rounded
 from mlx_parity.compare import Verdict
+from mlx_parity.report.terminal import print_report
 from parity.audit import audit, packed
 from parity.audit.config import OUR_OWN, flat
 from parity.audit.packed import audit_packed, unpacked
@@ -24,7 +25,6 @@ from parity.audit.texts import made_up_texts
 from parity.faults import choose
 from parity.inputs import load_inputs
 from parity.pair import Pair, load_pair
-from parity.report.terminal import print_report
 from parity.run import run
 from parity.search import localise
 from parity.stages import STAGES

@@ -14,8 +14,9 @@ import pytest
 
 from mlx_parity.compare import Layer, judge
 from mlx_parity.findings import StageReport
+from mlx_parity.report import markdown
 from parity.findings import RunReport
-from parity.report import data, html, markdown
+from parity.report import data, html
 from parity.stages import Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

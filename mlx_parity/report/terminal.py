@@ -9,10 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlx_parity.compare import Layer, Verdict
-from mlx_parity.findings import StageReport
-from parity.findings import RunReport
-from parity.measures import mel_statistics
-from parity.report.measures import measures_line
+from mlx_parity.findings import RunReport
 
 #: How many wrong layers of a stage are printed where only those are asked for; the report has them all.
 MOST_FAILED = 20
@@ -70,7 +67,7 @@ def stage_table(report: RunReport) -> Table:
     table = Table(header_style="bold", box=None, pad_edge=False)
     for name in ("stage", "verdict"):
         table.add_column(name, no_wrap=True)
-    for name in ("dtype", "layers", "err/floor", "SNR dB", "PyTorch s", "MLX s"):
+    for name in ("dtype", "layers", "err/floor", "SNR dB", *(f"{name} s" for name in report.names)):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("worst layer", overflow="fold")
     for stage in report.parts:
@@ -93,21 +90,6 @@ def stage_table(report: RunReport) -> Table:
     return table
 
 
-def mel_line(stage: StageReport) -> str | None:
-    """Level and spread of both mels; None for a stage without one."""
-    mel = stage.arrays.get("mel")
-    if mel is None or mel[0].shape != mel[1].shape:
-        return None
-    data = mel_statistics(*mel)
-    sides = [
-        f"{name} mean {side['mean']:.3f}, std {side['std']:.3f}, range {side['range']:.2f}"
-        for name, side in (("MLX", data["mlx"]), ("reference", data["reference"]))
-    ]
-    bias = max(data["band_bias"], key=abs)
-    ratio = max(data["band_std_ratio"], key=lambda value: abs(value - 1))
-    return f"mel: {'; '.join(sides)}; worst band: bias {bias:+.2g}, std x {ratio:.4g}"
-
-
 def print_report(report: RunReport, console: Console, layers: str = "all") -> None:
     """Print the run. `layers`: "all", "failed" or "none" says which layers get a row of their own."""
     for stage in report.parts:
@@ -120,12 +102,16 @@ def print_report(report: RunReport, console: Console, layers: str = "all") -> No
         if rows and layers != "none":
             console.print(layer_table(f"\n{stage.title} ({stage.dtype})", rows))
             for path, reason in stage.exempt.items():
-                console.print(f"{path}: left out of the MLX network on purpose ({reason})")
+                console.print(f"{path}: left out of the port on purpose ({reason})")
     console.print()
     console.print(stage_table(report))
     for stage in report.stages:
-        for line in filter(None, (mel_line(stage), measures_line(stage))):
+        for line in report.lines(stage):
             console.print(line, highlight=False)
+        if stage.unpaired:
+            console.print(
+                f"{stage.title}: {len(stage.unpaired)} modules have no twin, and were judged as parts of others"
+            )
     for stage in report.parts:
         if stage.verdict is not Verdict.PASS and stage.worst_layer is not None:
             layer = stage.worst_layer
@@ -135,6 +121,6 @@ def print_report(report: RunReport, console: Console, layers: str = "all") -> No
             console.print(
                 f"{stage.title}: first wrong layer is [bold]{escape(layer.path)}[/] ({escape(found)})", highlight=False
             )
-    for drift in report.quantization:
-        console.print(f"quantization drift: {drift.summary()}", highlight=False)
+    for line in report.notes():
+        console.print(line, highlight=False)
     console.print(f"\nverdict: {_verdict(report.verdict)}")

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlx_parity.compare import Verdict
-from parity.findings import RunReport
-from parity.report.terminal import mel_line
-from parity.stages.base import mode_title
+from mlx_parity.findings import RunReport
 
 MARKS = {Verdict.PASS: "pass", Verdict.DIVERGED: "**diverged**", Verdict.INCONCLUSIVE: "*inconclusive*"}
 
@@ -19,8 +17,8 @@ def summary(report: RunReport, result: dict[str, Any]) -> str:
         report: the run.
         result: the same run as data, with `culprits` if they were looked for.
     """
-    mode = mode_title(report.settings.streaming)
-    lines = [f"## Parity: {MARKS[report.verdict]} ({mode})", ""]
+    mode = f" ({report.mode})" if report.mode else ""
+    lines = [f"## Parity: {MARKS[report.verdict]}{mode}", ""]
     lines += ["| stage | verdict | layers | worst error / floor | first wrong layer |", "|---|---|---:|---:|---|"]
     for stage in report.parts:
         rows = stage.layers + stage.outputs
@@ -31,8 +29,8 @@ def summary(report: RunReport, result: dict[str, Any]) -> str:
         first = f"`{wrong.path}`" if wrong is not None and wrong.verdict is not Verdict.PASS else ""
         lines.append(f"| {stage.title} | {MARKS[stage.verdict]} | {passed}/{len(rows)} | {worst} | {first} |")
     lines.append("")
-    lines += [f"{line}\n" for line in map(mel_line, report.stages) if line]
-    lines += [f"Quantization drift: {drift.summary()}\n" for drift in report.quantization]
+    lines += [f"{line}\n" for stage in report.stages for line in report.lines(stage)[:1]]
+    lines += [f"{line[:1].upper()}{line[1:]}\n" for line in report.notes()]
     for culprit in result.get("culprits", []):
         lines.append(f"- **`{culprit['module']}`** ({culprit['kind']}): {culprit['headline']}")
         lines.append(f"  - {culprit['evidence'][0]}")

@@ -8,12 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from mlx_parity.findings import Culprit
-from parity.findings import RunReport
-from parity.report.measures import measures_line
-from parity.report.terminal import STYLE, mel_line
-from parity.stages import STAGES
-from parity.stages.base import mode_title
+from mlx_parity.findings import Culprit, RunReport
+from mlx_parity.report.terminal import STYLE
 
 #: Raised when a key of the findings changes its meaning or goes away.
 SCHEMA_VERSION = 1
@@ -49,10 +45,10 @@ def alike(culprits: list[Culprit]) -> list[list[Culprit]]:
 
 def print_culprits(report: RunReport, console: Console) -> None:
     """The verdict first, then every culprit in data-flow order, then what their stages make of it."""
-    mode = mode_title(report.settings.streaming)
+    mode = f" ({report.mode})" if report.mode else ""
     count = f"{len(report.culprits)} culprit{'' if len(report.culprits) == 1 else 's'}"
-    console.print(f"verdict: [{STYLE[report.verdict]}]{report.verdict.value.upper()}[/], {count} ({mode})")
-    titles = {stage.name: stage.title for stage in STAGES}
+    console.print(f"verdict: [{STYLE[report.verdict]}]{report.verdict.value.upper()}[/], {count}{mode}")
+    titles = {stage.name: stage.title for stage in report.stages}
     groups = alike(report.culprits)
     for number, group in enumerate(groups, start=1):
         culprit = group[0]
@@ -68,7 +64,7 @@ def print_culprits(report: RunReport, console: Console) -> None:
             console.print(f"   the same in {escape(others)}{more}", highlight=False)
         if all(other[0].stage != culprit.stage for other in groups[number:]):
             stage = next(stage for stage in report.stages if stage.name == culprit.stage)
-            for line in filter(None, (mel_line(stage), measures_line(stage))):
+            for line in report.lines(stage):
                 console.print(f"   {line}", highlight=False)
     for line in report.unobserved[:MOST_UNOBSERVED]:
         console.print(f"[yellow]not observed[/]: {escape(line)}", highlight=False)
@@ -94,7 +90,7 @@ def to_dict(report: RunReport) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "verdict": report.verdict.value,
-        "streaming": report.settings.streaming,
+        **report.asked(),
         "culprits": [culprit_to_dict(culprit) for culprit in report.culprits],
         "measures": {stage.name: stage.measures for stage in report.stages if stage.culprits},
         "unobserved": report.unobserved,
