@@ -9,6 +9,7 @@ import json
 import mmap
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ def write_values(value: Any, path: Path) -> None:
                 names[id(value)] = str(len(arrays))
                 arrays[str(len(arrays))] = np.ascontiguousarray(value)
             return {"array": names[id(value)]}
+        if isinstance(value, Enum):
+            return {"enum": type(value).__name__, "value": value.value}
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
         if value is OPAQUE:
@@ -74,12 +77,13 @@ def write_values(value: Any, path: Path) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def read_values(path: Path, types: Iterable[type] = ()) -> Any:
+def read_values(path: Path, types: Iterable[type] = (), enums: Mapping[str, type[Enum]] | None = None) -> Any:
     """What `write_values` wrote. Arrays may be changed, which changes no file.
 
     Args:
         path: of the JSON file.
         types: dataclasses and named tuples that it may hold.
+        enums: name -> enumerations of which it may hold members.
 
     Raises:
         CaptureError: a file is missing, damaged, or holds a type that is not among `types`.
@@ -99,6 +103,8 @@ def read_values(path: Path, types: Iterable[type] = ()) -> Any:
                 if content not in known:
                     raise CaptureError(f"{path}: holds a {content}, which nothing here knows; is it of this pipeline?")
                 return known[content](**{name: decoded(item) for name, item in more[0][1].items()})
+            if form == "enum":
+                return (enums or {})[content](more[0][1])
             if form == "mapping":
                 return {decoded(key): decoded(item) for key, item in content}
             if form == "opaque":

@@ -41,6 +41,7 @@ class StageJudge:
         self._doubtful: list[tuple[Call, str, Layer]] = []
         self._unfed: tuple[str, str, str, str] | None = None
         self._latest: dict[str, Call] = {}
+        self._returned: dict[str, str] = {}
 
     def run(self) -> None:
         side = self.stage.model(self.pair)
@@ -63,6 +64,7 @@ class StageJudge:
                 self._judge_arguments(call)
             if not call.path.startswith(misled):
                 self._judge_output(call, explained)
+            self._returned[call.caller] = call.path
         self._judge_doubtful()
         if outputs is None:
             self.unobserved.append(f"{self.stage.title}: what comes after the exception")
@@ -157,7 +159,7 @@ class StageJudge:
                 if abs(mine - official) > 1e-6 * abs(official):
                     wrong.add(path)
                     self._blame(
-                        path, "leaf", path, f"its constant `{name}` is {mine:g}, the official one is {official:g}"
+                        path, "leaf", path, f"its constant `{name}` is {mine:g}, the reference's is {official:g}"
                     )
         return wrong
 
@@ -192,7 +194,13 @@ class StageJudge:
             if problem:
                 label = "its input" if name == INPUT else f"its argument `{name}`"
                 evidence = f"{call.path} was called with a wrong value (call {call.index}): {label} {problem}"
+                evidence += self._before(call)
                 self._blame(self._source(call, name), "glue", call.path, evidence, argument=name)
+
+    def _before(self, call: Call) -> str:
+        """What the same caller had called before, up to where all was right."""
+        before = self._returned.get(call.caller)
+        return f"; {before} before it is right" if before else ""
 
     def _source(self, call: Call, name: str) -> str:
         """The module that made an argument: the caller, or one around it from which that has it.

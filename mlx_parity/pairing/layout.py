@@ -84,11 +84,11 @@ def arrange(own: np.ndarray, right: np.ndarray) -> Arrangement | None:
         return None
     if own.ndim == right.ndim:
         order = _likely_order(own, right)
-        return Arrangement(own.shape, order) if order else None
+        return Arrangement(own.shape, order) if order is not None else None
     long, wanted = (tuple(length for length in array.shape if length != 1) for array in (own, right))
     if sorted(long) == sorted(wanted):
         order = _likely_order(own.reshape(long), right.reshape(wanted))
-        return Arrangement(long, order) if order else None
+        return Arrangement(long, order) if order is not None else None
     merged = Arrangement(right.shape, tuple(range(right.ndim)))
     return merged if relative_rms(merged.to_reference(own, right.shape), right) < CLOSE else None
 

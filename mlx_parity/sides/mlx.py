@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -57,7 +56,7 @@ class MLXSide(Side):
     def converted(self, dtype: str) -> MLXSide:
         if dtype == self.dtype:
             return self
-        module = copy.deepcopy(self.module)
+        module = _copied(self.module)
         with self._device(dtype):
             module.set_dtype(DTYPES[dtype])
             mx.eval(module.parameters())
@@ -113,6 +112,20 @@ class MLXSide(Side):
 def as_numpy(array: mx.array) -> np.ndarray:
     """The same in NumPy, which has no bfloat16."""
     return np.array(array.astype(mx.float32) if array.dtype in (mx.float16, mx.bfloat16) else array)
+
+
+def _copied(value: Any) -> Any:
+    """A copy of a module whose parameters can be replaced; what is no module, such as a function, is shared."""
+    if isinstance(value, nn.Module):
+        module = type(value).__new__(type(value))
+        module.__dict__.update(value.__dict__)
+        dict.update(module, {name: _copied(item) for name, item in value.items()})
+        return module
+    if isinstance(value, (list, tuple)):
+        return type(value)(_copied(item) for item in value)
+    if isinstance(value, dict):
+        return {name: _copied(item) for name, item in value.items()}
+    return value
 
 
 def _swapped(array: mx.array, channels_first: bool) -> mx.array:

@@ -23,7 +23,7 @@ def side_of(model: Any, dtype: str | None = None) -> Side:
     from mlx_parity.sides.mlx import MLXSide
 
     kinds: list[tuple[type, type[Side]]] = [(nn.Module, MLXSide)]
-    if "torch" in sys.modules:
+    if sys.modules.get("torch") is not None:
         import torch
 
         from mlx_parity.sides.pytorch import TorchSide
