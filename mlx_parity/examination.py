@@ -59,6 +59,7 @@ def examine(pair: Any, captured: Captured, factor: float, accused: Set[str] = fr
         report.culprits.append(_who_raised(pair, captured, raised))
     if report.verdict is Verdict.DIVERGED and not report.culprits and not accused:
         report.culprits.append(_where_they_part(captured, report))
+    report.remarks = stage.remarks(report)
     return report
 
 

@@ -63,6 +63,7 @@ class StageReport:
     unobserved: list[str] = field(default_factory=list)
     exempt: dict[str, str] = field(default_factory=dict)
     unpaired: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     seconds_reference: float = 0.0
     seconds_model: float = 0.0
     arrays: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
@@ -109,7 +110,7 @@ class RunReport:
 
     def lines(self, stage: StageReport) -> list[str]:
         """What else a person wants to know of a stage."""
-        return []
+        return stage.remarks
 
     def notes(self) -> list[str]:
         """What else a person wants to know of the run."""

@@ -27,6 +27,9 @@ from mlx_parity.stage import Given, Outputs, Stage
 #: Runs a model: (side, what it is given) -> an array, or several in a tuple or a mapping, or `Outputs`.
 Call = Callable[[Side, Given], Any]
 
+#: What the names of outputs begin with that were made in one pass, without a cache.
+WHOLE = "whole."
+
 #: The name under which `check` hands the inputs on.
 INPUTS = "inputs"
 
@@ -47,6 +50,7 @@ class Port(Stage):
         gives: Sequence[str] = (),
         rename: Rename | None = None,
         dtype: str | None = None,
+        whole: Call | None = None,
     ) -> None:
         """
         Args:
@@ -60,11 +64,14 @@ class Port(Stage):
             gives: names of those of its outputs that later stages read.
             rename: see `pair_modules`.
             dtype: what the port works in; None: what most of its weights are.
+            whole: where `call` goes step by step with a cache, the same in one pass and with the same names: whether
+                that agrees tells a mistake of the cache from one of the model.
         """
         self.name = self.title = name
         self.needs, self.gives = tuple(needs), tuple(gives)
         self._models, self._call, self._rename, self._dtype = (reference, port), call, rename, dtype
         self._layouts: dict[Any, Any] = {}
+        self._whole = whole
         self._apart: Collection[str] = ()
         self._recorded: dict[str, Recorded] = {}
 
@@ -72,7 +79,10 @@ class Port(Stage):
         return self._dtype or side_of(self._port).dtype
 
     def reference(self, pair: Any, dtype: str) -> Side:
-        return side_of(self._reference).converted(dtype).paired({path: path for path in self.pairing.modules})
+        side = side_of(self._reference).converted(dtype)
+        if self._unpacked:
+            side = side.holding_weights(self._unpacked)
+        return side.paired({path: path for path in self.pairing.modules})
 
     def model(self, pair: Any) -> Side:
         twins = {path: twin for path, twin in self.pairing.modules.items() if path not in self._apart}
@@ -85,6 +95,16 @@ class Port(Stage):
     @cached_property
     def _port(self) -> Any:
         return _made(self._models[1])
+
+    @cached_property
+    def _unpacked(self) -> dict[str, np.ndarray]:
+        """The weights of modules that the port has packed: the reference computes with them, as packing is meant.
+
+        What is packed wrongly is found where weights are audited.
+        """
+        port = side_of(self._port)
+        modules = {path: port.modules()[twin] for path, twin in self.pairing.modules.items()}
+        return {path: port.parameters(one)["weight"] for path, one in modules.items() if port.is_packed(one)}
 
     @cached_property
     def _network(self) -> Network:
@@ -118,14 +138,25 @@ class Port(Stage):
         ]
 
     def call(self, side: Side, given: Given) -> Outputs:
-        made = self._call(side, given) if self._call else _called(side, given, self.needs)
-        return made if isinstance(made, Outputs) else outputs_of(side, made)
+        outputs = outputs_of(side, self._call(side, given) if self._call else _called(side, given, self.needs))
+        if self._whole:
+            whole = outputs_of(side, self._whole(side, given))
+            outputs.tensors |= {f"{WHOLE}{name}": array for name, array in whole.tensors.items()}
+            outputs.tokens |= {f"{WHOLE}{name}": array for name, array in whole.tokens.items()}
+        return outputs
 
     def keep(self, path: str, call: int) -> bool:
         return True
 
     def owner(self, output: str) -> tuple[str, str]:
         return self.root, "glue"
+
+    def remarks(self, report: StageReport) -> list[str]:
+        """Whether it is the cache that is wrong."""
+        wrong = {row.path for row in report.outputs if row.verdict is not Verdict.PASS}
+        if not self._whole or not wrong or any(path.startswith(WHOLE) for path in wrong):
+            return []
+        return ["in one pass, without a cache, all outputs are right: what is wrong is in the cache, or in positions"]
 
     def laid_out(self, actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
         return aligned(actual, expected)
@@ -170,6 +201,8 @@ def _array(side: Side, value: Any) -> Any:
 def outputs_of(side: Side, made: Any, name: str = "output") -> Outputs:
     """What a model returned, array by array: floats are compared as tensors, integers as tokens."""
     outputs = Outputs()
+    if isinstance(made, Outputs):
+        return made
     if side.is_array(made):
         array = side.numpy(made) if isinstance(made, side.array_type) else made
         (outputs.tensors if np.issubdtype(array.dtype, np.floating) else outputs.tokens)[name] = array
@@ -246,6 +279,7 @@ def check(
     inputs: Any,
     *,
     call: Call | None = None,
+    whole: Call | None = None,
     rename: Rename | None = None,
     name: str = "model",
     seed: int = 0,
@@ -259,6 +293,7 @@ def check(
         inputs: what both are called with: a NumPy array, a tuple of arrays, or a mapping of arguments by name. With
             `call`, a mapping of arrays by name for it.
         call: where the two are not called alike: `call(side, given)`, written once for both; see `Port`.
+        whole: the same in one pass, where `call` decodes step by step with a cache; see `Port`.
         rename: where modules have other names; see `pair_modules`.
         name: of the outermost module in the report.
         seed: of `given.tape`.
@@ -269,6 +304,6 @@ def check(
     """
     needs = tuple(inputs) if call else (INPUTS,)
     given = dict(inputs) if call else {INPUTS: inputs}
-    return Pipeline([Port(name, reference, port, call, needs=needs, rename=rename)]).run(
+    return Pipeline([Port(name, reference, port, call, needs=needs, rename=rename, whole=whole)]).run(
         given, seed=seed, factor=factor
     )

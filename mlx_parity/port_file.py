@@ -1,8 +1,8 @@
 """A file that says what is to be compared: what the command line reads.
 
 It has three functions: `reference()` makes the PyTorch model, `port()` the one that is judged, and `inputs()` what both
-are called with, as for `check`. `call(side, given)` and `RENAME` are there if `check` would need them; `SEED` and
-`FACTOR` as well. For a pipeline, `stages()` gives a list of `Port` in place of the first two.
+are called with, as for `check`. `call(side, given)`, `whole(side, given)` and `RENAME` are there if `check` would need
+them; `SEED` and `FACTOR` as well. For a pipeline, `stages()` gives a list of `Port` in place of the first two.
 """
 
 from __future__ import annotations
@@ -52,13 +52,15 @@ def load_port_file(path: Path) -> PortFile:
     missing = [name for name in names if not callable(getattr(module, name, None))]
     if missing:
         raise PortFileError(f"{path}: has no function {', '.join(f'{name}()' for name in missing)}")
-    call = getattr(module, "call", None)
+    call, whole = getattr(module, "call", None), getattr(module, "whole", None)
     inputs = module.inputs()
     if hasattr(module, "stages"):
         pipeline = Pipeline(module.stages())
     else:
         needs = tuple(inputs) if call else (INPUTS,)
         rename = getattr(module, "RENAME", None)
-        pipeline = Pipeline([Port(path.stem, module.reference, module.port, call, needs=needs, rename=rename)])
+        pipeline = Pipeline(
+            [Port(path.stem, module.reference, module.port, call, needs=needs, rename=rename, whole=whole)]
+        )
         inputs = inputs if call else {INPUTS: inputs}
     return PortFile(path, pipeline, inputs, getattr(module, "SEED", 0), getattr(module, "FACTOR", FACTOR))

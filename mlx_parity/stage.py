@@ -16,6 +16,7 @@ from mlx_parity.sides.recorded import Recorded
 from mlx_parity.tape import Tape
 
 if TYPE_CHECKING:
+    from mlx_parity.findings import StageReport
     from mlx_parity.localization.isolate import CallsByKey, Feed
 
 #: Arrays by name, in the reference's layout. What stages hand on; always made by the reference.
@@ -260,6 +261,10 @@ class Stage(ABC):
 
     def unpaired(self) -> list[str]:
         """Modules of either side that have no twin, in words."""
+        return []
+
+    def remarks(self, report: StageReport) -> list[str]:
+        """What the stage makes of its report, once that is whole; for people."""
         return []
 
     def measures(self, observed: Observed) -> dict[str, Any]:

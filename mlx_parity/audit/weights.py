@@ -11,6 +11,7 @@ from mlx_parity.audit.evidence import evidence, rounded
 from mlx_parity.compare import EPSILON, MINIMUM_STEPS, Layer, Verdict, compare
 from mlx_parity.pairing.layout import Order, orders
 from mlx_parity.pairing.modules import Pairing
+from mlx_parity.sides import Side
 from mlx_parity.sides.recorded import Network
 
 #: Types whose weights both frameworks store alike: an order of axes that fits as well is a mistake, square or not.
@@ -22,7 +23,7 @@ SYNONYMS = ({"weight", "scale", "gamma"}, {"bias", "beta"})
 Parameters = dict[str, dict[str, np.ndarray]]
 
 
-def audit_weights(reference: Network, port: Network, pairing: Pairing, dtype: str) -> list[Layer]:
+def audit_weights(reference: Network, port: Side, pairing: Pairing, dtype: str) -> list[Layer]:
     """A layer for every parameter of paired modules, and for what either of two twins has alone.
 
     Args:
@@ -31,19 +32,16 @@ def audit_weights(reference: Network, port: Network, pairing: Pairing, dtype: st
         pairing: of the two.
         dtype: what the port is stored in: the reference's numbers are rounded to it.
     """
-    official, stored = (
-        {path: side.parameters(modules[name(path)]) for path in pairing.modules}
-        for side, modules, name in (
-            (reference, reference.modules(), str),
-            (port, port.modules(), pairing.modules.__getitem__),
-        )
-    )
-    kinds = {path: reference.kind(reference.modules()[path]).lower() for path in pairing.modules}
-    return [
-        layer
-        for path in pairing.modules
-        for layer in _module(path, kinds[path], official[path], stored[path], official, dtype)
-    ]
+    theirs, ours = reference.modules(), port.modules()
+    official = {path: reference.parameters(theirs[path]) for path in pairing.modules}
+    layers: list[Layer] = []
+    for path, twin in pairing.modules.items():
+        right = official[path]
+        if port.is_packed(ours[twin]):  # what packing has left of it is right
+            right = {name: port.packed(one, ours[twin]) if name == "weight" else one for name, one in right.items()}
+        kind = reference.kind(theirs[path]).lower()
+        layers += _module(path, kind, right, port.parameters(ours[twin]), official, dtype)
+    return layers
 
 
 def _module(

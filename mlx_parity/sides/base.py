@@ -72,6 +72,18 @@ class Side(ABC):
         """The side with a copy of its module in another dtype; itself where that is its own."""
 
     @abstractmethod
+    def holding_weights(self, weights: Mapping[str, np.ndarray]) -> Side:
+        """The side with a copy of its module in which the modules of these paths have other weights."""
+
+    def packed(self, weight: np.ndarray, module: Any) -> np.ndarray:
+        """What packing leaves of a weight, for a module whose weight is packed; else the weight."""
+        return weight
+
+    def is_packed(self, module: Any) -> bool:
+        """Whether a module's weight is packed into few bits."""
+        return False
+
+    @abstractmethod
     def parameters(self, module: Any) -> dict[str, np.ndarray]:
         """The arrays of floats that a module stores itself, by name; its parts' are theirs."""
 

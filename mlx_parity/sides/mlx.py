@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -69,7 +69,26 @@ class MLXSide(Side):
     def running(self) -> AbstractContextManager[Any]:
         return self._device(self.dtype)
 
+    def holding_weights(self, weights: Mapping[str, np.ndarray]) -> MLXSide:
+        module = _copied(self.module)
+        named = dict(module.named_modules())
+        for path, array in weights.items():
+            named[path].weight = mx.array(array).astype(named[path].weight.dtype)
+        return MLXSide(module, self.dtype)
+
+    def is_packed(self, module: nn.Module) -> bool:
+        return {"weight", "scales", "bits", "group_size"} <= {*module, *vars(module)}
+
+    def packed(self, weight: np.ndarray, module: nn.Module) -> np.ndarray:
+        if not self.is_packed(module):
+            return weight
+        how = _packing(module)
+        return as_numpy(mx.dequantize(*mx.quantize(mx.array(weight).astype(module.scales.dtype), **how), **how))
+
     def parameters(self, module: nn.Module) -> dict[str, np.ndarray]:
+        if self.is_packed(module):
+            unpacked = mx.dequantize(module.weight, module.scales, module.get("biases"), **_packing(module))
+            return {"weight": as_numpy(unpacked), **({"bias": as_numpy(module.bias)} if "bias" in module else {})}
         arrays = {name: value for name, value in module.items() if isinstance(value, mx.array)}
         return {name: as_numpy(array) for name, array in arrays.items() if self.is_float(array)}
 
@@ -112,6 +131,12 @@ class MLXSide(Side):
 def as_numpy(array: mx.array) -> np.ndarray:
     """The same in NumPy, which has no bfloat16."""
     return np.array(array.astype(mx.float32) if array.dtype in (mx.float16, mx.bfloat16) else array)
+
+
+def _packing(module: nn.Module) -> dict[str, Any]:
+    """How a module's weight is packed, as `mx.quantize` wants it."""
+    how = {"group_size": module.group_size, "bits": module.bits}
+    return how | ({"mode": module.mode} if hasattr(module, "mode") else {})
 
 
 def _copied(value: Any) -> Any:

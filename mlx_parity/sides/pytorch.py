@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -41,6 +41,14 @@ class TorchSide(Side):
             return self
         side = TorchSide(copy.deepcopy(self.module).to(DTYPES[dtype]), dtype)
         side.strict = True
+        return side
+
+    def holding_weights(self, weights: Mapping[str, np.ndarray]) -> TorchSide:
+        side = TorchSide(copy.deepcopy(self.module), self.dtype)
+        side.strict = self.strict
+        for path, array in weights.items():
+            with torch.no_grad():
+                side.module.get_submodule(path).weight.copy_(torch.from_numpy(array))
         return side
 
     def parameters(self, module: torch.nn.Module) -> dict[str, np.ndarray]:
