@@ -54,7 +54,7 @@ def capture(
     (folder / MANIFEST).unlink(missing_ok=True)
     names = []
     for one in captures(pair, dict(inputs), stages, stages if chosen is None else chosen, settings, seed, progress):
-        write_values({"dtype": one.stage.dtype(pair), **_as_value(one)}, _file(folder, one.stage.name))
+        write_captured(one, _file(folder, one.stage.name), one.stage.dtype(pair))
         names.append(one.stage.name)
     head = {"schema_version": SCHEMA_VERSION, "stages": names, "about": dict(about or {}), "versions": _versions()}
     (folder / MANIFEST).write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
@@ -86,11 +86,24 @@ def captured_in(
             raise CaptureError(f"{folder}: its {name} is {head['about'].get(name)!r}, not {wanted!r}; capture it again")
     for stage in stages:
         if stage.name in head["stages"]:
-            path = _file(folder, stage.name)
-            value = read_values(path, (*TYPES, *stage.details))
-            if value["dtype"] != stage.dtype(pair):
-                raise CaptureError(f"{path}: of {value['dtype']}, the port works in {stage.dtype(pair)}; capture again")
-            yield _as_captured(stage, value)
+            yield read_captured(stage, _file(folder, stage.name), stage.dtype(pair))
+
+
+def write_captured(one: Captured, path: Path, dtype: str) -> None:
+    """Write what was captured of one stage in a dtype: a JSON file, and one of arrays beside it."""
+    write_values({"dtype": dtype, **_as_value(one)}, path)
+
+
+def read_captured(stage: Stage, path: Path, dtype: str) -> Captured:
+    """What `write_captured` wrote.
+
+    Raises:
+        CaptureError: it is damaged, or of another dtype.
+    """
+    value = read_values(path, (*TYPES, *stage.details))
+    if value["dtype"] != dtype:
+        raise CaptureError(f"{path}: of {value['dtype']}, the port works in {dtype}; capture it again")
+    return _as_captured(stage, value)
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlx_parity.captures.values import read_values, write_values
 from parity.memoized import forget_results
 from parity.mutation.reach import Reach, Tracer
-from parity.mutation.recordings import recall, store
 
 if TYPE_CHECKING:
     from mlx_parity.localization.captured import Captured
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from parity.stages import Settings, Stage
 
 #: Files of a bench; the last one says of which code the others are.
-REACH, HEALTHY, READY = "reach.pickle", "healthy.recording", "ready.txt"
+REACH, HEALTHY, READY = "reach.pickle", "healthy.json", "ready.txt"
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,15 @@ class Bench:
 
     def recording(self, key: str) -> Path:
         """The file of a stage."""
-        return self.folder / f"{key}.recording"
+        return self.folder / f"{key}.json"
 
     def recall(self, key: str) -> Captured:
-        captured: Captured = recall(self.recording(key))
-        return captured
+        """What the reference did in a stage."""
+        from mlx_parity.captures.folder import read_captured
+        from parity.stages import STAGES
+
+        name = key.partition("-")[2]
+        return read_captured(next(stage for stage in STAGES if stage.name == name), self.recording(key), "float32")
 
     @property
     def reach(self) -> Reach:
@@ -48,7 +52,7 @@ class Bench:
 
     def healthy(self) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         """What the public functions of the healthy model return, and how much rounding changes of it."""
-        healthy: tuple[dict[str, np.ndarray], dict[str, float]] = recall(self.folder / HEALTHY)
+        healthy: tuple[dict[str, np.ndarray], dict[str, float]] = read_values(self.folder / HEALTHY)
         return healthy
 
 
@@ -95,6 +99,7 @@ def prepare(bench: Bench, root: str, files: list[str], progress: Callable[[str],
     Raises:
         ValueError: the healthy model does not pass, so nothing could be said of others.
     """
+    from mlx_parity.captures.folder import write_captured
     from mlx_parity.localization.captured import captures
     from parity.inputs import SAMPLE, load_inputs
     from parity.mutation.probe import noise, nudged, probe
@@ -109,13 +114,13 @@ def prepare(bench: Bench, root: str, files: list[str], progress: Callable[[str],
     for settings, stages in modes():
         for captured in captures(pair, load_inputs(), every, stages, settings, 0, progress):
             key = key_of(settings, captured.stage.name)
-            store(captured, bench.recording(key))
+            write_captured(captured, bench.recording(key), "float32")
             progress(f"{key}: the healthy model")
             _look(pair, bench.recall(key), partial(tracer.during, key))
     progress("the public functions")
     (bench.folder / REACH).write_bytes(pickle.dumps(tracer.reach(_paths(pair))))
     healthy = probe(pair.model, SAMPLE)
-    store((healthy, noise(nudged(pair.model, SAMPLE), healthy)), bench.folder / HEALTHY)
+    write_values((healthy, noise(nudged(pair.model, SAMPLE), healthy)), bench.folder / HEALTHY)
 
 
 def _look(pair: Pair, captured: Captured, traced: Callable) -> None:  # type: ignore[type-arg]

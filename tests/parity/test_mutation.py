@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mlx_parity.localization.isolate import OPAQUE
 from parity.__main__ import main
 from parity.mutation import damage, overlay, summary
 from parity.mutation.bench import Bench
@@ -27,7 +26,6 @@ from parity.mutation.numeric_code import LEFT_OUT, files
 from parity.mutation.operators import OPERATORS, changes, edits
 from parity.mutation.probe import changed, noise
 from parity.mutation.reach import Reach, Tracer
-from parity.mutation.recordings import recall, store
 from parity.mutation.results import Results
 from parity.mutation.source import Edit, Source
 from parity.mutation.trial import Trial, _raised
@@ -251,15 +249,6 @@ def test_a_file_that_was_imported_before_is_refused(package: Path) -> None:
         overlay.install("edited_package/part.py", "VALUE = 2\n")
 
 
-def test_recordings_come_back_and_may_be_changed(tmp_path: Path) -> None:
-    array = np.arange(1000, dtype=np.float32)
-    store({"a": array, "b": [array[::-1], "text"]}, tmp_path / "x.recording")
-    back = recall(tmp_path / "x.recording")
-    back["a"][0] = 5
-    np.testing.assert_array_equal(back["b"][0], array[::-1])
-    np.testing.assert_array_equal(recall(tmp_path / "x.recording")["a"], array)
-
-
 def test_a_tracer_says_what_runs_for_which_module() -> None:
     import mlx.core as mx
 
@@ -432,11 +421,6 @@ def test_outcomes_are_kept_until_code_or_seed_change(tmp_path: Path) -> None:
 def test_command_refuses_bad_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mutate", "--count", "0"]) == 2
     assert "--count and --jobs must be at least 1" in capsys.readouterr().err
-
-
-def test_what_cannot_be_compared_stays_that_when_it_was_stored(tmp_path: Path) -> None:
-    store((OPAQUE, np.zeros(1)), tmp_path / "x.recording")
-    assert recall(tmp_path / "x.recording")[0] is OPAQUE
 
 
 def _chosen(file: str, old: str, new: str) -> Mutant:
