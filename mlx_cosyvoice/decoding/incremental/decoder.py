@@ -30,13 +30,11 @@ class IncrementalState:
         noise: draws for the vocoder.
         flow: state of the flow.
         vocoder: its state; it waits for the frames that the last ones' samples depend on.
-        hops: how many hops there were.
     """
 
     noise: SourceNoise
     flow: FlowState
     vocoder: Any
-    hops: int = 0
 
     @property
     def ended(self) -> bool:
@@ -114,9 +112,9 @@ class IncrementalDecoder:
 
     def due(self, state: IncrementalState) -> int:
         """The new tokens of the next hop; those of the first one include the lookahead, which stays ahead."""
-        if state.hops:
-            return self.hop
         prompt = state.flow.prompt.tokens
+        if len(state.flow.tokens) > prompt:
+            return self.hop
         return self.first + -(prompt + self.first) % self.flow.chunk + self.flow.lookahead
 
     def step(self, state: IncrementalState, token: Sequence[int], *, final: bool) -> tuple[mx.array, IncrementalState]:
@@ -127,4 +125,4 @@ class IncrementalDecoder:
         with turn():
             mel, flow = self.flow.step(state.flow, new, final=self.final if final else None)
             wav, vocoder = self.vocoder.step(state.vocoder, mel, state.noise, final=final)
-        return wav, IncrementalState(state.noise, flow, vocoder, state.hops + 1)
+        return wav, IncrementalState(state.noise, flow, vocoder)
