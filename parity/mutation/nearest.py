@@ -21,14 +21,20 @@ TIME_LIMIT = 180
 
 
 def nearest(root: Path, file: str) -> list[Path]:
-    """The test files that use most of a file's classes and functions, else its package; then the shortest."""
+    """The test files that use most of a file's classes, functions and methods, or its package; then the shortest.
+
+    To be in the folder of the package's tests counts as a use.
+    """
     tree = ast.parse((root / file).read_text(encoding="utf-8"))
-    names = [node.name for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
+    nodes = [node for node in ast.walk(tree) if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
+    names = [node.name for node in nodes if not node.name.startswith("_")]
     modules = [re.escape(name) for name in (module_of(file), module_of(file).rpartition(".")[0])]
     words = re.compile(rf"\b({'|'.join([*modules, *names])})\b")
     texts = {path: path.read_text(encoding="utf-8") for path in (root / "tests").rglob("test_*.py")}
     used = {path: len(set(words.findall(text))) for path, text in texts.items()}
-    return sorted(filter(used.__getitem__, used), key=lambda path: (-used[path], len(texts[path])))[:MOST]
+    beside = root / "tests" / Path(file).parts[1]
+    order = {path: (-uses - (beside in path.parents), len(texts[path])) for path, uses in used.items() if uses}
+    return sorted(order, key=order.__getitem__)[:MOST]
 
 
 class _Failures:
