@@ -85,6 +85,10 @@ SCRIPTS = {
 }
 
 
+#: What generates, and must refuse to where there is no text.
+METHODS = ("generate", "generate_bistream")
+
+
 class Generation(Loop):
     name = "generation"
     title = "Generation"
@@ -95,7 +99,7 @@ class Generation(Loop):
         f"{name}.{part}": "llm.generate_bistream" if script.bistream else "llm.generate"
         for name, script in SCRIPTS.items()
         for part in ("token", "token_in_graph", "input", "cache")
-    }
+    } | {f"{method}.refuses_nothing": f"llm.{method}" for method in METHODS}
 
     def suspect(self, output: str) -> str:
         return self.owners[output]
@@ -124,7 +128,21 @@ class Generation(Loop):
             outputs.tensors[f"{name}.input"] = np.concatenate(steps, axis=1)
             outputs.tokens[f"{name}.token"] = np.array([token], np.int64)
             outputs.tokens[f"{name}.cache"] = np.array([[caches]])
+        for method in METHODS:
+            with part(f"llm.{method}"):
+                outputs.tokens[f"{method}.refuses_nothing"] = np.array([[_refuses_nothing(side, method)]], np.int64)
         return outputs
+
+
+def _refuses_nothing(side: Side, method: str) -> bool:
+    """Whether no text is an error, and not a reason to speak without any."""
+    llm, nothing = side.module.llm, token_ids(side, np.zeros((1, 0), np.int64))
+    draw = sampler(side.holding(llm), [0.5, 0.5])
+    try:
+        next(iter(getattr(llm, method)([] if method == "generate_bistream" else nothing, nothing, nothing, draw)))
+    except ValueError:
+        return True
+    return False
 
 
 def _in_graph(
