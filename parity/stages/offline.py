@@ -16,6 +16,7 @@ from parity.stages.base import Given, Outputs
 from parity.stages.flow_pieces import utterance
 from parity.stages.loop import Loop
 from parity.stages.vocoder import noise as source_noise
+from parity.stages.vocoder import samples_per_frame
 
 #: Slower, faster, and as it was learned.
 SPEEDS = (0.8, 1.0, 1.7)
@@ -45,7 +46,7 @@ class Offline(Loop):
         for part, owner in {
             **dict.fromkeys((*ARRAYS, "flags"), "offline.flow"),
             "mel": "offline.change_speed",
-            **dict.fromkeys(("samples", "wav"), "offline.vocoder"),
+            **dict.fromkeys(("noise", "wav"), "offline.vocoder"),
         }.items()
     }
 
@@ -61,15 +62,14 @@ def _run(side: Side, given: Given, right: dict[float, Made] | None) -> Outputs:
     outputs, asked = Outputs(details={}), list[tuple[tuple[np.ndarray, ...], np.ndarray]]()
     for speed in SPEEDS:
         with _watched(Watch(side, speed, outputs, right[speed] if right else None, asked)):
-            _speak(side, given, speed, outputs)
+            _speak(side, given, speed)
     return outputs
 
 
-def _speak(side: Side, given: Given, speed: float, outputs: Outputs) -> None:
+def _speak(side: Side, given: Given, speed: float) -> None:
     token, prompt = utterance(given)
 
     def noise(samples: int, start: int = 0) -> tuple[Any, Any]:
-        outputs.tokens[f"samples_{speed}"] = np.array([[samples]], np.int64)
         rand_ini, sine_noise = source_noise(side.module.hift, given.tape, samples, "offline", f"/{speed}")
         return side.array(rand_ini), side.array(sine_noise)
 
@@ -119,7 +119,10 @@ class Watch:
         return mel
 
     def hift(self, call: ModuleCall) -> Any:
-        self._note("mel", self.side.numpy(call.args[0], channels_first=True))
+        mel = self.side.numpy(call.args[0], channels_first=True)
+        fitting = mel.shape[2] * samples_per_frame(self.side.module.hift) == call.kwargs["sine_noise"].shape[1]
+        self._note("mel", mel)
+        self._note("noise", np.array([[fitting]], np.int64))
         if self.right is None:
             made = call.run()
             wav = self.side.numpy(made[0])

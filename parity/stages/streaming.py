@@ -245,6 +245,12 @@ def _noise_goes_on(side: Side, hops: list[Hop], whole: np.ndarray) -> Iterator[b
         done += noise.shape[1] if side.name == "mlx" else 0
 
 
+def _noise_fits(side: Side, hops: list[Hop], asked: Mapping[int, int]) -> Iterator[bool]:
+    """Whether the noise of each hop is for the samples of the mel that is vocoded."""
+    for number, hop in enumerate(hops):
+        yield asked.get(number) == hop.vocoder[0].shape[2] * samples_per_frame(side.module.hift)
+
+
 def outputs(hops: list[Hop], side: Side, whole: np.ndarray | None, asked: Mapping[int, int]) -> Outputs:
     """Everything that is compared, by hop and part, and the hops themselves as details.
 
@@ -261,7 +267,7 @@ def outputs(hops: list[Hop], side: Side, whole: np.ndarray | None, asked: Mappin
         result.tensors |= {f"hop{number}.{part}": array for part, array in parts.items()}
         result.tokens[f"hop{number}.flow_token"] = token
         result.tokens[f"hop{number}.flow_mode"] = np.array([[streaming, finalize]], np.int64)
-    noises = (asked.get(hop, 0) for hop in range(len(hops))) if whole is None else _noise_goes_on(side, hops, whole)
-    for number, noise in enumerate(noises, start=1):
-        result.tokens[f"hop{number}.vocoder_noise"] = np.array([[noise]], np.int64)
+    fitting = _noise_fits(side, hops, asked) if whole is None else _noise_goes_on(side, hops, whole)
+    for number, right in enumerate(fitting, start=1):
+        result.tokens[f"hop{number}.vocoder_noise"] = np.array([[right]], np.int64)
     return result
