@@ -87,7 +87,7 @@ def _with_twins_alone(pair: Any, captured: Captured, report: StageReport, factor
     judge = judged(captured)
     while unlike := unlike_calls(captured, judge.calls, ended=judge.outputs is not None):
         captured = without(captured, unlike)
-        report.unpaired += [f"{path}: called otherwise than its namesake" for path in unlike]
+        report.unpaired += [f"{path}: {how}" for path, how in unlike.items()]
         judge = judged(captured)
     if judge.culprits:
         false = false_twins(captured, judge.culprits, lambda some: judged(some).culprits)

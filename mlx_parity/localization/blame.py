@@ -225,6 +225,8 @@ class StageJudge:
             return next(filter(None, problems), "")
         if isinstance(expected, np.ndarray) and isinstance(actual, np.ndarray):
             return self._array_differs(name, actual, expected, exact)
+        if _lets_all_through(actual) and _lets_all_through(expected):
+            return ""
         if isinstance(expected, np.ndarray) or isinstance(actual, np.ndarray):
             return f"is {_describe(actual)}, the reference's is {_describe(expected)}"
         if actual == expected:
@@ -234,6 +236,7 @@ class StageJudge:
     def _array_differs(self, name: str, actual: np.ndarray, expected: np.ndarray, exact: Value) -> str:
         if expected.dtype == bool or actual.dtype == bool:
             actual, expected = (np.squeeze(_allowed(mask)) for mask in (actual, expected))
+            actual, expected = _broadcast(actual, expected)
             if actual.shape != expected.shape:
                 return f"has shape {list(actual.shape)}, the reference's {list(expected.shape)}"
             count = int((actual != expected).sum())
@@ -320,6 +323,19 @@ def _outputs(actual: Value, expected: Value, exact: Value) -> tuple[list[Any], l
         [side[place] if isinstance(side[place], np.ndarray) else None for place in places] for side in sides
     )
     return actual, expected, exact
+
+
+def _broadcast(mask: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Two masks of one shape, where one of them is the same for all queries; else as they are."""
+    try:
+        return tuple(np.broadcast_arrays(mask, other))
+    except ValueError:
+        return mask, other
+
+
+def _lets_all_through(mask: Value) -> bool:
+    """Whether it masks nothing, as none does."""
+    return mask is None or (isinstance(mask, np.ndarray) and mask.dtype == bool and bool(mask.all()))
 
 
 def _allowed(mask: np.ndarray) -> np.ndarray:

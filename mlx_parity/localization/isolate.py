@@ -151,6 +151,14 @@ def _replace(side: Side, own: Value, right: Value, array: Callable[[Any, Any], A
     return own
 
 
+def _replace_output(side: Side, own: Value, right: Value, array: Callable[[Any, Any], Any]) -> Value:
+    """The same for what a module returns. Beside its result, which is first, it may return what its twin does not."""
+    rights = right if isinstance(right, tuple) else (right,)
+    if isinstance(own, (tuple, list)) and own and rights and len(own) != len(rights):
+        return (_replace(side, own[0], rights[0], array), *own[1:])
+    return _replace(side, own, right, array)
+
+
 def _like(own: Mapping[str, Any], values: tuple[Any, ...]) -> Mapping[str, Any]:
     """A mapping of the same kind with other values under its keys."""
     made: Any = copy.copy(own)
@@ -260,7 +268,7 @@ def observe(side: Side, stage: Stage, feed: Feed | None = None) -> Iterator[Call
         if right is not None and call.path in returned and not stage.entered(call.path, noted.index):
             noted.answered = True
             recorder.leave(None)
-            return _replace(side, returned[call.path], right.output, partial(side.fed, module))
+            return _replace_output(side, returned[call.path], right.output, partial(side.fed, module))
         try:
             output = call.run()
             noted_output = (
@@ -271,7 +279,7 @@ def observe(side: Side, stage: Stage, feed: Feed | None = None) -> Iterator[Call
             raise
         recorder.leave(noted_output)
         returned[call.path] = output
-        return output if right is None else _replace(side, output, right.output, partial(side.fed, module))
+        return output if right is None else _replace_output(side, output, right.output, partial(side.fed, module))
 
     with intercepted({f"{stage.prefix}{path}": module for path, module in side.modules().items()}, answer):
         yield calls

@@ -15,7 +15,7 @@ import numpy as np
 
 from mlx_parity.findings import Culprit
 from mlx_parity.localization.captured import Captured
-from mlx_parity.localization.isolate import INPUT, Calls
+from mlx_parity.localization.isolate import INPUT, Call, Calls
 from mlx_parity.taps import first_float
 
 #: Judges a stage: what was captured -> the culprits.
@@ -52,33 +52,55 @@ def without(captured: Captured, modules: Collection[str]) -> Captured:
     )
 
 
-def unlike_calls(captured: Captured, seen: Calls, ended: bool) -> list[str]:
-    """The modules that the port calls more or less often than the reference does, or for arrays of other sizes.
+def unlike_calls(captured: Captured, seen: Calls, ended: bool) -> dict[str, str]:
+    """The modules that the port calls more or less often than the reference does, or for arrays of other sizes -> how.
 
-    `ended` says whether the port came to its end, so that what it did not call it does not call.
+    Of the latter the first one, with its parts and those of its name in other blocks: where it was fed what it is not
+    called with, sizes behind it are wrong as well. `ended` says whether the port came to its end, so that what it did
+    not call it does not call.
     """
     here, there = Counter(call.path for call in seen.entered), Counter(path for path, _ in captured.calls)
-    fewer = {path for path in there if ended and here[path] < there[path]}
-    more = {path for path in here if here[path] > there[path]}
-    return [path for path in here | there if path in fewer | more or _other_size(captured, seen, path)]
+    unlike = {
+        path: f"called {here[path]} times, its namesake {there[path]} times"
+        for path in here | there
+        if here[path] > there[path] or (ended and here[path] < there[path])
+    }
+    sizes = {
+        call.path: how for call in seen.entered if (how := _other_size(captured, call)) and call.path not in unlike
+    }
+    if sizes:
+        first = next(iter(sizes))
+        unlike |= {path: how for path, how in sizes.items() if _pattern(path) == _pattern(first)}
+        unlike |= {path: "a part of such a module" for path in here | there if path.startswith(f"{first}.")}
+    return unlike
 
 
-def _other_size(captured: Captured, seen: Calls, path: str) -> bool:
-    calls = [call for call in seen.entered if call.path == path and call.key in captured.calls]
-    twins = [captured.calls[call.key] for call in calls]
-    return any(
-        _size(one) != _size(other)
-        for call, twin in zip(calls, twins, strict=True)
-        for one, other in (
-            (call.arguments.get(INPUT), twin.arguments.get(INPUT)),
-            *([(first_float(call.output), first_float(twin.output))] if call.output is not None else ()),
-        )
-    )
+def _other_size(captured: Captured, call: Call) -> str:
+    """What has another size in a call than in the reference's, if anything has."""
+    twin = captured.calls.get(call.key)
+    if twin is None:
+        return ""
+    pairs = [("called with", call.arguments.get(INPUT), twin.arguments.get(INPUT))]
+    if call.output is not None:
+        pairs.append(("returns", first_float(call.output), first_float(twin.output)))
+    for what, one, other in pairs:
+        if _size(one) != _size(other):
+            return f"{what} {_shape(one)}, its namesake {_shape(other)}"
+    return ""
 
 
 def _size(value: object) -> int:
     """How many numbers an array has; -1 of anything else."""
     return value.size if isinstance(value, np.ndarray) else -1
+
+
+def _shape(value: object) -> str:
+    return f"an array of shape {list(value.shape)}" if isinstance(value, np.ndarray) else "no array"
+
+
+def _pattern(path: str) -> str:
+    """What the paths of a module in all blocks have in common."""
+    return re.sub(r"\d+", "*", path)
 
 
 def _suspects(captured: Captured, culprits: list[Culprit]) -> list[list[str]]:
@@ -90,5 +112,5 @@ def _suspects(captured: Captured, culprits: list[Culprit]) -> list[list[str]]:
         if culprit.kind in ("leaf", "glue") and path != captured.stage.root
     )
     every = dict.fromkeys(path for path, _ in captured.calls)
-    patterns = dict.fromkeys(re.sub(r"\d+", "*", path) for path in paths)
-    return [[path for path in every if re.sub(r"\d+", "*", path) == pattern] for pattern in patterns]
+    patterns = dict.fromkeys(map(_pattern, paths))
+    return [[path for path in every if _pattern(path) == pattern] for pattern in patterns]

@@ -33,8 +33,10 @@ class Pairing:
 def pair_modules(reference: Network, port: Network, rename: Rename | None = None) -> Pairing:
     """Find the twin of every module.
 
-    By name first, after `rename`; then by equal weights, whatever the order of their axes; then parents by their parts;
-    then children of equal parents by their order, if there are as many of a kind on either side.
+    By name first, after `rename`, unless of two of a name one alone has weights: there a layer may bear the name of
+    what is around it. Then by equal weights, whatever the order of their axes; then parents by their parts; then
+    children of equal parents by their order, if there are as many of a kind on either side; and last what else has one
+    name.
 
     Args:
         reference: with its module.
@@ -44,8 +46,9 @@ def pair_modules(reference: Network, port: Network, rename: Rename | None = None
     """
     pairer = _Pairer(reference, port)
     pairer.by_name(rename)
-    while pairer.by_weights() or pairer.by_parts() or pairer.by_order():
-        pass
+    pairer.to_the_end()
+    pairer.by_name(rename, unlike=True)
+    pairer.to_the_end()
     return pairer.done()
 
 
@@ -85,11 +88,22 @@ class _Pairer:
         mine = [path for path in self.reference if path not in self.found.modules]
         return mine, [path for path in self.port if path not in self._taken]
 
-    def by_name(self, rename: Rename | None) -> None:
+    def to_the_end(self) -> None:
+        """All ways but by names, as long as one finds something."""
+        while self.by_weights() or self.by_parts() or self.by_order():
+            pass
+
+    def by_name(self, rename: Rename | None, *, unlike: bool = False) -> None:
+        """Modules of one name; those of which one alone has weights only where they may be `unlike`."""
         for twin in self.port:
             path = renamed(twin, rename)
-            if path in self.reference:
+            if path in self.reference and (unlike or self._weighs(0, path) == self._weighs(1, twin)):
                 self._pair(path, twin, "name" if path == twin else "rename")
+
+    def _weighs(self, side: int, path: str) -> bool:
+        """Whether a module of a side has weights of its own."""
+        modules = (self.reference, self.port)[side]
+        return bool(self.sides[side].parameters(modules[path]))
 
     def by_weights(self) -> bool:
         """Modules of which both sides have one alone with these numbers in it. Looked at once."""

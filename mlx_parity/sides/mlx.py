@@ -89,7 +89,8 @@ class MLXSide(Side):
         if self.is_packed(module):
             unpacked = mx.dequantize(module.weight, module.scales, module.get("biases"), **_packing(module))
             return {"weight": as_numpy(unpacked), **({"bias": as_numpy(module.bias)} if "bias" in module else {})}
-        arrays = {name: value for name, value in module.items() if isinstance(value, mx.array)}
+        # what begins with an underscore is no parameter to MLX: a table that the code makes
+        arrays = {name: value for name, value in module.items() if isinstance(value, mx.array) and name[0] != "_"}
         return {name: as_numpy(array) for name, array in arrays.items() if self.is_float(array)}
 
     def parameters_of(self, module: nn.Module) -> Callable[..., Any]:
@@ -122,6 +123,8 @@ class MLXSide(Side):
             return array
         if array.shape != own.shape and _without_ones(array.shape) == _without_ones(own.shape):
             array = array.reshape(own.shape)
+        elif _fits(array.shape, own.shape):
+            array = mx.broadcast_to(array, own.shape)
         if double or not mx.issubdtype(array.dtype, mx.floating):
             return array
         # a caller that lost precision is to blame for it, and not the module that it calls
@@ -156,6 +159,14 @@ def _copied(value: Any) -> Any:
 def _swapped(array: mx.array, channels_first: bool) -> mx.array:
     """[batch, channels, time] to [batch, time, channels] or back; arrays of another rank stay."""
     return array.transpose(0, 2, 1) if channels_first and array.ndim == 3 else array
+
+
+def _fits(shape: tuple[int, ...], own: tuple[int, ...]) -> bool:
+    """Whether an array is broadcast to another shape, as a mask that is the same for the whole batch."""
+    try:
+        return np.broadcast_shapes(shape, own) == own
+    except ValueError:
+        return False
 
 
 def _without_ones(shape: tuple[int, ...]) -> list[int]:
