@@ -148,6 +148,8 @@ class _Pairer:
         return self._pair_all(pairs, "order")
 
     def done(self) -> Pairing:
+        """What was found, in the order of the reference's modules."""
+        self.found.modules = {path: self.found.modules[path] for path in self.reference if path in self.found.modules}
         self.found.only_reference, self.found.only_port = self._free()
         return self.found
 

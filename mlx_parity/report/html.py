@@ -47,11 +47,12 @@ def write_html(
     """
     template = Template((resources.files("mlx_parity.report") / "template.html").read_text(encoding="utf-8"))
     shown = {**facts, **({"mode": report.mode} if report.mode else {}), **result["versions"]}
+    sentence = SENTENCES[report.verdict].format(*report.names)
     page = template.substitute(
         title=escape(title),
         sides=escape("{1} against {0}".format(*report.names)),
         verdict=report.verdict.value,
-        sentence=escape(SENTENCES[report.verdict].format(*report.names)),
+        sentence=escape(sentence[:1].upper() + sentence[1:]),
         facts="".join(f"<div><dt>{escape(k)}</dt><dd>{escape(str(v))}</dd></div>" for k, v in shown.items() if v),
         pipeline="".join(_pipeline_step(part) for part in report.parts),
         culprits=_culprits(report, command),

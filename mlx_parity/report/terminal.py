@@ -31,11 +31,21 @@ def _number(value: float, digits: int = 3) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}g}"
 
 
-def layer_table(title: str, layers: list[Layer]) -> Table:
-    """All that is known of these layers, a row each."""
+def layer_table(title: str, layers: list[Layer], port: str = "port") -> Table:
+    """All that is known of these layers, a row each; `port` is what the side is called that is judged."""
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     table.add_column("layer", overflow="fold")
-    for name in ("", "err/floor", "max abs", "rel RMS", "SNR dB", "cosine", "NaN/Inf", "mean MLX/ref", "std MLX/ref"):
+    for name in (
+        "",
+        "err/floor",
+        "max abs",
+        "rel RMS",
+        "SNR dB",
+        "cosine",
+        "NaN/Inf",
+        f"mean {port}/ref",
+        f"std {port}/ref",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for layer in layers:
         d = layer.difference
@@ -100,7 +110,7 @@ def print_report(report: RunReport, console: Console, layers: str = "all") -> No
             if len(failed) > len(rows):
                 console.print(f"\n{stage.title}: the first {len(rows)} of {len(failed)} wrong layers")
         if rows and layers != "none":
-            console.print(layer_table(f"\n{stage.title} ({stage.dtype})", rows))
+            console.print(layer_table(f"\n{stage.title} ({stage.dtype})", rows, report.names[1]))
             for path, reason in stage.exempt.items():
                 console.print(f"{path}: left out of the port on purpose ({reason})")
     console.print()

@@ -21,7 +21,9 @@ EXAMPLE = ROOT / "examples" / "porting" / "mlp.py"
 
 def everything(report: RunReport) -> Any:
     layers = [
-        (layer.path, layer.verdict, layer.ratio) for part in report.parts for layer in (*part.layers, *part.outputs)
+        (layer.path, layer.verdict, str(layer.ratio))
+        for part in report.parts
+        for layer in (*part.layers, *part.outputs)
     ]
     return report.verdict, [(one.module, one.kind, one.evidence) for one in report.culprits], layers
 
