@@ -116,10 +116,9 @@ class SineGen2(Module):
     def _continued(sums: mx.array, count: int, cache: Cache) -> mx.array:
         """The sums [B, F, H] after what the cache holds, which gets that of the first `count` frames."""
         before = cache.recalled()
-        if before is not None:
-            sums = sums + before
         start = mx.zeros_like(sums[:, :1]) if before is None else before
-        cache.remember(sums[:, count - 1 : count] if count else start)
+        sums = start + sums
+        cache.remember(mx.concatenate([start, sums], axis=1)[:, count : count + 1])
         return sums
 
     def __call__(
