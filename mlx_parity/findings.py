@@ -95,6 +95,8 @@ class RunReport:
     stages: list[StageReport]
     settings: Any = None
     audits: list[StageReport] = field(default_factory=list)
+    #: Whether stages may call modules alike that are others, as an encoder and a decoder do.
+    apart: bool = field(default=False, kw_only=True)
 
     #: What reports call the two sides.
     names: ClassVar[tuple[str, str]] = ("reference", "port")
@@ -130,9 +132,17 @@ class RunReport:
         """Those of the audits, then in data-flow order, without those that another stage's culprits explain."""
         every = [culprit for part in self.parts for culprit in part.culprits]
         # two stages may share a component, whose constants are audited in both
-        first = {(culprit.module, culprit.kind): culprit for culprit in reversed(every)}
-        sure = {culprit.module for culprit in every if not culprit.inferred}
-        return [culprit for culprit in reversed(first.values()) if not culprit.explained(sure)]
+        first = {(self._network(culprit), culprit.module, culprit.kind): culprit for culprit in reversed(every)}
+        sure = {(self._network(culprit), culprit.module) for culprit in every if not culprit.inferred}
+        return [
+            culprit
+            for (network, _, _), culprit in reversed(first.items())
+            if not culprit.explained({module for where, module in sure if where == network})
+        ]
+
+    def _network(self, culprit: Culprit) -> str:
+        """Within what its module's name is unique."""
+        return culprit.stage if self.apart else ""
 
     @property
     def unobserved(self) -> list[str]:

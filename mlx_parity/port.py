@@ -266,7 +266,7 @@ class Pipeline:
             assert isinstance(one.stage, Port)
             audits.append(one.stage.audit())
             reports += examine_all(None, [one], lambda stage: _accused(audits[-1]), factor, progress)
-        return RunReport(reports, settings, audits)
+        return RunReport(reports, settings, audits, apart=True)
 
 
 def _accused(audit: StageReport) -> set[str]:

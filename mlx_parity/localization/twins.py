@@ -52,12 +52,16 @@ def without(captured: Captured, modules: Collection[str]) -> Captured:
     )
 
 
+#: What is said of a module that is called with an array of another size.
+CALLED = "called with an array of shape"
+
+
 def unlike_calls(captured: Captured, seen: Calls, ended: bool) -> dict[str, str]:
     """The modules that the port calls more or less often than the reference does, or for arrays of other sizes -> how.
 
-    Of the latter the first one, with its parts and those of its name in other blocks: where it was fed what it is not
-    called with, sizes behind it are wrong as well. `ended` says whether the port came to its end, so that what it did
-    not call it does not call.
+    Of the latter the first one, with those of its name in other blocks, and with its parts if it is called with another
+    array: where it was fed what it is not called with, sizes behind it are wrong as well. `ended` says whether the port
+    came to its end, so that what it did not call it does not call.
     """
     here, there = Counter(call.path for call in seen.entered), Counter(path for path, _ in captured.calls)
     unlike = {
@@ -71,7 +75,8 @@ def unlike_calls(captured: Captured, seen: Calls, ended: bool) -> dict[str, str]
     if sizes:
         first = next(iter(sizes))
         unlike |= {path: how for path, how in sizes.items() if _pattern(path) == _pattern(first)}
-        unlike |= {path: "a part of such a module" for path in here | there if path.startswith(f"{first}.")}
+        if sizes[first].startswith(CALLED):
+            unlike |= {path: "a part of such a module" for path in here | there if path.startswith(f"{first}.")}
     return unlike
 
 
@@ -80,22 +85,15 @@ def _other_size(captured: Captured, call: Call) -> str:
     twin = captured.calls.get(call.key)
     if twin is None:
         return ""
-    pairs = [("called with", call.arguments.get(INPUT), twin.arguments.get(INPUT))]
+    pairs = [(CALLED.removesuffix(" of shape"), call.arguments.get(INPUT), twin.arguments.get(INPUT))]
     if call.output is not None:
-        pairs.append(("returns", first_float(call.output), first_float(twin.output)))
+        pairs.append(("returning an array", first_float(call.output), first_float(twin.output)))
     for what, one, other in pairs:
-        if _size(one) != _size(other):
-            return f"{what} {_shape(one)}, its namesake {_shape(other)}"
+        if isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and one.size != other.size:
+            return f"{what} of shape {list(one.shape)}, its namesake {list(other.shape)}"
+        if isinstance(one, np.ndarray) != isinstance(other, np.ndarray):
+            return f"{what}, its namesake not" if isinstance(one, np.ndarray) else f"its namesake is {what}"
     return ""
-
-
-def _size(value: object) -> int:
-    """How many numbers an array has; -1 of anything else."""
-    return value.size if isinstance(value, np.ndarray) else -1
-
-
-def _shape(value: object) -> str:
-    return f"an array of shape {list(value.shape)}" if isinstance(value, np.ndarray) else "no array"
 
 
 def _pattern(path: str) -> str:

@@ -9,7 +9,7 @@ import mlx.nn as nn
 import numpy as np
 import torch
 
-from mlx_parity import Verdict, check
+from mlx_parity import Pipeline, Port, Verdict, check
 from mlx_parity.findings import RunReport
 
 WIDTH = 8
@@ -218,8 +218,16 @@ def test_a_module_that_is_called_for_more_is_listed_and_what_follows_is_compared
     model = Ahead().eval()
     report = check(model, AheadPort(model), time())
     assert report.verdict is Verdict.PASS
-    assert report.stages[0].unpaired == [
-        "mean: called with an array of shape [1, 12, 8], its namesake an array of shape [1, 9, 8]"
-    ]
+    assert report.stages[0].unpaired == ["mean: called with an array of shape [1, 12, 8], its namesake [1, 9, 8]"]
     report = check(model, AheadPort(model, shift=1), time())
     assert [(culprit.module, culprit.kind, culprit.place) for culprit in report.culprits] == [("model", "glue", "out")]
+
+
+def test_modules_of_one_name_in_two_networks_are_two_culprits() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH)).eval()
+    layer = linear(model[0])
+    layer.weight = layer.weight * 2
+    names = ("encoder", "decoder")
+    ports = [Port(name, model, nn.Sequential(layer), needs=("x",), rename={r"layers\.": ""}) for name in names]
+    report = Pipeline(ports).run({"x": time()})
+    assert [(culprit.stage, culprit.module) for culprit in report.culprits] == [("encoder", "0"), ("decoder", "0")]
