@@ -98,17 +98,29 @@ def _relative(error: float, scale: float, size: int) -> float:
     return math.sqrt(error / (scale or max(size, 1)))
 
 
-def typical_floor(pairs: Iterable[tuple[np.ndarray | None, np.ndarray | None]]) -> float:
-    """The median noise floor of one module over its calls: what each made in the working dtype, and in float64.
+def typical_floor(pairs: Iterable[tuple[np.ndarray | None, np.ndarray | None]], exact: np.ndarray | None) -> float:
+    """The noise floor of one call of a module by the median over all of its calls.
 
-    One call may hold a single position, and what that one happens to lose says little of what another will.
+    One call may hold a single position, and what that one happens to lose says little of what another will. Nor does it
+    lose less by being small, as the difference of large numbers is: floors are compared as they are as well.
+
+    Args:
+        pairs: what each call made in the working dtype, and in float64.
+        exact: what the call in question made in float64.
     """
-    floors = [
-        relative_rms(expected, exact)
-        for expected, exact in pairs
-        if expected is not None and exact is not None and expected.shape == exact.shape
-    ]
-    return float(np.median(floors)) if floors else 0.0
+    floors, sizes = [], []
+    for expected, double in pairs:
+        if expected is not None and double is not None and expected.shape == double.shape:
+            floors.append(relative_rms(expected, double))
+            sizes.append(floors[-1] * _root_mean_square(double))
+    if not floors:
+        return 0.0
+    size = _root_mean_square(exact) if exact is not None else 0.0
+    return max(float(np.median(floors)), float(np.median(sizes)) / size if size else 0.0)
+
+
+def _root_mean_square(array: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) if array.size else 0.0
 
 
 def within(actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, *, dtype: str, factor: float = FACTOR) -> bool:

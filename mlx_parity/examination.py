@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+import re
+from collections.abc import Callable, Iterable, Mapping, Set
 from itertools import takewhile
 from typing import Any
 
-from mlx_parity.compare import Verdict
+from mlx_parity.compare import EPSILON, Verdict
 from mlx_parity.findings import Culprit, StageReport
 from mlx_parity.free_run import run_freely
 from mlx_parity.localization.blame import StageJudge, evidence_of
@@ -49,10 +50,10 @@ def examine(pair: Any, captured: Captured, factor: float, accused: Set[str] = fr
         factor: allowed error in noise floors.
         accused: modules of its component that are wrong as they are stored.
     """
+    if captured.stage.loose:
+        captured = _with_twins_alone(pair, captured, factor, accused)
     stage = captured.stage
     report = StageReport(stage.name, stage.title, stage.dtype(pair), unpaired=stage.unpaired())
-    if stage.loose:
-        captured = _with_twins_alone(pair, captured, report, factor, accused)
     known = _judge_by_itself(pair, captured, report, factor, accused)
     raised = run_freely(pair, captured, report, factor, known)
     if raised and not report.culprits and not accused:
@@ -76,8 +77,8 @@ def _judge_by_itself(
     return captured.stage.known(judge.outputs) if judge.outputs else {}
 
 
-def _with_twins_alone(pair: Any, captured: Captured, report: StageReport, factor: float, accused: Set[str]) -> Captured:
-    """What was captured of modules that do the same on both sides. The others are listed, and judged as parts."""
+def _with_twins_alone(pair: Any, captured: Captured, factor: float, accused: Set[str]) -> Captured:
+    """What was captured of modules that do the same on both sides. The others are judged as parts."""
 
     def judged(some: Captured) -> StageJudge:
         judge = StageJudge(pair, some, factor, accused)
@@ -86,14 +87,43 @@ def _with_twins_alone(pair: Any, captured: Captured, report: StageReport, factor
 
     judge = judged(captured)
     while unlike := unlike_calls(captured, judge.calls, ended=judge.outputs is not None):
-        captured = without(captured, unlike)
-        report.unpaired += [f"{path}: {how}" for path, how in unlike.items()]
+        for how in dict.fromkeys(unlike.values()):
+            captured = without(captured, [path for path in unlike if unlike[path] == how], how)
         judge = judged(captured)
     if judge.culprits:
         false = false_twins(captured, judge.culprits, lambda some: judged(some).culprits)
-        captured = without(captured, false)
-        report.unpaired += [f"{path}: no twin of its namesake, which what is around it makes up for" for path in false]
+        captured = without(captured, false, "no twin of its namesake, which what is around it makes up for")
     return captured
+
+
+def made_up_for(
+    pair: Any, captured: Captured, modules: Mapping[str, float], factor: float
+) -> tuple[set[str], Captured]:
+    """Those of a `loose` stage's modules whose weights are others, though nothing that is seen of them is wrong.
+
+    Whatever is stored in them is what the port needs, be it the reference's or not.
+
+    Args:
+        pair: both models.
+        captured: what the reference did in the stage.
+        modules: path -> the relative error of its weights. One that would drown in rounding is no proof.
+        factor: allowed error in noise floors.
+
+    Returns:
+        The modules, and what was captured of those that do the same on both sides.
+    """
+    twins = _with_twins_alone(pair, captured, factor, frozenset())
+    judge = StageJudge(pair, twins, factor, frozenset())
+    judge.run()
+    blamed = {culprit.module for culprit in judge.culprits}
+    errors = dict.fromkeys(
+        {path for path, _ in captured.calls} - {path for path, _ in twins.calls}, EPSILON[judge.dtype]
+    )
+    for layer in judge.layers:
+        path = re.split(r"[#\[]", layer.path)[0]
+        errors[path] = max(errors.get(path, 0.0), layer.error)
+    right = {path for path, error in errors.items() if modules.get(path, 0.0) > factor * error}
+    return right - blamed, twins
 
 
 def _who_raised(pair: Any, captured: Captured, error: Exception) -> Culprit:

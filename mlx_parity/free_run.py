@@ -42,7 +42,7 @@ def run_freely(
             report.exempt[module_path] = exempt[module_path]
             continue
         arrays = _of_sides(stage, *(layers.get(path) for layers in (actual_layers, expected_layers, exact_layers)))
-        typical = partial(_floor_of, expected_layers, exact_layers, calls.get(module_path, ()))
+        typical = partial(_floor_of, expected_layers, exact_layers, calls.get(module_path, ()), arrays[2])
         kind = captured.types.get(module_path, "")
         report.layers.append(judge(path, kind, *arrays, dtype=report.dtype, factor=factor, typical=typical))
     sides = Sides(actual, captured.outputs, captured.exact_outputs)
@@ -149,9 +149,11 @@ def _of_sides(stage: Stage, actual: Array, expected: Array, exact: Array) -> tup
     return actual, expected, exact
 
 
-def _floor_of(expected: Mapping[str, np.ndarray], exact: Mapping[str, np.ndarray], names: Sequence[str]) -> float:
-    """The `typical_floor` of what goes by these names; 0 of one alone, whose own floor it would be."""
-    return typical_floor((expected[name], exact.get(name)) for name in names) if len(names) > 1 else 0.0
+def _floor_of(
+    expected: Mapping[str, np.ndarray], exact: Mapping[str, np.ndarray], names: Sequence[str], one: Array
+) -> float:
+    """The `typical_floor` of one of what goes by these names; 0 of one alone, whose own floor it would be."""
+    return typical_floor(((expected[name], exact.get(name)) for name in names), one) if len(names) > 1 else 0.0
 
 
 def _other_floor(name: str, sides: Sides, carried: Callable[[str, Sides], float]) -> float:
@@ -162,7 +164,7 @@ def _other_floor(name: str, sides: Sides, carried: Callable[[str, Sides], float]
 def typical_output_floor(name: str, expected: Outputs, exact: Outputs) -> float:
     """The `typical_floor` of an output over all hops."""
     alike = [other for other in expected.tensors if _HOP.sub("", other) == _HOP.sub("", name)]
-    return _floor_of(expected.tensors, exact.tensors, alike)
+    return _floor_of(expected.tensors, exact.tensors, alike, exact.tensors.get(name))
 
 
 def judge_tokens(stage: Stage, name: str, sides: Sides, given: Given, dtype: str, factor: float) -> Layer:

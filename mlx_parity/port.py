@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,8 @@ import numpy as np
 
 from mlx_parity.audit.weights import audit_weights
 from mlx_parity.captures import capture, captured_in
-from mlx_parity.compare import FACTOR, Verdict
-from mlx_parity.examination import examine_all
+from mlx_parity.compare import FACTOR, Layer, Verdict
+from mlx_parity.examination import examine_all, made_up_for
 from mlx_parity.findings import Culprit, RunReport, StageReport
 from mlx_parity.localization.captured import Captured, captures
 from mlx_parity.pairing.layout import aligned
@@ -72,7 +74,7 @@ class Port(Stage):
         self._models, self._call, self._rename, self._dtype = (reference, port), call, rename, dtype
         self._layouts: dict[Any, Any] = {}
         self._whole = whole
-        self._apart: Collection[str] = ()
+        self._apart: dict[str, str] = {}
         self._recorded: dict[str, Recorded] = {}
 
     def dtype(self, pair: Any) -> str:
@@ -126,15 +128,17 @@ class Port(Stage):
         other._recorded = modules
         return other
 
-    def apart_from(self, modules: Collection[str]) -> Port:
+    def apart_from(self, modules: Collection[str], why: str) -> Port:
         other = copy.copy(self)
-        other._apart = {*self._apart, *modules}
+        other._apart = {**self._apart, **dict.fromkeys(modules, why)}
         return other
 
     def unpaired(self) -> list[str]:
         found = self.pairing
-        return [f"{path}: of the reference alone" for path in found.only_reference] + [
-            f"{path}: of the port alone" for path in found.only_port
+        return [
+            *(f"{path}: of the reference alone" for path in found.only_reference),
+            *(f"{path}: of the port alone" for path in found.only_port),
+            *(f"{path}: {why}" for path, why in self._apart.items()),
         ]
 
     def call(self, side: Side, given: Given) -> Outputs:
@@ -161,20 +165,29 @@ class Port(Stage):
     def laid_out(self, actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
         return aligned(actual, expected)
 
-    def audit(self) -> StageReport:
-        """The weights of all paired modules, and what has no twin."""
+    def audit(self) -> tuple[StageReport, dict[str, float]]:
+        """The weights of all paired modules, and how far off those are that others may make up for, by module."""
         report = StageReport(f"audit.{self.name}", f"Weights: {self.title}", self.dtype(None))
-        report.layers = audit_weights(self._network, side_of(self._port), self.pairing, report.dtype)
+        audit = audit_weights(self._network, side_of(self._port), self.pairing, report.dtype)
+        report.layers, report.unpaired = audit.layers, audit.elsewhere
         wrong: dict[str, Culprit] = {}
-        for layer in report.layers:
-            if layer.verdict is Verdict.DIVERGED:
-                module, _, parameter = layer.path.rpartition(".")
-                culprit = wrong.setdefault(
-                    module or self.name, Culprit(module or self.name, "weights", self.name, module, layer=layer)
-                )
-                culprit.evidence.append(f"`{parameter}` {layer.reason}")
+        for layer in wrong_ones(report.layers):
+            module, _, parameter = layer.path.rpartition(".")
+            culprit = wrong.setdefault(
+                module or self.name, Culprit(module or self.name, "weights", self.name, module, layer=layer)
+            )
+            culprit.evidence.append(f"`{parameter}` {layer.reason}")
         report.culprits = list(wrong.values())
-        return report
+        doubtful: dict[str, float] = {}
+        for layer in wrong_ones(report.layers):
+            module = layer.path.rpartition(".")[0]
+            doubtful[module] = min(doubtful.get(module, math.inf), audit.throughout.get(layer.path, 0.0))
+        return report, {module: deviation for module, deviation in doubtful.items() if deviation}
+
+
+def wrong_ones(layers: list[Layer]) -> list[Layer]:
+    """Those that diverge."""
+    return [layer for layer in layers if layer.verdict is Verdict.DIVERGED]
 
 
 def _made(model: Any) -> Any:
@@ -264,9 +277,28 @@ class Pipeline:
         reports: list[StageReport] = []
         for one in captured:
             assert isinstance(one.stage, Port)
-            audits.append(one.stage.audit())
+            audit, doubtful = one.stage.audit()
+            if doubtful:
+                right, twins = made_up_for(None, one, doubtful, factor)
+                _acquit(audit, right)
+                one = one if audit.culprits else twins
+            audits.append(audit)
             reports += examine_all(None, [one], lambda stage: _accused(audits[-1]), factor, progress)
         return RunReport(reports, settings, audits, apart=True)
+
+
+def _acquit(audit: StageReport, modules: set[str]) -> None:
+    """Let weights pass that are others on purpose, as where a factor or the 1 of a norm has been put into them.
+
+    Where such a factor is wrong as well, the module around them is.
+    """
+    audit.culprits = [culprit for culprit in audit.culprits if culprit.module not in modules]
+    audit.layers = [
+        replace(layer, verdict=Verdict.PASS, reason=f"{layer.reason}: judged by what the port makes of it")
+        if layer.verdict is Verdict.DIVERGED and layer.path.rpartition(".")[0] in modules
+        else layer
+        for layer in audit.layers
+    ]
 
 
 def _accused(audit: StageReport) -> set[str]:

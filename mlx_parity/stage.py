@@ -247,8 +247,11 @@ class Stage(ABC):
         """What a third party says of the same inputs, or None."""
         return None
 
-    def apart_from(self, modules: Collection[str]) -> Stage:
-        """The same without comparing these modules, by their paths in reports. Asked only of a `loose` stage."""
+    def apart_from(self, modules: Collection[str], why: str) -> Stage:
+        """The same without comparing these modules, by their paths in reports. Asked only of a `loose` stage.
+
+        They are `unpaired` then, for the reason given.
+        """
         raise NotImplementedError
 
     def recorded(self, pair: Any) -> dict[str, Recorded]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from mlx_parity.audit.evidence import evidence, rounded
-from mlx_parity.compare import EPSILON, Layer, Verdict
+from mlx_parity.compare import EPSILON, Layer, Verdict, relative_rms
 from mlx_parity.pairing.layout import Order, orders
 from mlx_parity.pairing.modules import Pairing
 from mlx_parity.sides import Side
@@ -23,11 +25,36 @@ COMPUTED_STEPS = 4.0
 #: What frameworks call the same parameter.
 SYNONYMS = ({"weight", "scale", "gamma"}, {"bias", "beta"})
 
+#: Of parameters that one side alone has.
+ALONE = NOT_IN_REFERENCE, NOT_IN_PORT = "the reference has no such parameter", "the port has no such parameter"
+
+#: The share of a parameter's numbers that are wrong where it is wrong as a whole.
+MOST = 0.5
+
 Parameters = dict[str, dict[str, np.ndarray]]
 
 
-def audit_weights(reference: Network, port: Side, pairing: Pairing, dtype: str) -> list[Layer]:
+@dataclass
+class Audit:
+    """What is known of the parameters.
+
+    Attributes:
+        layers: one for every parameter of paired modules.
+        elsewhere: in words, those that one side keeps in other numbers in parts of a module. What they hold shows in
+            what the module returns.
+        throughout: paths of those that differ in most of their numbers -> the relative error, infinite where one side
+            alone has them. Whatever a module returns depends on that, unless something makes up for it.
+    """
+
+    layers: list[Layer] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    throughout: dict[str, float] = field(default_factory=dict)
+
+
+def audit_weights(reference: Network, port: Side, pairing: Pairing, dtype: str) -> Audit:
     """A layer for every parameter of paired modules, and for what either of two twins has alone.
+
+    What one has alone may stand elsewhere on the other side: it is looked for by its numbers.
 
     Args:
         reference: with its module.
@@ -36,15 +63,70 @@ def audit_weights(reference: Network, port: Side, pairing: Pairing, dtype: str) 
         dtype: what the port is stored in: the reference's numbers are rounded to it.
     """
     theirs, ours = reference.modules(), port.modules()
-    official = {path: reference.parameters(theirs[path]) for path in pairing.modules}
-    layers: list[Layer] = []
+    official, stored = (
+        {path: side.parameters(module) for path, module in modules.items()}
+        for side, modules in ((reference, theirs), (port, ours))
+    )
+    audit, alone = Audit(), _Alone(official, stored, pairing)
     for path, twin in pairing.modules.items():
-        right = official[path]
-        if port.is_packed(ours[twin]):  # what packing has left of it is right
-            right = {name: port.packed(one, ours[twin]) if name == "weight" else one for name, one in right.items()}
-        kind = reference.kind(theirs[path]).lower()
-        layers += _module(path, kind, right, port.parameters(ours[twin]), official, dtype)
-    return layers
+        parts = _with_parts(official, path, pairing.only_reference), _with_parts(stored, twin, pairing.only_port)
+        right, module = official[path], ours[twin]
+        if port.is_packed(module):  # what packing has left of it is right
+            right = {name: port.packed(one, module) if name == "weight" else one for name, one in right.items()}
+        for layer, deviation in _module(
+            path, reference.kind(theirs[path]).lower(), right, stored[twin], official, dtype
+        ):
+            missing = (NOT_IN_REFERENCE, NOT_IN_PORT).index(layer.reason) if layer.reason in ALONE else None
+            moved = alone.twin_of(layer.path, in_port=missing == 0, dtype=dtype) if missing is not None else ""
+            if moved:
+                audit.layers.append(replace(layer, verdict=Verdict.PASS, reason=f"stands under {moved}"))
+            elif missing is not None and parts[missing]:
+                side = ("reference", "port")[missing]
+                audit.elsewhere.append(f"{layer.path}: the {side} keeps it elsewhere in the module")
+            else:
+                audit.layers.append(layer)
+                if deviation and not port.is_packed(module):  # a packed one is run beside what packing should have left
+                    audit.throughout[layer.path] = deviation
+    return audit
+
+
+class _Alone:
+    """The parameters of both sides that have no twin by name, which may stand in other modules."""
+
+    def __init__(self, official: Parameters, stored: Parameters, pairing: Pairing) -> None:
+        path_of = {twin: path for path, twin in pairing.modules.items()}
+        named = {path: stored.get(twin, {}) for path, twin in pairing.modules.items()}
+        self.sides = (
+            _left(official, lambda path, name: _twin(name, named.get(path, {})) is None),
+            {
+                f"{path_of.get(twin, twin)}.{name}": array
+                for twin, own in stored.items()
+                for name, array in own.items()
+                if _twin(name, official.get(path_of.get(twin, ""), {})) is None
+            },
+        )
+
+    def twin_of(self, path: str, *, in_port: bool, dtype: str) -> str:
+        """The other side's name for the same numbers, if there is one alone."""
+        mine, others = self.sides[::-1] if in_port else self.sides
+        if path not in mine:
+            return ""
+        equal = [name for name, other in others.items() if _same_numbers(mine[path], other, dtype)]
+        return equal[0] if len(equal) == 1 else ""
+
+
+def _left(every: Parameters, wanted: Callable[[str, str], bool]) -> dict[str, np.ndarray]:
+    return {f"{path}.{name}": array for path, own in every.items() for name, array in own.items() if wanted(path, name)}
+
+
+def _same_numbers(one: np.ndarray, other: np.ndarray, dtype: str) -> bool:
+    """Whether arrays hold the same, in whatever shape."""
+    return one.size == other.size and np.array_equal(rounded(one.ravel(), dtype), rounded(other.ravel(), dtype))
+
+
+def _with_parts(every: Parameters, path: str, unpaired: Sequence[str]) -> bool:
+    """Whether parts of a module that have no twin hold parameters, as of a projection within a router."""
+    return any(every[other] for other in unpaired if other.startswith(f"{path}."))
 
 
 def _module(
@@ -54,25 +136,34 @@ def _module(
     stored: Mapping[str, np.ndarray],
     every: Parameters,
     dtype: str,
-) -> Iterator[Layer]:
+) -> Iterator[tuple[Layer, float]]:
+    """Layers, and how far off a parameter is throughout."""
     wrong = partial(Layer, type="weights", verdict=Verdict.DIVERGED)
     names = {name: _twin(name, official) for name in stored}
     for name, twin in names.items():
         if twin is None:
             if not official:
                 continue  # a table of what the reference computes; whether it is right shows in what the module returns
-            yield wrong(f"{path}.{name}", shape=stored[name].shape, reason="the reference has no such parameter")
+            yield wrong(f"{path}.{name}", shape=stored[name].shape, reason=NOT_IN_REFERENCE), math.inf
             continue
-        found, right = stored[name], official[twin]
+        right = official[twin]
+        found = _without_axes(stored[name], right)
         order = _order(kind, name, found, right, dtype)
         if order is not None:
-            yield Layer(f"{path}.{name}", "weights", Verdict.PASS, found.shape)
+            yield Layer(f"{path}.{name}", "weights", Verdict.PASS, found.shape), 0.0
         else:
             laid = _laid_out(found, right)
             reason = evidence(laid, right, dtype, _others(path, name, right.shape, every))
-            yield wrong(f"{path}.{name}", shape=found.shape, reason=reason)
+            yield wrong(f"{path}.{name}", shape=found.shape, reason=reason), _deviation(laid, rounded(right, dtype))
     for twin in official.keys() - set(names.values()) if stored else ():  # or the port computes all that it needs
-        yield wrong(f"{path}.{twin}", shape=official[twin].shape, reason="the port has no such parameter")
+        yield wrong(f"{path}.{twin}", shape=official[twin].shape, reason=NOT_IN_PORT), math.inf
+
+
+def _deviation(found: np.ndarray, right: np.ndarray) -> float:
+    """The relative error of a parameter that is wrong in most of its numbers; 0 of another."""
+    if found.shape != right.shape:
+        return math.inf
+    return relative_rms(found, right) if np.mean(found != right) > MOST else 0.0
 
 
 def _twin(name: str, official: Mapping[str, np.ndarray]) -> str | None:
@@ -95,6 +186,12 @@ def _order(kind: str, name: str, found: np.ndarray, right: np.ndarray, dtype: st
         if np.array_equal(laid, target) or np.all((least <= laid) & (laid <= most)):
             return order
     return None
+
+
+def _without_axes(found: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The stored parameter with the reference's axes, where only the number of those of length 1 is another."""
+    long, wanted = (tuple(length for length in array.shape if length != 1) for array in (found, right))
+    return found.reshape(right.shape) if found.ndim != right.ndim and long == wanted else found
 
 
 def _laid_out(found: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -257,7 +257,7 @@ class StageJudge:
         kind = "glue" if call.children else "leaf"
         for place, arrays in enumerate(zip(*_outputs(call.output, expected.output, exact.output), strict=True)):
             path = key_of(*call.key) + (f"[{place}]" if place else "")
-            typical = partial(self._typical_floor, call.path, place)
+            typical = partial(self._typical_floor, call.path, place, arrays[2])
             dtype = dtype_of(arrays[1], self.dtype)
             layer = judge(path, kind, *arrays, dtype=dtype, factor=self.factor, typical=typical)
             if not call.isolated:  # its own error or that of a call inside it, which was not fed
@@ -267,12 +267,14 @@ class StageJudge:
             if layer.verdict is Verdict.DIVERGED and call.path not in explained:
                 self._blame(call.path, kind, call.path, f"on the reference's own input: {evidence_of(layer)}", layer)
 
-    def _typical_floor(self, path: str, place: int) -> float:
-        """Of an output of a module, over all of its calls."""
+    def _typical_floor(self, path: str, place: int, one: np.ndarray) -> float:
+        """Of one output of a module, by all of its calls."""
         made, exact = self.captured.calls, self.captured.exact
         pairs = [(made[key], exact[key]) for key in made if key[0] == path and key in exact]
         arrays = [_outputs(one.output, one.output, double.output)[1:] for one, double in pairs if not double.answered]
-        return typical_floor((expected[place], double[place]) for expected, double in arrays if place < len(expected))
+        return typical_floor(
+            ((expected[place], double[place]) for expected, double in arrays if place < len(expected)), one
+        )
 
     def _judge_doubtful(self) -> None:
         """Blame what a module did that was not fed, or ran others once too often, unless another fault explains it."""

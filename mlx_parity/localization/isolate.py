@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -141,7 +141,7 @@ def _replace(side: Side, own: Value, right: Value, array: Callable[[Any, Any], A
     if isinstance(own, (tuple, list, Mapping)) and isinstance(right, tuple) and len(own) == len(right):
         values = own.values() if isinstance(own, Mapping) else own
         replaced = tuple(_replace(side, a, b, array) for a, b in zip(values, right, strict=True))
-        return _like(own, replaced) if isinstance(own, Mapping) else replaced
+        return _filled(own, replaced) if isinstance(own, Mapping) else replaced
     if isinstance(right, np.ndarray) and (own is None or mine):
         return array(own, right)
     if isinstance(own, (bool, int, float)) and isinstance(right, (bool, int, float)):
@@ -159,10 +159,13 @@ def _replace_output(side: Side, own: Value, right: Value, array: Callable[[Any, 
     return _replace(side, own, right, array)
 
 
-def _like(own: Mapping[str, Any], values: tuple[Any, ...]) -> Mapping[str, Any]:
-    """A mapping of the same kind with other values under its keys."""
-    made: Any = copy.copy(own)
-    for key, value in zip(own, values, strict=True):
+def _filled(own: Mapping[str, Any], values: tuple[Any, ...]) -> Mapping[str, Any]:
+    """The mapping itself with other values under its keys, which whoever else holds it sees: layers may share one.
+
+    One that cannot be changed is copied.
+    """
+    made: Any = own if isinstance(own, MutableMapping) else copy.copy(own)
+    for key, value in zip(tuple(own), values, strict=True):
         made[key] = value
     return made
 

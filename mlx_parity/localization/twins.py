@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -31,21 +31,33 @@ def false_twins(captured: Captured, culprits: list[Culprit], judge: Judge) -> li
         judge: runs it again without some modules.
     """
     dropped: list[str] = []
-    known = {(culprit.module, culprit.kind) for culprit in culprits}
+    known = _blamed(culprits)
     for names in _suspects(captured, culprits):
-        now = {(culprit.module, culprit.kind) for culprit in judge(without(captured, [*dropped, *names]))}
-        if now < known:
-            dropped, known = [*dropped, *names], now
+        tried: list[str] = []
+        while names:
+            tried += names
+            now = _blamed(judge(without(captured, [*dropped, *tried])))
+            if now < known:
+                dropped, known = [*dropped, *tried], now
+                break
+            # what is around it may be no twin for the same reason, if it is that which is blamed instead
+            around = {module for module, _ in now - known}
+            outer = {path for path in around if any(name.startswith(f"{path}.") for name in tried)}
+            names = _all_alike(captured, outer) if outer == around else []
         if not known:
             break
     return dropped
 
 
-def without(captured: Captured, modules: Collection[str]) -> Captured:
-    """What was captured, without these modules; their parts stay."""
+def _blamed(culprits: list[Culprit]) -> set[tuple[str, str]]:
+    return {(culprit.module, culprit.kind) for culprit in culprits}
+
+
+def without(captured: Captured, modules: Collection[str], why: str = "") -> Captured:
+    """What was captured, without these modules; their parts stay. `why` is what the stage says of them."""
     return replace(
         captured,
-        stage=captured.stage.apart_from(modules),
+        stage=captured.stage.apart_from(modules, why),
         calls={key: call for key, call in captured.calls.items() if key[0] not in modules},
         exact={key: captured.exact[key] for key in captured.exact if key[0] not in modules},
         layers={key: captured.layers[key] for key in captured.layers if key.split("#")[0] not in modules},
@@ -102,13 +114,25 @@ def _pattern(path: str) -> str:
 
 
 def _suspects(captured: Captured, culprits: list[Culprit]) -> list[list[str]]:
-    """Modules that may be no twins: those blamed and those called wrongly, all blocks' at once."""
+    """Modules that may be no twins: those blamed and those called wrongly, all blocks' at once.
+
+    The smallest first: without a large one, what is wrong within it would be blamed on what is around it, which may be
+    to blame for something else already.
+    """
     paths = dict.fromkeys(
         path
         for culprit in culprits
         for path in (culprit.module, culprit.place)
         if culprit.kind in ("leaf", "glue") and path != captured.stage.root
     )
-    every = dict.fromkeys(path for path, _ in captured.calls)
-    patterns = dict.fromkeys(map(_pattern, paths))
-    return [[path for path in every if _pattern(path) == pattern] for pattern in patterns]
+    parts = Counter(
+        path for path in paths for other, call in captured.calls if call == 0 and other.startswith(f"{path}.")
+    )
+    patterns = dict.fromkeys(_pattern(path) for path in sorted(paths, key=parts.__getitem__))
+    return [_all_alike(captured, [pattern]) for pattern in patterns]
+
+
+def _all_alike(captured: Captured, paths: Iterable[str]) -> list[str]:
+    """These modules, and those whose paths differ in numbers only."""
+    patterns = {_pattern(path) for path in paths}
+    return [path for path in dict.fromkeys(path for path, _ in captured.calls) if _pattern(path) in patterns]

@@ -35,8 +35,8 @@ def pair_modules(reference: Network, port: Network, rename: Rename | None = None
 
     By name first, after `rename`, unless of two of a name one alone has weights: there a layer may bear the name of
     what is around it. Then by equal weights, whatever the order of their axes; then parents by their parts; then
-    children of equal parents by their order, if there are as many of a kind on either side; and last what else has one
-    name.
+    children of equal parents by their own names, or by their order, if there are as many of a kind on either side; and
+    last what else has one name.
 
     Args:
         reference: with its module.
@@ -90,7 +90,7 @@ class _Pairer:
 
     def to_the_end(self) -> None:
         """All ways but by names, as long as one finds something."""
-        while self.by_weights() or self.by_parts() or self.by_order():
+        while self.by_weights() or self.by_parts() or self.by_own_name() or self.by_order():
             pass
 
     def by_name(self, rename: Rename | None, *, unlike: bool = False) -> None:
@@ -133,6 +133,16 @@ class _Pairer:
             if len(twins) == 1 and claimed.count(*twins) == 1
         ]
         return self._pair_all(sure, "parts")
+
+    def by_own_name(self) -> bool:
+        """Left-over children of paired parents that are called alike in them."""
+        free = set(self._free()[1])
+        pairs = [
+            (path, f"{self.found.modules[_parent(path)]}.{path.rpartition('.')[2]}")
+            for path in self._free()[0]
+            if _parent(path) in self.found.modules
+        ]
+        return self._pair_all([(path, twin) for path, twin in pairs if twin in free], "name")
 
     def by_order(self) -> bool:
         """Left-over children of paired parents, kind by kind, where there are as many on either side."""

@@ -119,6 +119,57 @@ def test_modules_of_other_names_are_paired_by_what_they_hold() -> None:
     assert not report.stages[0].unpaired
 
 
+def test_a_factor_that_stands_in_the_weights_on_one_side_is_no_mistake() -> None:
+    class Folded(Block):
+        def __call__(self, x: mx.array, scale: float = 1.0) -> mx.array:
+            return x + self.down(self.conv(self.activation(self.up(self.norm(x)))))
+
+    class FoldedNet(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = [Folded(), Folded()]
+
+    model = reference()
+    net = port(model, FoldedNet)
+    for block in net.blocks:
+        block.down.weight, block.down.bias = block.down.weight * 0.5, block.down.bias * 0.5
+    report = check(model, net, ids())
+    assert report.verdict is Verdict.PASS, named(report)
+    passed = {layer.path: layer.reason for layer in report.audits[0].layers}
+    assert "times 0.5: judged by what the port makes of it" in passed["blocks.1.down.weight"]
+    net.blocks[1].down.weight = net.blocks[1].down.weight * 1.01
+    assert named(check(model, net, ids())) == [("blocks.1", "glue")]
+
+
+def test_a_row_that_no_input_reaches_is_a_mistake_still() -> None:
+    model = reference()
+    net = port(model)
+    net.embed.weight[10] = net.embed.weight[10] + 1
+    report = check(model, net, ids() % 10)
+    assert named(report) == [("embed", "weights")]
+
+
+def test_a_parameter_may_stand_in_a_part() -> None:
+    class Kept(nn.Linear):
+        def __init__(self) -> None:
+            nn.Module.__init__(self)
+            self.inner = nn.Linear(16, 11)
+
+        def __call__(self, x: mx.array) -> mx.array:
+            return self.inner(x)
+
+    class KeptNet(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = Kept()
+
+    model = reference()
+    net = KeptNet()
+    net.load_weights([(name.replace("head.", "head.inner."), value) for name, value in weights(model)])
+    report = check(model, net, ids())
+    assert report.verdict is Verdict.PASS, named(report)
+
+
 def test_what_has_no_twin_is_listed() -> None:
     class Sparse(nn.Module):
         def __init__(self) -> None:
