@@ -85,7 +85,7 @@ def audit_weights(reference: Network, port: Side, pairing: Pairing, dtype: str) 
                 audit.elsewhere.append(f"{layer.path}: the {side} keeps it elsewhere in the module")
             else:
                 audit.layers.append(layer)
-                if deviation and not port.is_packed(module):  # a packed one is run beside what packing should have left
+                if deviation and not port.is_packed(module):  # packed ones are run beside themselves
                     audit.throughout[layer.path] = deviation
     return audit
 
