@@ -33,7 +33,7 @@ EXTRAS = {
     "mlx_cosyvoice": {"play"},
     "reference": {"convert", "parity"},
     "converters": {"convert"},
-    "mlx_parity": {"parity"},
+    "mlx_parity": {"parity", "dev"},  # its fixture is pytest's
     "parity": {"convert", "parity", "dev"},
     "examples": {"convert", "zoo"},
     "tests": {"convert", "parity", "zoo", "dev"},
