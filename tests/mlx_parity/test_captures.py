@@ -28,7 +28,9 @@ def everything(report: RunReport) -> Any:
     return report.verdict, [(one.module, one.kind, one.evidence) for one in report.culprits], layers
 
 
-@pytest.mark.parametrize("options", [{}, {"activation": nn.gelu_approx}, {"eps": 1e-5}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"activation": nn.gelu_approx}, {"eps": 1e-5}], ids=["right", "activation", "eps"]
+)
 def test_a_capture_says_what_a_live_run_says(options: dict[str, Any], tmp_path: Path) -> None:
     model = reference()
     pipeline = Pipeline([Port("net", model, port(model, **options))])

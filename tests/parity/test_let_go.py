@@ -9,8 +9,8 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 
-from parity.compare import Verdict
-from parity.findings import StageReport
+from mlx_parity.compare import Verdict
+from mlx_parity.findings import StageReport
 from parity.inputs import load_inputs, shortened
 from parity.pair import Pair, load_pair
 from parity.run import run
