@@ -19,7 +19,7 @@ def pass_by_init(package, install):
     outermost, *inner = package.split(".")
     if outermost not in sys.modules:
         spec = importlib.util.find_spec(outermost)
-        if spec is None:
+        if spec is None or not spec.submodule_search_locations:
             raise ModuleNotFoundError(f"{outermost} is not installed: {install}", name=outermost)
         _register(outermost, Path(spec.submodule_search_locations[0]))
     name = outermost

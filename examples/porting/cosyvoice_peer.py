@@ -13,6 +13,7 @@ import re
 import tempfile
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -159,7 +160,7 @@ def to_embedding(side, given):
 def to_tokens(side, given):
     """Text to speech tokens. What is drawn is given; compared are the log-probabilities that it is drawn from."""
     text, prompt_text, prompt = (side.plain(given[name]) for name in ("text", "prompt_text", "prompt_token"))
-    seen = {}
+    seen: dict[str, Any] = {}
 
     def drawn(log_probs, decoded, _):
         seen[f"log_probs{len(seen)}"] = log_probs[None]

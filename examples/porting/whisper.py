@@ -10,6 +10,7 @@ decoder reads a prompt at once and then token by token, with its cache. docs/pee
 import importlib
 import re
 from functools import cache
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -23,7 +24,7 @@ VOCABULARY, TEXT = 96, 24
 PROMPT, STEPS = 9, 4
 
 #: Pieces of mlx-whisper's paths -> what transformers calls them.
-NAMES = {
+NAMES: dict[str, Any] = {
     r"\bblocks\b": "layers",
     r"\bcross_attn": "encoder_attn",
     r"\battn": "self_attn",
@@ -38,7 +39,7 @@ NAMES = {
 }
 
 
-def rename(path):
+def rename(path: str) -> str:
     """What transformers calls a module or a parameter of mlx-whisper's encoder or decoder."""
     for piece, name in NAMES.items():
         path = re.sub(piece, name, path)
@@ -91,7 +92,9 @@ def fill(module, state):
     """Give every parameter of a part the original's: the kernels of convolutions have their channels last in MLX."""
     from mlx.utils import tree_flatten
 
-    arrays = {name: state[rename(name)].numpy() for name, _ in tree_flatten(module.parameters())}
+    flat: list[tuple[str, Any]] = tree_flatten(module.parameters())  # type: ignore[assignment]
+    names = [name for name, _ in flat]
+    arrays = {name: state[rename(name)].numpy() for name in names}
     laid_out = {name: np.moveaxis(array, 1, 2) if array.ndim == 3 else array for name, array in arrays.items()}
     module.load_weights([(name, mx.array(array)) for name, array in laid_out.items()], strict=True)
 
