@@ -56,17 +56,12 @@ def original():
     import transformers
 
     torch.manual_seed(0)
-    config = transformers.WhisperConfig(
-        vocab_size=VOCABULARY,
-        num_mel_bins=MELS,
-        d_model=WIDTH,
-        max_source_positions=POSITIONS,
-        max_target_positions=TEXT,
-        **{f"{part}_layers": LAYERS for part in ("encoder", "decoder")},
-        **{f"{part}_attention_heads": HEADS for part in ("encoder", "decoder")},
-        **{f"{part}_ffn_dim": 4 * WIDTH for part in ("encoder", "decoder")},
-        **{f"{token}_token_id": 0 for token in ("pad", "bos", "eos", "decoder_start")},
-    )
+    sizes: dict[str, Any] = {f"{token}_token_id": 0 for token in ("pad", "bos", "eos", "decoder_start")}
+    for part in ("encoder", "decoder"):
+        sizes |= {f"{part}_layers": LAYERS, f"{part}_attention_heads": HEADS, f"{part}_ffn_dim": 4 * WIDTH}
+    sizes |= {"vocab_size": VOCABULARY, "num_mel_bins": MELS, "d_model": WIDTH}
+    sizes |= {"max_source_positions": POSITIONS, "max_target_positions": TEXT}
+    config = transformers.WhisperConfig(**sizes)
     model = transformers.WhisperModel(config).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
