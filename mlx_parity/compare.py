@@ -127,7 +127,7 @@ def within(actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, *, dtype
     """Whether `judge` would pass a layer by its own floor, in a fraction of the time."""
     if not actual.shape == expected.shape == exact.shape:
         return False
-    return relative_rms(actual, exact) <= factor * _floor(expected, exact, dtype) < math.inf
+    return relative_rms(actual, exact) <= factor * noise_floor(expected, exact, dtype) < math.inf
 
 
 def dtype_of(expected: np.ndarray, dtype: str) -> str:
@@ -135,7 +135,7 @@ def dtype_of(expected: np.ndarray, dtype: str) -> str:
     return "float64" if expected.dtype == np.float64 else dtype
 
 
-def _floor(expected: np.ndarray, exact: np.ndarray, dtype: str) -> float:
+def noise_floor(expected: np.ndarray, exact: np.ndarray, dtype: str) -> float:
     """The noise floor of one array: see `FACTOR` and `MINIMUM_STEPS`."""
     return max(relative_rms(expected, exact), MINIMUM_STEPS * EPSILON[dtype])
 
@@ -231,7 +231,7 @@ def judge(
         return Layer(path, kind, Verdict.DIVERGED, actual.shape, reason=reason)
     difference = compare(actual, expected)
     error = relative_rms(actual, exact)
-    floor = _floor(expected, exact, dtype)
+    floor = noise_floor(expected, exact, dtype)
     if error > factor * floor:
         floor = max(floor, typical())
     reason = ""

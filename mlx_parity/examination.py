@@ -16,6 +16,10 @@ from mlx_parity.localization.memory import give_back
 from mlx_parity.localization.raised import raised_in
 from mlx_parity.localization.twins import false_twins, unlike_calls, without
 from mlx_parity.stage import Stage
+from mlx_parity.suspects import probable_cause
+
+#: For so many culprits of a stage the usual suspects are tried; after those come the same ones in other layers.
+MOST_TRIED = 12
 
 
 def examine_all(
@@ -74,6 +78,9 @@ def _judge_by_itself(
     judge = StageJudge(pair, captured, factor, accused)
     judge.run()
     report.culprits, report.isolated, report.unobserved = judge.culprits, judge.layers, judge.unobserved
+    for culprit in judge.culprits[:MOST_TRIED]:
+        scene = judge.scene(culprit)
+        culprit.cause = probable_cause(scene) if scene else ""
     return captured.stage.known(judge.outputs) if judge.outputs else {}
 
 

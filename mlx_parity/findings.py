@@ -23,7 +23,8 @@ class Culprit:
     right, what it does between them is not: a mask, an order, a scale, a missing activation). `place` is the call at
     which it shows: its own path, or that of the child that was called with a wrong argument, `argument` then being that
     one's name. It is `inferred` if every module is right by itself, and yet errors add up to more than they may.
-    `within` is the network in which a loop raised: a culprit there explains it.
+    `within` is the network in which a loop raised: a culprit there explains it. `cause` is what brings its error back
+    to the floor when it is tried, in words; "" where none of the usual suspects does.
     """
 
     module: str
@@ -35,6 +36,7 @@ class Culprit:
     argument: str = ""
     inferred: bool = False
     within: str = ""
+    cause: str = ""
 
     def explained(self, sure: Set[str]) -> bool:
         """Whether it is there because of one of these modules."""

@@ -60,7 +60,7 @@ def examine(name: str) -> dict[str, Any]:
         "verdict": report.verdict.value,
         "floors": _floors(report),
         "culprits": [_culprit(group) for group in groups],
-        "cause": "",
+        "cause": next((culprit.cause for culprit in report.culprits if culprit.cause), ""),
         "reason": "; ".join(report.unobserved[:1]),
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -86,7 +86,7 @@ def _culprit(group: list[Culprit]) -> dict[str, Any]:
 def _rows(name: str, found: dict[str, Any]) -> list[str]:
     """An architecture in the table, and below it who is to blame."""
     floors = "-" if found["floors"] is None else f"{found['floors']:,.1f}"
-    rows = [f"{name:<20} {found['verdict'].upper():<12} {floors:>12}  {found['cause'] or '-'}"]
+    rows = [f"{name:<20} {found['verdict'].upper():<12} {floors:>12}  {found['cause']}".rstrip()]
     for culprit in found["culprits"]:
         also = f", and {len(culprit['also'])} like it" if culprit["also"] else ""
         rows.append(f"    {culprit['headline']}{also}")

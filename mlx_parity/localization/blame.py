@@ -17,8 +17,10 @@ from mlx_parity.localization.captured import Captured, constants_of
 from mlx_parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
 from mlx_parity.localization.raised import PartRaisedError, raised_in
 from mlx_parity.localization.recordings import key_of
+from mlx_parity.localization.scenes import scene_of
 from mlx_parity.sides import Side
 from mlx_parity.stage import Outputs, Sides
+from mlx_parity.suspects import Scene
 
 
 class StageJudge:
@@ -36,6 +38,7 @@ class StageJudge:
         self.outputs: Outputs | None = None
         self.calls = Calls()
         self._seen: dict[tuple[str, str], Culprit] = {}
+        self.shown: dict[tuple[str, str], Call] = {}
         self._place = {key: place for place, key in enumerate(captured.calls)}
         self._rank: dict[tuple[str, str], int] = {}
         self._doubtful: list[tuple[Call, str, Layer]] = []
@@ -115,8 +118,16 @@ class StageJudge:
         return failed.key in feed and all(_length(own) == _length(right) for own, right in pairs)
 
     def _blame(
-        self, module: str, kind: str, place: str, evidence: str, layer: Layer | None = None, argument: str = ""
+        self,
+        module: str,
+        kind: str,
+        place: str,
+        evidence: str,
+        layer: Layer | None = None,
+        argument: str = "",
+        at: Call | None = None,
     ) -> None:
+        """Note a culprit, or one more evidence against it; `at` is the call at which it shows."""
         call = self._cut_off(module)
         if call is not None:
             module, kind, place, argument = call.caller, "glue", call.path, "cache"
@@ -126,8 +137,18 @@ class StageJudge:
             return
         culprit = Culprit(module, kind, self.stage.name, place, [evidence], layer, argument)
         self._seen[module, kind] = culprit
+        if at is not None and call is None:
+            self.shown[module, kind] = at
         self._rank[module, kind] = self._moment(module, place)
         self.culprits.append(culprit)
+
+    def scene(self, culprit: Culprit) -> Scene | None:
+        """What was captured around a culprit, where it is a value that is wrong."""
+        call = self.shown.get((culprit.module, culprit.kind))
+        if call is None or culprit.kind not in ("leaf", "glue"):
+            return None
+        side, seen = self.stage.model(self.pair), self.calls.by_key()
+        return scene_of(self.captured, seen, side, call.key, culprit.argument, self.factor, self.dtype)
 
     def _cut_off(self, module: str) -> Call | None:
         """The outermost call around a module to which nothing was handed of the pieces before.
@@ -195,7 +216,7 @@ class StageJudge:
                 label = "its input" if name == INPUT else f"its argument `{name}`"
                 evidence = f"{call.path} was called with a wrong value (call {call.index}): {label} {problem}"
                 evidence += self._before(call)
-                self._blame(self._source(call, name), "glue", call.path, evidence, argument=name)
+                self._blame(self._source(call, name), "glue", call.path, evidence, argument=name, at=call)
 
     def _before(self, call: Call) -> str:
         """What the same caller had called before, up to where all was right."""
@@ -265,7 +286,9 @@ class StageJudge:
                 continue
             self.layers.append(layer)
             if layer.verdict is Verdict.DIVERGED and call.path not in explained:
-                self._blame(call.path, kind, call.path, f"on the reference's own input: {evidence_of(layer)}", layer)
+                self._blame(
+                    call.path, kind, call.path, f"on the reference's own input: {evidence_of(layer)}", layer, at=call
+                )
 
     def _typical_floor(self, path: str, place: int, one: np.ndarray) -> float:
         """Of one output of a module, by all of its calls."""
@@ -284,7 +307,9 @@ class StageJudge:
             wrong = {*self.accused, *(place for one in self.culprits for place in (one.module, one.place))}
             explained = any(module.startswith(f"{call.path}.") for module in wrong)
             if layer.verdict is Verdict.DIVERGED and not explained:
-                self._blame(call.path, kind, call.path, f"on the reference's own input: {evidence_of(layer)}", layer)
+                self._blame(
+                    call.path, kind, call.path, f"on the reference's own input: {evidence_of(layer)}", layer, at=call
+                )
 
     def _judge_outputs(self, outputs: Outputs) -> None:
         """What the stage's own code makes of its modules' outputs, all of which were replaced by right ones."""

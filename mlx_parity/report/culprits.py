@@ -58,6 +58,8 @@ def print_culprits(report: RunReport, console: Console) -> None:
             console.print(f"   - {escape(line)}", highlight=False)
         if len(culprit.evidence) > MOST_EVIDENCE:
             console.print(f"   - and {len(culprit.evidence) - MOST_EVIDENCE} more", highlight=False)
+        if culprit.cause:
+            console.print(f"   probable cause: [bold]{escape(culprit.cause)}[/]", highlight=False)
         if len(group) > 1:
             others = ", ".join(other.module for other in group[1 : 1 + MOST_EVIDENCE])
             more = f" and {len(group) - 1 - MOST_EVIDENCE} more" if len(group) > 1 + MOST_EVIDENCE else ""
@@ -81,6 +83,7 @@ def culprit_to_dict(culprit: Culprit) -> dict[str, Any]:
         "argument": culprit.argument,
         "headline": headline(culprit),
         "evidence": culprit.evidence,
+        "cause": culprit.cause,
         "layer": culprit.layer.to_dict() if culprit.layer else None,
     }
 

@@ -101,6 +101,7 @@ def _culprits(report: RunReport, command: Callable[[str, str], str]) -> str:
     for culprit in report.culprits:
         blamed.add(culprit.stage)
         evidence = [f"kind: {culprit.kind}", *culprit.evidence[:MOST_EVIDENCE]]
+        evidence += [f"probable cause: {culprit.cause}"] if culprit.cause else []
         cards.append(_card(Verdict.DIVERGED, headline(culprit), evidence, command("localise", culprit.stage)))
     for stage in report.parts:
         layer = stage.worst_layer
