@@ -27,6 +27,7 @@ class Attention:
         window: how many positions are seen, the own one included; 0: all.
         ahead: how many positions after its own a query sees; None: all.
         norm: where queries and keys pass an RMS norm without weights: "before" or "after" the rotation, or "".
+        eps: of that norm.
         tiled: whether query heads share keys in turn instead of in groups.
     """
 
@@ -42,6 +43,7 @@ class Attention:
     window: int = 0
     ahead: int | None = 0
     norm: str = ""
+    eps: float = 1e-6
     tiled: bool = False
 
     def __call__(self, sources: Mapping[str, Array], rows: int | None = None) -> Array:
@@ -62,9 +64,9 @@ class Attention:
         return made.reshape(*made.shape[:2], -1)
 
     def _prepared(self, x: Array) -> Array:
-        x = root_mean_square_norm(x, 1e-6) if self.norm == "before" else x
+        x = root_mean_square_norm(x, self.eps) if self.norm == "before" else x
         x = rotated(x, self.rotary, self.part, self.base) if self.rotary else x
-        return root_mean_square_norm(x, 1e-6) if self.norm == "after" else x
+        return root_mean_square_norm(x, self.eps) if self.norm == "after" else x
 
     def _shared(self, x: Array, heads: int) -> Array:
         times = heads // x.shape[2]

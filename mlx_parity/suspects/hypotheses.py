@@ -25,6 +25,12 @@ BASES = (10000.0, 500000.0, 1000000.0, 100000.0)
 #: Softcaps of scores.
 CAPS = (50.0, 30.0)
 
+#: Norms of queries and keys without weights.
+NORMS: tuple[dict[str, Any], ...] = (
+    {"norm": ""},
+    *({"norm": norm, "eps": eps} for norm in ("after", "before") for eps in (1e-6, 1e-5)),
+)
+
 #: Shares of a head that are rotated.
 PARTS = (1.0, 0.5, 0.25, 0.75, 0.4)
 
@@ -134,9 +140,9 @@ def _searched(scene: Scene, sources: dict[str, Array], target: Array, options: O
         sources.update(_cut_by_head(sources, head, width))
         for start in _starts(sources, target, head, scene.allowed):
             for scale, rotation, cap, norm in product(
-                options.all_scales(head), options.rotations(head), (0.0, *options.caps), ("", "after", "before")
+                options.all_scales(head), options.rotations(head), (0.0, *options.caps), NORMS
             ):
-                guess = replace(start, scale=scale, cap=cap, norm=norm, **rotation)
+                guess = replace(start, scale=scale, cap=cap, **norm, **rotation)
                 if relative_rms(guess(sources, 2)[:, 1], target[:, 1]) > 4 * scene.allowed:
                     continue
                 for window in (0, *range(2, options.length)):
@@ -188,7 +194,7 @@ def _changed(official: Attention, sources: Sources, options: Options, count: int
         *(("scale", {"scale": scale}) for scale in options.all_scales(official.head) if scale != official.scale),
         *(("cap", {"cap": cap}) for cap in (0.0, *options.caps) if cap != official.cap),
         *(("mask", {"ahead": ahead}) for ahead in (None, 1)),
-        *(("norm", {"norm": norm}) for norm in ("", "before", "after") if norm != official.norm),
+        *(("norm", norm) for norm in NORMS if norm != {"norm": official.norm, "eps": official.eps}),
         ("tiled", {"tiled": not official.tiled}),
         *(
             (role, {role: name})
@@ -213,6 +219,11 @@ def _in_words(port: Attention, official: Attention) -> str:
         *_compared("a softcap of {:g}", "no softcap", port.cap, official.cap),
         *_compared(f"a norm of queries and keys{when}", "no such norm", port.norm, official.norm),
     ]
+    if port.norm and official.norm and port.eps != official.eps:
+        said = [
+            *said,
+            f"the port's norm of queries and keys has an epsilon of {port.eps:g}, the reference's {official.eps:g}",
+        ]
     said = [
         *said,
         *(

@@ -123,6 +123,7 @@ PROJECTED = {
         ({"cap": 50.0}, "the port has a softcap of 50, the reference no softcap"),
         ({"ahead": None, "window": 6}, "the port has no causal mask"),
         ({"norm": "after"}, "the port has a norm of queries and keys, the reference no such norm"),
+        ({"norm": "after", "eps": 1e-5}, "the port has a norm of queries and keys, the reference no such norm"),
         ({"tiled": True}, "the port shares keys among its heads in another order"),
     ],
 )
