@@ -116,4 +116,4 @@ def test_the_language_model(path: str) -> None:
     model.step(model.embed_speech([5]), cache)
     for number, layer in enumerate(cache.layers):
         if not f"llm.model.model.layers.{number}.self_attn.".startswith(f"{path}."):
-            assert {array.dtype for array in layer.state} == {mx.bfloat16}, number
+            assert {array.dtype for array in layer.arrays()} == {mx.bfloat16}, number
