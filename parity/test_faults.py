@@ -122,6 +122,7 @@ def test_healthy_model_is_not_blamed(pair: Pair, capture: ReferenceCapture) -> N
     assert not report.culprits
 
 
+@pytest.mark.slow
 def test_two_faults_are_both_named_in_data_flow_order(pair: Pair, capture: ReferenceCapture) -> None:
     faults = choose(["f0-without-abs", "kv-head-order"])
     with ExitStack() as stack:

@@ -15,6 +15,8 @@ from tests.support.process import ROOT
 pytest.importorskip("mlx_lm", reason="the zoo needs mlx-lm and transformers: pip install '.[zoo]'")
 pytest.importorskip("transformers", reason="the zoo needs mlx-lm and transformers: pip install '.[zoo]'")
 
+pytestmark = pytest.mark.slow
+
 
 def run(tmp_path: Path, *names: str) -> tuple[int, str, dict[str, Any]]:
     file = tmp_path / "zoo.json"

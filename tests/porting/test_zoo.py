@@ -65,6 +65,7 @@ def test_a_port_that_agrees_stays_within_four_floors(name: str) -> None:
     assert max(ratios(name)) < 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gemma", "gpt_oss", "mistral", "falcon_h1"])
 def test_a_port_that_diverges_stands_out(name: str) -> None:
     assert min(ratios(name)) > 100
