@@ -54,11 +54,11 @@ def examine(pair: Any, captured: Captured, factor: float, accused: Set[str] = fr
         factor: allowed error in noise floors.
         accused: modules of its component that are wrong as they are stored.
     """
-    if captured.stage.loose:
-        captured = _with_twins_alone(pair, captured, factor, accused)
     stage = captured.stage
-    report = StageReport(stage.name, stage.title, stage.dtype(pair), unpaired=stage.unpaired())
-    known = _judge_by_itself(pair, captured, report, factor, accused)
+    report = StageReport(stage.name, stage.title, stage.dtype(pair))
+    captured, known = _judge_by_itself(pair, captured, report, factor, accused)
+    stage = captured.stage
+    report.unpaired = stage.unpaired()
     raised = run_freely(pair, captured, report, factor, known)
     if raised and not report.culprits and not accused:
         report.culprits.append(_who_raised(pair, captured, raised))
@@ -70,37 +70,40 @@ def examine(pair: Any, captured: Captured, factor: float, accused: Set[str] = fr
 
 def _judge_by_itself(
     pair: Any, captured: Captured, report: StageReport, factor: float, accused: Set[str]
-) -> dict[str, Any]:
-    """Enter what an isolated run says, and return what the free one need not find out again.
+) -> tuple[Captured, dict[str, Any]]:
+    """Enter what an isolated run says. Return what of the stage is compared, and what the free run need not find out.
 
     What else it has seen is gone when this returns, before more is run.
     """
-    judge = StageJudge(pair, captured, factor, accused)
-    judge.run()
+    if captured.stage.loose:
+        captured, judge = _with_twins_alone(pair, captured, factor, accused)
+    else:
+        judge = _judged(pair, captured, factor, accused)
     report.culprits, report.isolated, report.unobserved = judge.culprits, judge.layers, judge.unobserved
     for culprit in judge.culprits[:MOST_TRIED]:
         scene = judge.scene(culprit)
         culprit.cause = probable_cause(scene) if scene else ""
-    return captured.stage.known(judge.outputs) if judge.outputs else {}
+    return captured, captured.stage.known(judge.outputs) if judge.outputs else {}
 
 
-def _with_twins_alone(pair: Any, captured: Captured, factor: float, accused: Set[str]) -> Captured:
-    """What was captured of modules that do the same on both sides. The others are judged as parts."""
+def _judged(pair: Any, captured: Captured, factor: float, accused: Set[str]) -> StageJudge:
+    judge = StageJudge(pair, captured, factor, accused)
+    judge.run()
+    return judge
 
-    def judged(some: Captured) -> StageJudge:
-        judge = StageJudge(pair, some, factor, accused)
-        judge.run()
-        return judge
 
-    judge = judged(captured)
+def _with_twins_alone(pair: Any, captured: Captured, factor: float, accused: Set[str]) -> tuple[Captured, StageJudge]:
+    """What was captured of modules that do the same on both sides, and its judge. The others are judged as parts."""
+    judge = _judged(pair, captured, factor, accused)
     while unlike := unlike_calls(captured, judge.calls, ended=judge.outputs is not None):
         for how in dict.fromkeys(unlike.values()):
             captured = without(captured, [path for path in unlike if unlike[path] == how], how)
-        judge = judged(captured)
+        judge = _judged(pair, captured, factor, accused)
     if judge.culprits:
-        false = false_twins(captured, judge.culprits, lambda some: judged(some).culprits)
+        false = false_twins(captured, judge.culprits, lambda some: _judged(pair, some, factor, accused).culprits)
         captured = without(captured, false, "no twin of its namesake, which what is around it makes up for")
-    return captured
+        judge = _judged(pair, captured, factor, accused)  # with all layouts that were found by now
+    return captured, judge
 
 
 def made_up_for(
@@ -119,9 +122,7 @@ def made_up_for(
     Returns:
         The modules, and what was captured of those that do the same on both sides.
     """
-    twins = _with_twins_alone(pair, captured, factor, frozenset())
-    judge = StageJudge(pair, twins, factor, frozenset())
-    judge.run()
+    twins, judge = _with_twins_alone(pair, captured, factor, frozenset())
     blamed = {culprit.module for culprit in judge.culprits}
     errors = dict.fromkeys(
         {path for path, _ in captured.calls} - {path for path, _ in twins.calls}, EPSILON[judge.dtype]

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from mlx_parity.audit.culprits import culprits_of
 from mlx_parity.audit.weights import audit_weights
 from mlx_parity.captures import capture, captured_in
-from mlx_parity.compare import FACTOR, Layer, Verdict
+from mlx_parity.compare import FACTOR, Verdict
 from mlx_parity.examination import examine_all, made_up_for
-from mlx_parity.findings import Culprit, RunReport, StageReport
+from mlx_parity.findings import RunReport, StageReport
 from mlx_parity.localization.captured import Captured, captures
 from mlx_parity.pairing.layout import aligned
 from mlx_parity.pairing.modules import Pairing, Rename, pair_modules
@@ -105,8 +106,9 @@ class Port(Stage):
         What is packed wrongly is found where weights are audited.
         """
         port = side_of(self._port)
-        modules = {path: port.modules()[twin] for path, twin in self.pairing.modules.items()}
-        return {path: port.parameters(one)["weight"] for path, one in modules.items() if port.is_packed(one)}
+        modules = port.modules()
+        twins = {path: modules[twin] for path, twin in self.pairing.modules.items()}
+        return {path: port.parameters(one)["weight"] for path, one in twins.items() if port.is_packed(one)}
 
     @cached_property
     def _network(self) -> Network:
@@ -118,7 +120,7 @@ class Port(Stage):
         """Which module is whose twin."""
         return pair_modules(self._network, side_of(self._port), self._rename)
 
-    def recorded(self, pair: Any) -> dict[str, Recorded]:
+    def recorded(self) -> dict[str, Recorded]:
         return recorded(self._network)
 
     def recalled(self, modules: dict[str, Recorded]) -> Port:
@@ -170,24 +172,13 @@ class Port(Stage):
         report = StageReport(f"audit.{self.name}", f"Weights: {self.title}", self.dtype(None))
         audit = audit_weights(self._network, side_of(self._port), self.pairing, report.dtype)
         report.layers, report.unpaired = audit.layers, audit.elsewhere
-        wrong: dict[str, Culprit] = {}
-        for layer in wrong_ones(report.layers):
-            module, _, parameter = layer.path.rpartition(".")
-            culprit = wrong.setdefault(
-                module or self.name, Culprit(module or self.name, "weights", self.name, module, layer=layer)
-            )
-            culprit.evidence.append(f"`{parameter}` {layer.reason}")
-        report.culprits = list(wrong.values())
+        report.culprits = culprits_of(report.layers, self.name)
         doubtful: dict[str, float] = {}
-        for layer in wrong_ones(report.layers):
-            module = layer.path.rpartition(".")[0]
-            doubtful[module] = min(doubtful.get(module, math.inf), audit.throughout.get(layer.path, 0.0))
+        for layer in report.layers:
+            if layer.verdict is Verdict.DIVERGED:
+                module = layer.path.rpartition(".")[0]
+                doubtful[module] = min(doubtful.get(module, math.inf), audit.throughout.get(layer.path, 0.0))
         return report, {module: deviation for module, deviation in doubtful.items() if deviation}
-
-
-def wrong_ones(layers: list[Layer]) -> list[Layer]:
-    """Those that diverge."""
-    return [layer for layer in layers if layer.verdict is Verdict.DIVERGED]
 
 
 def _made(model: Any) -> Any:

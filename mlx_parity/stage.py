@@ -254,7 +254,7 @@ class Stage(ABC):
         """
         raise NotImplementedError
 
-    def recorded(self, pair: Any) -> dict[str, Recorded]:
+    def recorded(self) -> dict[str, Recorded]:
         """The reference's modules as they are to be paired; none where they are by their names."""
         return {}
 

@@ -135,14 +135,14 @@ def _as_value(one: Captured) -> dict[str, Any]:
         "exact_outputs": one.exact_outputs,
         "types": one.types,
         "constants": one.constants,
-        "modules": one.modules,
+        "modules": one.stage.recorded(),
         "seconds": one.seconds,
     }
 
 
 def _as_captured(stage: Stage, value: dict[str, Any]) -> Captured:
     calls, exact = ({call.key: call for call in value[name]} for name in ("calls", "exact"))
-    kept = ("outputs", "isolated_outputs", "exact_outputs", "types", "constants", "seconds", "modules")
+    kept = ("outputs", "isolated_outputs", "exact_outputs", "types", "constants", "seconds")
     return Captured(
         stage=stage.recalled(value["modules"]),
         given=Given(value["inputs"], value["settings"], value["seed"]),

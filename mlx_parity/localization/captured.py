@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from mlx_parity.localization.isolate import CallsByKey, Feed, observe
 from mlx_parity.localization.memory import give_back
 from mlx_parity.localization.recordings import CallsBeside, RecordingBeside
 from mlx_parity.sides import Side
-from mlx_parity.sides.recorded import Recorded
 from mlx_parity.stage import Given, Outputs, Stage
 from mlx_parity.taps import tap
 
@@ -37,7 +36,6 @@ class Captured:
         types: path -> the name of the module's type.
         constants: path -> the numbers that the module there holds beside its weights, such as the epsilon of a norm.
         seconds: of the run in the working dtype.
-        modules: of a `loose` stage, by path, as they are to be paired.
     """
 
     stage: Stage
@@ -51,7 +49,6 @@ class Captured:
     types: dict[str, str]
     constants: dict[str, dict[str, float]]
     seconds: float
-    modules: dict[str, Recorded] = field(default_factory=dict)
 
 
 def captures(
@@ -110,7 +107,7 @@ def _capture(stage: Stage, pair: Any, arrays: dict[str, Any], settings: Any, see
         arrays.update(stage.prepare(side, Given(arrays, settings, seed)))
         given = Given(arrays, settings, seed)
         calls, outputs, seconds = _observed(stage, side, given)
-        constants, modules = constants_of(side, stage), stage.recorded(pair)
+        constants = constants_of(side, stage)
         loop = not side.modules()
         exact: Feed = {}
         if loop:
@@ -128,9 +125,7 @@ def _capture(stage: Stage, pair: Any, arrays: dict[str, Any], settings: Any, see
     pieces = stage.pieces(pair)
     if pieces:
         calls, exact, layers = pieces.calls(calls), pieces.calls(exact), pieces.arrays(layers)
-    return Captured(
-        *(stage, given, calls, exact, layers, outputs, isolated, exact_outputs, types, constants, seconds, modules)
-    )
+    return Captured(*(stage, given, calls, exact, layers, outputs, isolated, exact_outputs, types, constants, seconds))
 
 
 def _observed(stage: Stage, side: Side, given: Given) -> tuple[CallsByKey, Outputs, float]:

@@ -69,6 +69,9 @@ class _Pairer:
         self.kinds = tuple(
             {path: side.kind(module).lower() for path, module in side.modules().items()} for side in self.sides
         )
+        self._weighing = tuple(
+            {path for path, module in side.modules().items() if side.parameters(module)} for side in self.sides
+        )
         self.found = Pairing()
         self._taken: dict[str, str] = {}
         self._weighed = False
@@ -97,13 +100,12 @@ class _Pairer:
         """Modules of one name; those of which one alone has weights only where they may be `unlike`."""
         for twin in self.port:
             path = renamed(twin, rename)
-            if path in self.reference and (unlike or self._weighs(0, path) == self._weighs(1, twin)):
+            if path in self.reference and (unlike or self._both_or_none_weigh(path, twin)):
                 self._pair(path, twin, "name" if path == twin else "rename")
 
-    def _weighs(self, side: int, path: str) -> bool:
-        """Whether a module of a side has weights of its own."""
-        modules = (self.reference, self.port)[side]
-        return bool(self.sides[side].parameters(modules[path]))
+    def _both_or_none_weigh(self, path: str, twin: str) -> bool:
+        """Whether modules of both sides, or neither, have weights of their own."""
+        return (path in self._weighing[0]) == (twin in self._weighing[1])
 
     def by_weights(self) -> bool:
         """Modules of which both sides have one alone with these numbers in it. Looked at once."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from mlx_parity.compare import Layer, Verdict
-from mlx_parity.findings import Culprit, StageReport
+from mlx_parity.audit.culprits import culprits_of
+from mlx_parity.findings import StageReport
 from parity.audit.config import audit_config
 from parity.audit.defaults import audit_defaults
 from parity.audit.tokenizer import audit_tokenizer
@@ -53,19 +53,6 @@ def _audited(pair: Pair, component: str, stage: Stage, progress: Callable[[str],
     progress(f"{name}: what is stored")
     report = StageReport(f"{PREFIX}{name}", f"Audit: {name}", pair.dtype(component))
     report.layers = [layer for subject in SUBJECTS for layer in subject(pair, component)]
-    report.culprits = _culprits(report.layers, stage.name)
+    report.culprits = culprits_of(report.layers, stage.name)
     report.seconds_model = time.perf_counter() - started
     return report
-
-
-def _culprits(layers: Sequence[Layer], stage: str) -> list[Culprit]:
-    """The modules that own wrong tensors, and the wrong fields."""
-    culprits: dict[str, Culprit] = {}
-    for layer in layers:
-        if layer.verdict is not Verdict.PASS:
-            module, _, parameter = layer.path.rpartition(".")
-            if layer.type != "weights":
-                module, parameter = layer.path, ""
-            known = culprits.setdefault(module, Culprit(module, layer.type, stage, module, layer=layer))
-            known.evidence.append(f"`{parameter}` {layer.reason}" if parameter else layer.reason)
-    return list(culprits.values())
