@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from mlx_parity.report.culprits import print_culprits, to_dict
 from mlx_parity.report.data import to_dict as whole_dict
 from mlx_parity.report.data import write_json, write_text
 from mlx_parity.report.html import write_html
-from mlx_parity.report.markdown import summary
+from mlx_parity.report.markdown import add_to_job, summary
 from mlx_parity.report.terminal import make_console, print_report
 
 INTERRUPTED = 130
@@ -130,9 +129,7 @@ def _written(report: RunReport, arguments: argparse.Namespace) -> Iterator[Path]
     if arguments.markdown:
         write_text(arguments.markdown, text)
         yield arguments.markdown
-    if os.environ.get("GITHUB_STEP_SUMMARY"):
-        with open(os.environ["GITHUB_STEP_SUMMARY"], "a", encoding="utf-8") as file:
-            file.write(text)
+    add_to_job(text)
 
 
 def _page(report: RunReport, about: dict[str, str], folder: Path) -> None:

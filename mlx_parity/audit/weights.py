@@ -11,7 +11,7 @@ import numpy as np
 
 from mlx_parity.audit.evidence import evidence, rounded
 from mlx_parity.compare import EPSILON, Layer, Verdict, relative_rms
-from mlx_parity.pairing.layout import Order, orders
+from mlx_parity.pairing.layout import Order, orders, without_ones
 from mlx_parity.pairing.modules import Pairing
 from mlx_parity.sides import Side
 from mlx_parity.sides.recorded import Network
@@ -190,8 +190,8 @@ def _order(kind: str, name: str, found: np.ndarray, right: np.ndarray, dtype: st
 
 def _without_axes(found: np.ndarray, right: np.ndarray) -> np.ndarray:
     """The stored parameter with the reference's axes, where only the number of those of length 1 is another."""
-    long, wanted = (tuple(length for length in array.shape if length != 1) for array in (found, right))
-    return found.reshape(right.shape) if found.ndim != right.ndim and long == wanted else found
+    alike = without_ones(found.shape) == without_ones(right.shape)
+    return found.reshape(right.shape) if found.ndim != right.ndim and alike else found
 
 
 def _laid_out(found: np.ndarray, right: np.ndarray) -> np.ndarray:

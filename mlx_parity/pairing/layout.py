@@ -35,6 +35,11 @@ def orders(shape: tuple[int, ...], expected: tuple[int, ...]) -> list[Order]:
     return [order for order in axes if tuple(shape[axis] for axis in order) == expected]
 
 
+def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without axes of length 1, which one side may lack: a table that is broadcast over heads, say."""
+    return tuple(length for length in shape if length != 1)
+
+
 def find_layout(
     actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, *, dtype: str, factor: float = FACTOR
 ) -> Found:
@@ -85,7 +90,7 @@ def arrange(own: np.ndarray, right: np.ndarray) -> Arrangement | None:
     if own.ndim == right.ndim:
         order = _likely_order(own, right)
         return Arrangement(own.shape, order) if order is not None else None
-    long, wanted = (tuple(length for length in array.shape if length != 1) for array in (own, right))
+    long, wanted = without_ones(own.shape), without_ones(right.shape)
     if sorted(long) == sorted(wanted):
         order = _likely_order(own.reshape(long), right.reshape(wanted))
         return Arrangement(long, order) if order is not None else None

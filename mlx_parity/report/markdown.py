@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from mlx_parity.compare import Verdict
@@ -35,3 +36,11 @@ def summary(report: RunReport, result: dict[str, Any]) -> str:
         lines.append(f"- **`{culprit['module']}`** ({culprit['kind']}): {culprit['headline']}")
         lines.append(f"  - {culprit['evidence'][0]}")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def add_to_job(text: str) -> None:
+    """Append a summary to that of the CI job that runs this, if it wants one."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if path:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(text)

@@ -21,8 +21,6 @@ class Side(ABC):
     name: ClassVar[str]
     #: The type of the framework's arrays.
     array_type: ClassVar[type]
-    #: Name of a dtype -> the framework's.
-    dtypes: ClassVar[Mapping[str, Any]]
 
     def __init__(self, module: Any, dtype: str = "float32") -> None:
         """`dtype` is what the side works in, a name."""

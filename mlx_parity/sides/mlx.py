@@ -12,6 +12,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
+from mlx_parity.pairing.layout import without_ones
 from mlx_parity.sides.base import Side
 from mlx_parity.sides.layouts import Layouts
 
@@ -25,7 +26,7 @@ class MLXSide(Side):
     be differentiated; they are accepted as inputs as well.
     """
 
-    name, array_type, dtypes = "mlx", mx.array, DTYPES
+    name, array_type = "mlx", mx.array
 
     def __init__(self, module: Any, dtype: str = "float32", *, lazy: bool = False) -> None:
         super().__init__(module, dtype)
@@ -121,7 +122,7 @@ class MLXSide(Side):
         array = mx.array(ours, dtype=mx.float64) if double else mx.array(ours)
         if own is None:
             return array
-        if array.shape != own.shape and _without_ones(array.shape) == _without_ones(own.shape):
+        if array.shape != own.shape and without_ones(array.shape) == without_ones(own.shape):
             array = array.reshape(own.shape)
         elif _fits(array.shape, own.shape):
             array = mx.broadcast_to(array, own.shape)
@@ -167,8 +168,3 @@ def _fits(shape: tuple[int, ...], own: tuple[int, ...]) -> bool:
         return np.broadcast_shapes(shape, own) == own
     except ValueError:
         return False
-
-
-def _without_ones(shape: tuple[int, ...]) -> list[int]:
-    """A table that is broadcast over heads, say, may lack the axis or have one of length 1."""
-    return [length for length in shape if length != 1]

@@ -20,7 +20,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class TorchSide(Side):
     """A PyTorch module that works in `dtype`."""
 
-    name, array_type, dtypes = "pytorch", torch.Tensor, DTYPES
+    name, array_type = "pytorch", torch.Tensor
     #: Whether code that asks for float32 by name gets float64 where the side works in that.
     strict = False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +132,4 @@ def write_outputs(report: RunReport, arguments: argparse.Namespace) -> Iterator[
     if arguments.markdown:
         data.write_text(arguments.markdown, summary)
         yield arguments.markdown
-    job_summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if job_summary:
-        with open(job_summary, "a", encoding="utf-8") as file:
-            file.write(summary)
+    markdown.add_to_job(summary)

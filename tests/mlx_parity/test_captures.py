@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import pytest
 from mlx_parity import Pipeline, Port, RunReport
 from mlx_parity.captures.values import CaptureError
 from tests.mlx_parity.models import ids, port, reference
-from tests.support.process import ROOT
+from tests.support.process import ROOT, run_python
 
 EXAMPLE = ROOT / "examples" / "porting" / "mlp.py"
 
@@ -66,13 +64,7 @@ def cli(*arguments: object, fault: str = "", without_torch: bool = False) -> sub
     block = "import sys; sys.modules['torch'] = None; " if without_torch else ""
     code = f"{block}from mlx_parity.__main__ import main; sys.exit(main())" if block else ""
     command = ["-c", code] if code else ["-m", "mlx_parity"]
-    return subprocess.run(
-        [sys.executable, *command, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "FAULT": fault, "COLUMNS": "160"},
-    )
+    return run_python(*command, *map(str, arguments), FAULT=fault, COLUMNS="160")
 
 
 @pytest.mark.parametrize("fault", ["", "activation"])
