@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -203,6 +204,24 @@ class _Memory:
         return _map(side, value, once)
 
 
+def _numbers(side: Side, value: Any) -> int | None:
+    """How many numbers an array has; None of anything else."""
+    return math.prod(value.shape) if side.is_array(value) else None
+
+
+def _matched(path: str, index: int, feed: Feed, numbers: int | None) -> int:
+    """Which of the reference's calls of a module its next one is, whose input has so many numbers.
+
+    A side may leave a call out: then the one after it is of as many numbers, and the one that was due is not. Fed what
+    was meant for that, all that follows would be of a wrong shape.
+    """
+    due, next_one = (
+        right.arguments.get(INPUT) if (right := feed.get((path, at))) else None for at in (index, index + 1)
+    )
+    skips = isinstance(due, np.ndarray) and isinstance(next_one, np.ndarray) and next_one.size == numbers != due.size
+    return index + skips
+
+
 class _Recorder:
     """Keeps track of which module is running inside which."""
 
@@ -212,8 +231,8 @@ class _Recorder:
         self._states: list[Any] = []
         self._counts: dict[str, int] = {}
 
-    def enter(self, path: str, states: list[Any], feed: Feed) -> Call:
-        index = self._counts.get(path, 0)
+    def enter(self, path: str, states: list[Any], feed: Feed, numbers: int | None) -> Call:
+        index = _matched(path, self._counts.get(path, 0), feed, numbers)
         self._counts[path] = index + 1
         caller = self.stack[-1].path if self.stack else self.root
         call = Call(path, index, caller, {})
@@ -258,7 +277,7 @@ def observe(side: Side, stage: Stage, feed: Feed | None = None) -> Iterator[Call
     def answer(call: ModuleCall) -> Any:
         module, function = call.module, side.parameters_of(call.module)
         arguments = _Arguments(function, call.args, call.kwargs)
-        noted = recorder.enter(call.path, side.states(arguments), feed)
+        noted = recorder.enter(call.path, side.states(arguments), feed, _numbers(side, arguments.get(INPUT)))
         right, kept = feed.get((call.path, noted.index)), stage.keep(call.path, noted.index)
         if kept:
             note, known = partial(side.noted, module, incoming=True), right.arguments if right else {}

@@ -183,7 +183,8 @@ def inc_voice_of_another(original: Any, prompt: Any) -> Any:
 @HOP.wrapping(IncrementalDecoder, "due")
 def inc_first_hop(original: Any, self: Any, state: Any) -> int:
     """The first hop does not count the prompt's tokens."""
-    return original(self, state) if state.hops else self.first + self.flow.lookahead + 5
+    begun = len(state.flow.tokens) > state.flow.prompt.tokens
+    return original(self, state) if begun else self.first + self.flow.lookahead + 5
 
 
 def _wait_less(vocoder: Any, what: str, frames: int) -> None:

@@ -144,7 +144,8 @@ def dit_time_of_first_step(pair: Pair) -> Context:
 @LOOP.at("incremental.hop").wrapping(IncrementalDecoder, "due")
 def first_hop_without_prompt(original: Any, self: Any, state: Any) -> int:
     """The first hop does not count the prompt's tokens."""
-    return original(self, state) if state.hops else self.first + self.flow.lookahead + 5
+    begun = len(state.flow.tokens) > state.flow.prompt.tokens
+    return original(self, state) if begun else self.first + self.flow.lookahead + 5
 
 
 noise_beginning(SOURCE, "noise-anew-in-every-hop", "The noise begins anew with every hop.", lambda begin, samples: 0)
