@@ -12,7 +12,7 @@ PIP_NOISE := $(PIP_NOISE)|^ +(Using cached|Preparing|Installing build|Checking i
 PIP_NOISE := $(PIP_NOISE)|^ +(Created wheel|Stored in|Attempting|Found existing|Uninstalling|Successfully|Downloading .* kB)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo convert parity bench test test-slow test-soak fuzz lint format clean distclean rebuild
+.PHONY: help setup demo convert parity bench train-nano test test-slow test-soak fuzz lint format clean distclean rebuild
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,10 @@ bench: $(STAMP) ## time MLX beside PyTorch at full size [CHECKPOINT=folder MODEL
 	@mkdir -p build/bench
 	@$(RUN) -m parity bench --size full $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)" --model "$(MODEL)") \
 		--json build/bench/bench.json --markdown build/bench/bench.md --plot build/bench $(ARGS)
+
+# Every stage goes on where it was stopped. The voices are Debian's: sudo apt install flite
+train-nano: $(STAMP) ## train a model of 8 million parameters that speaks digits, from nothing, in hours [WORK=folder]
+	@$(RUN) -m reference.nano all --work "$(or $(WORK),build/nano)" $(ARGS)
 
 test: $(STAMP) ## run the tests (a few minutes), one process a core
 	@$(RUN) -m pytest -n auto --dist loadfile $(ARGS)

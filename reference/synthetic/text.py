@@ -47,14 +47,29 @@ def write_blank_en(
     if vocab_size not in BASE_VOCAB:
         raise ValueError(f"vocab_size must be one of {', '.join(BASE_VOCAB)}, not {vocab_size!r}")
     base = BASE_VOCAB[vocab_size]
-    ids_in_use = base + len(dict.fromkeys((*BASE_SPECIAL, *tokens)))
+    write_files(folder, _merges(base - len(byte_symbols()), seed), qwen_config=qwen_config, tokens=tokens)
+
+
+def write_files(
+    folder: str | os.PathLike[str],
+    pairs: Sequence[tuple[str, str]],
+    *,
+    qwen_config: Mapping[str, Any],
+    tokens: Sequence[str] = COSYVOICE2_TOKENS,
+) -> None:
+    """The files of `write_blank_en` for a vocabulary of the bytes and these merges, best first.
+
+    Raises:
+        ValueError: it does not fit `qwen_config["vocab_size"]` rows.
+    """
+    symbols = byte_symbols()
+    base = len(symbols) + len(pairs)
     config = _qwen2_config(qwen_config, end_of_text=base)
+    ids_in_use = base + len(dict.fromkeys((*BASE_SPECIAL, *tokens)))
     if config["vocab_size"] < ids_in_use:
         raise ValueError(
-            f"qwen_config: vocab_size {config['vocab_size']} is less than the {ids_in_use} ids of the {vocab_size} text"
+            f"qwen_config: vocab_size {config['vocab_size']} is less than the {ids_in_use} ids of the text"
         )
-    symbols = byte_symbols()
-    pairs = _merges(base - len(symbols), seed)
     # As in the official files: printable bytes first, then the others, then the results of the merges in order.
     vocab = {token: number for number, token in enumerate(sorted(symbols) + [left + right for left, right in pairs])}
 
