@@ -120,9 +120,14 @@ class Watched:
 
 
 @contextmanager
-def watched(side: Side, network: Any, right: Seams = MappingProxyType({})) -> Iterator[Watched]:
-    """Watch the convolutions of a vocoder, if it is causal; those of a model that is not fed need no watching."""
-    watching = Watched(side, right)
+def watched(
+    side: Side, network: Any, right: Seams = MappingProxyType({}), before: Watched | None = None
+) -> Iterator[Watched]:
+    """Watch the convolutions of a vocoder, if it is causal; those of a model that is not fed need no watching.
+
+    With `before`, go on with what was watched before.
+    """
+    watching = before or Watched(side, right)
     watch = network.causal and (right or side.name != "mlx")
     with intercepted(_convolutions(side, network) if watch else {}, watching):
         yield watching

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from parity.pair import Pair
 
 #: The run's prompt and speech tokens are repeated to this many: three chunks, one of them of the prompt alone, and a
-#: rest. Neither their sum nor its multiples are the width of any layer, so time is the axis that is as long.
-PROMPT_TOKENS, TOKENS = 30, 53
+#: rest. Neither their sum nor its multiples are the width of any layer, so time is the axis that is as long. The prompt
+#: and the 20 tokens of a first hop end two tokens before the border of a chunk.
+PROMPT_TOKENS, TOKENS = 28, 53
 #: New tokens of the hops, but for the last one.
-HOPS = (23, 25)
+HOPS = (25, 25)
 
 
 class FlowPieces(Stage):

@@ -32,7 +32,7 @@ from parity.stages.vocoder import samples_per_frame
 FRAMES = 2 * TOKENS
 #: New tokens of every hop and whether it is the last: the first one ends, after 20 or more, at the border of a chunk of
 #: 25 and has its lookahead of 3.
-HOPS = [[23, 0], [25, 0], [TOKENS - 48, 1]]
+HOPS = [[25, 0], [25, 0], [TOKENS - 50, 1]]
 #: Tokens of utterances that end before the first hop is full.
 SHORT = (0, 1, 4)
 #: Names of what is made of a mel, and of an excitation: by the loop's window, and by a causal vocoder of its own state.
@@ -181,7 +181,10 @@ def _tensors(
 
 
 def _streamed(side: Side, given: Given, whole: Whole | None) -> Outputs:
-    """The utterance by the MLX package's decoder, after another voice with the same prompt."""
+    """The utterance by the MLX package's decoder, after another voice with the same prompt.
+
+    Every state is gone on from twice: with other tokens after the utterance itself has, which must not notice.
+    """
     from mlx_cosyvoice.decoding import IncrementalDecoder, decode
     from mlx_cosyvoice.prompt import Prompt
 
@@ -194,15 +197,26 @@ def _streamed(side: Side, given: Given, whole: Whole | None) -> Outputs:
         begin = sum(source.shape[2] for source in seen.sources) if start is None else start
         return rand_ini, sine_noise[:, begin : begin + samples]
 
+    def from_start(samples: int, start: int = 0) -> tuple[Any, Any]:
+        return noise(samples, start)
+
     decoder = IncrementalDecoder(*side.module, n_timesteps=STEPS, left_context_chunks=None)
     other, own = (Prompt(*map(side.array, (*prompt[:2], embedding))) for embedding in (-prompt[2], prompt[2]))
     decoder.start(other, noise)
     voice = decoder.start(own, noise).flow
     hift = side.module.hift
     seams = whole.seams if whole else {}
-    with watched(side, decoder, seen, whole), convolutions.watched(side, hift, seams) as watching:
-        wavs = [np.array(wav) for wav in decode(decoder, own, noise, token[0].tolist())]
-    short = [_lengths(decoder, own, lambda samples, start=0: noise(samples, start), token[0, :n]) for n in SHORT]
+    known: Any = Remembering(decoder)
+    stream, wavs, watching = decode(known, own, noise, token[0].tolist()), list[np.ndarray](), None
+    while True:
+        with watched(side, decoder, seen, whole), convolutions.watched(side, hift, seams, watching) as watching:
+            piece = next(stream, None)
+        if piece is None:
+            break
+        wavs.append(np.array(piece))
+        state, new = known.last
+        decoder.step(replace(state, noise=from_start), new[::-1], final=len(new) < decoder.due(state))
+    short = [_lengths(decoder, own, from_start, token[0, :n]) for n in SHORT]
     mel, source = (np.concatenate(arrays, axis=2) for arrays in (seen.mels, seen.sources))
     spks, wav = side.numpy(voice.spks), np.concatenate(wavs)[None]
     made = Outputs(
@@ -215,6 +229,18 @@ def _streamed(side: Side, given: Given, whole: Whole | None) -> Outputs:
         },
     )
     return _with(made, convolutions.outputs(side, hift, watching.seams, watching.followed)) if seams else made
+
+
+class Remembering:
+    """A decoder that knows the `last` state that it has gone on from, and with what tokens."""
+
+    def __init__(self, decoder: Any) -> None:
+        self.start, self.due, self._step = decoder.start, decoder.due, decoder.step
+        self.last: tuple[Any, list[int]]
+
+    def step(self, state: Any, token: list[int], *, final: bool) -> Any:
+        self.last = state, token
+        return self._step(state, token, final=final)
 
 
 def _lengths(decoder: Any, prompt: Any, noise: Callable[..., Any], token: np.ndarray) -> tuple[int, int]:
