@@ -31,7 +31,7 @@ MAY_IMPORT = {
 #: Folder -> the extras that it may rely on.
 EXTRAS = {
     "mlx_cosyvoice": {"play"},
-    "reference": {"convert", "parity"},
+    "reference": {"convert", "parity", "nano"},
     "converters": {"convert"},
     "mlx_parity": {"parity", "dev"},  # its fixture is pytest's
     "parity": {"convert", "parity", "dev"},
@@ -96,7 +96,7 @@ def test_the_metadata(metadata: Message) -> None:
     assert metadata["Version"] == mlx_cosyvoice.__version__
     assert metadata["Requires-Python"] == ">=3.10"
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert set(metadata.get_all("Provides-Extra") or []) == {"play", "convert", "parity", "zoo", "dev"}
+    assert set(metadata.get_all("Provides-Extra") or []) == {"play", "convert", "parity", "zoo", "nano", "dev"}
 
 
 def test_a_user_gets_mlx_for_the_system_and_never_torch(requirements: list[Requirement]) -> None:
@@ -120,7 +120,7 @@ def test_every_dependency_has_one_exact_version_in_constraints(requirements: lis
                 str(canonicalize_name(p.name)) for p in pins if p.marker is None or p.marker.evaluate(environment)
             ]
             assert len(active) == len(set(active)), f"two versions of one package for {environment}"
-            named = needed(requirements, {"play", "convert", "parity", "zoo", "dev"}, platform, python)
+            named = needed(requirements, {"play", "convert", "parity", "zoo", "nano", "dev"}, platform, python)
             missing = named - set(active) - {"mlx-cosyvoice"}
             assert not missing, f"constraints.txt lacks {missing} for {environment}"
 

@@ -1,4 +1,4 @@
-"""`python -m reference.nano STAGE --work DIR`: train one stage, or all of them in order."""
+"""`python -m reference.nano STAGE --work DIR`: train one stage, or all of them in order; export; evaluate."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ from pathlib import Path
 
 import torch
 
+from reference.nano.evaluate import WAYS, evaluate
+from reference.nano.export import export
 from reference.nano.stages import STAGES, Workplace
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference.nano", description=__doc__)
-    parser.add_argument("stage", choices=[*STAGES, "all"], help="what to train; it goes on where it was stopped")
+    parser.add_argument(
+        "stage",
+        choices=[*STAGES, "all", "export", "evaluate"],
+        help="what to train, or go on with where it was stopped; `all` ends with the export",
+    )
     parser.add_argument("--work", type=Path, default=Path("build/nano"), help="folder of corpus and checkpoints")
+    parser.add_argument("--out", type=Path, default=Path("build/nano/checkpoint"), help="the folder that is exported")
+    parser.add_argument("--cases", type=int, default=120, help="of a split to evaluate")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="what to listen to")
     parser.add_argument("--stop", type=int, help="end before this step, as if interrupted")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch (default 1, with which results are fixed)")
     arguments = parser.parse_args(argv)
@@ -22,9 +31,16 @@ def main(argv: list[str] | None = None) -> int:
     arguments.work.mkdir(parents=True, exist_ok=True)
     work = Workplace(arguments.work)
     try:
-        for stage in STAGES if arguments.stage == "all" else [arguments.stage]:
+        if arguments.stage == "evaluate":
+            for name, rates in evaluate(arguments.out, work.held_out, arguments.ways, arguments.cases).items():
+                print(f"{name}: " + ", ".join(f"{group} {rate:.1%}" for group, rate in rates.items()), flush=True)
+            return 0
+        stages = {"all": list(STAGES), "export": []}.get(arguments.stage, [arguments.stage])
+        for stage in stages:
             STAGES[stage](work, arguments.stop)
-    except (OSError, ArithmeticError) as error:
+        if arguments.stage in ("all", "export"):
+            print(f"{export(work, arguments.out, force=True)}: a nano checkpoint in the official layout")
+    except (OSError, ArithmeticError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -121,7 +121,7 @@ def train_llm(work: Workplace, stop: int | None) -> None:
     torch.manual_seed(SEED)
     stage = language_stage(work)
     network: Qwen2LM = llm.new_network(work.sizes["llm"], stage.table.codes)
-    schedule = Schedule(steps=8000, rate=3e-3, warmup=200)
+    schedule = Schedule(steps=3500, rate=3e-3, warmup=200)
     train(network, stage.losses, schedule, work.checkpoint("llm"), seed=SEED, check=stage.check, stop=stop)
 
 
@@ -129,7 +129,7 @@ def train_campplus(work: Workplace, stop: int | None) -> None:
     torch.manual_seed(SEED)
     network = campplus.Classifier(work.sizes["campplus"])
     stage = campplus.SpeakerStage(work.train, work.held_out)
-    schedule = Schedule(steps=1500, rate=2e-3)
+    schedule = Schedule(steps=900, rate=3e-3)
     train(network, stage.losses, schedule, work.checkpoint("campplus"), seed=SEED, check=stage.check, stop=stop)
 
 
@@ -141,7 +141,7 @@ def train_flow_encoder(work: Workplace, stop: int | None) -> None:
     # mu does not see the speaker
     pairs = flow.Pairs(work.train, work.tokens["train"], torch.zeros(len(work.train.utterances), 192))
     stage = flow.EncoderStage(pairs, work.held_out, work.tokens)
-    schedule = Schedule(steps=2500, rate=2e-3)
+    schedule = Schedule(steps=1600, rate=2e-3)
     train(network, stage.losses, schedule, work.checkpoint("flow_encoder"), seed=SEED, check=stage.check, stop=stop)
 
 
@@ -154,7 +154,7 @@ def train_flow(work: Workplace, stop: int | None) -> None:
         module.requires_grad_(False)
     pairs = flow.Pairs(work.train, work.tokens["train"], work.embeddings["train"])
     stage = flow.FlowStage(pairs, work.held_out, work.tokens, work.embeddings)
-    schedule = Schedule(steps=6000, rate=1e-3)
+    schedule = Schedule(steps=4500, rate=1e-3)
     train(network, stage.losses, schedule, work.checkpoint("flow"), seed=SEED, check=stage.check, stop=stop)
 
 
@@ -162,7 +162,7 @@ def train_hift(work: Workplace, stop: int | None) -> None:
     torch.manual_seed(SEED)
     network = hift.new_network(work.sizes["hift"])
     stage = hift.VocoderStage(work.train, work.held_out)
-    schedule = Schedule(steps=8000, rate=2e-3)
+    schedule = Schedule(steps=5000, rate=2e-3)
     train(network, stage.losses, schedule, work.checkpoint("hift"), seed=SEED, check=stage.check, stop=stop)
 
 

@@ -14,6 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from reference.synthetic import recipe
 
+#: Gives a network's tensor by its official key.
+Weights = Callable[[str], np.ndarray]
+
 FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
 
 
@@ -85,7 +88,7 @@ class GraphBuilder:
         Path(path).write_bytes(model.SerializeToString())
 
 
-def recipe_weights(network: torch.nn.Module, prefix: str, seed: int) -> Callable[[str], np.ndarray]:
-    """A function from an official key of `network` to its recipe weights, made when asked for."""
+def recipe_weights(network: torch.nn.Module, prefix: str, seed: int) -> Weights:
+    """Those of the recipe, made when asked for."""
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     return lambda key: recipe.parameter(prefix + key, shapes[key], seed)

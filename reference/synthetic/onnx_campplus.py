@@ -15,7 +15,7 @@ import numpy as np
 from reference import campplus
 from reference.skeleton import skeleton
 from reference.synthetic import recipe
-from reference.synthetic.onnx_builder import FLOAT, GraphBuilder, recipe_weights
+from reference.synthetic.onnx_builder import FLOAT, GraphBuilder, Weights, recipe_weights
 
 #: The running number of the first anonymous tensor of the published file.
 CAMPPLUS_FIRST = 4423
@@ -25,10 +25,8 @@ BATCHNORM_EPS = 1e-5
 class CAMPPlusWriter:
     """The CAM++ graph. Every method adds a part and returns the name of its output."""
 
-    def __init__(self, config: Mapping[str, Any], seed: int) -> None:
-        network = skeleton(campplus.build, config)
-        self.config, self.graph = config, GraphBuilder()
-        self.weights = recipe_weights(network, "campplus.", seed)
+    def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
+        self.config, self.graph, self.weights = config, GraphBuilder(), weights
         self.number = CAMPPLUS_FIRST
 
     def folded_conv(self, scope: str, module: str, norm: str, x: str, **attributes: Any) -> str:
@@ -169,4 +167,5 @@ def write_campplus(path: str | Path, config: Mapping[str, Any], seed: int = reci
 
     `config` is the one of `reference.campplus.build`. The bytes depend on the arguments only.
     """
-    CAMPPlusWriter(config, seed).write(path)
+    weights = recipe_weights(skeleton(campplus.build, config), "campplus.", seed)
+    CAMPPlusWriter(config, weights).write(path)

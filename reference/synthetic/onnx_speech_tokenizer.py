@@ -15,7 +15,7 @@ import torch
 from reference import speech_tokenizer
 from reference.skeleton import skeleton
 from reference.synthetic import recipe
-from reference.synthetic.onnx_builder import FLOAT, INT32, INT64, GraphBuilder, recipe_weights
+from reference.synthetic.onnx_builder import FLOAT, INT32, INT64, GraphBuilder, Weights, recipe_weights
 
 #: Running numbers of the published file: the convolutions, the first block, and the step from block to block.
 TOKENIZER_CONVS, TOKENIZER_BLOCK, TOKENIZER_STEP = 2216, 2224, 52
@@ -28,10 +28,8 @@ LAYER_NORM_OPSET = 17
 class SpeechTokenizerWriter:
     """The speech tokenizer's graph. Every method adds a part and returns the name of its output."""
 
-    def __init__(self, config: Mapping[str, Any], seed: int, opset: int) -> None:
-        network = skeleton(speech_tokenizer.build, config)
-        self.config, self.graph, self.opset = config, GraphBuilder(), opset
-        self.weights = recipe_weights(network, "speech_tokenizer.", seed)
+    def __init__(self, config: Mapping[str, Any], weights: Weights, opset: int = LAYER_NORM_OPSET) -> None:
+        self.config, self.graph, self.weights, self.opset = config, GraphBuilder(), weights, opset
 
     def conv(self, name: str, number: int, x: str) -> str:
         weight = self.weights(f"encoder.{name}.weight")
@@ -187,4 +185,5 @@ def write_speech_tokenizer(
     `config` is the one of `reference.speech_tokenizer.build`; `opset` is 17 for the file of v2 and 16 for that of v3.
     The bytes depend on the arguments only.
     """
-    SpeechTokenizerWriter(config, seed, opset).write(path)
+    weights = recipe_weights(skeleton(speech_tokenizer.build, config), "speech_tokenizer.", seed)
+    SpeechTokenizerWriter(config, weights, opset).write(path)

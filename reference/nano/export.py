@@ -1,0 +1,97 @@
+"""The trained stages as one folder in the official layout, which everything else takes for a CosyVoice2 checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reference.families import COSYVOICE2
+from reference.folders.new_folder import new_folder
+from reference.nano.stages import SEED, Workplace
+from reference.nano.text import write_text
+from reference.nano.voices import PITCHES, VARIANTS
+from reference.synthetic.onnx_campplus import CAMPPlusWriter
+from reference.synthetic.onnx_speech_tokenizer import SpeechTokenizerWriter
+from reference.synthetic.text import BLANK_EN
+from reference.synthetic.yaml import yaml_text
+
+#: Says that a folder was written here, and what its training reported last.
+MARKER = "nano.json"
+#: What the `.pt` files hold their numbers in; the ONNX files, as the published ones, have float32.
+DTYPE = torch.float16
+#: Of the official trainer's checkpoints of the two networks that are trained within others.
+WITHIN = {"speech_tokenizer": "tokenizer.", "campplus": "encoder."}
+
+
+def official(work: Workplace, name: str) -> dict[str, Tensor]:
+    """The state dict of a trained component under its official keys.
+
+    Raises:
+        FileNotFoundError: it was not trained yet.
+    """
+    prefix = WITHIN.get(name, "")
+    tensors = work.weights(name)
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+def export(work: Workplace, out: Path, *, force: bool = False) -> Path:
+    """Write the folder `out`, whole or not at all.
+
+    Raises:
+        FileNotFoundError: a stage was not trained yet.
+        FileExistsError: `out` exists (`force` replaces one that was written here).
+    """
+    sizes = work.sizes
+    with new_folder(out, force=force, replaceable=lambda folder: (folder / MARKER).is_file()) as folder:
+        _, text = yaml_text(sizes, SEED).split("\n", 1)
+        (folder / COSYVOICE2.yaml).write_text(f"# A nano CosyVoice2, trained by `reference.nano`.\n{text}")
+        write_text(folder / BLANK_EN, sizes["llm"]["qwen"])
+        for name, network in COSYVOICE2.networks.items():
+            if network.graph is None:
+                _save(folder / network.file, network.prefix, official(work, name), network.tied)
+        SpeechTokenizerWriter(sizes["speech_tokenizer"], _arrays(official(work, "speech_tokenizer"))).write(
+            folder / COSYVOICE2.networks["speech_tokenizer"].file
+        )
+        CAMPPlusWriter(sizes["campplus"], _arrays(official(work, "campplus"))).write(
+            folder / COSYVOICE2.networks["campplus"].file
+        )
+        torch.save(_speakers(work), folder / "spk2info.pt")
+        (folder / MARKER).write_text(json.dumps(_last_figures(work), indent=1) + "\n")
+    return out
+
+
+def _save(path: Path, prefix: str, tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> None:
+    halves = {key: tensor.to(DTYPE) for key, tensor in tensors.items()}
+    halves |= {key: halves[other] for key, other in tied.items()}
+    torch.save({prefix + key: tensor for key, tensor in halves.items()}, path)
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> Callable[[str], np.ndarray]:
+    return lambda key: tensors[key].numpy()
+
+
+def _speakers(work: Workplace) -> dict[str, dict[str, Tensor]]:
+    """Of every voice, the mean embedding of its first variant."""
+    found = {}
+    for voice in PITCHES:
+        variant = next(number for number, one in enumerate(VARIANTS) if one.voice == voice)
+        rows = [index for index, one in enumerate(work.train.utterances) if one.variant == variant]
+        found[voice] = {"embedding": work.embeddings["train"][rows].mean(0, keepdim=True)}
+    return found
+
+
+def _last_figures(work: Workplace) -> dict[str, Any]:
+    """Stage -> steps done, and each figure as reported last."""
+    figures: dict[str, Any] = {"seed": SEED}
+    for path in sorted(work.folder.glob("*.pt")):
+        state = torch.load(path, weights_only=True, mmap=True)
+        if isinstance(state, dict) and "history" in state:
+            last = {name: round(points[-1][1], 5) for name, points in state["history"].items()}
+            figures[path.stem] = {"steps": state["step"], **last}
+    return figures
