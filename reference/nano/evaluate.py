@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,30 +44,26 @@ class Nano:
 
     def __init__(self, folder: Path, sizes: Mapping[str, Any] = NANO) -> None:
         self.folder, self.sizes = folder, sizes
+        self._loaded: dict[str, Any] = {}
 
-    def _load(self, name: str) -> Any:
-        network = COSYVOICE2.networks[name]
-        loaded = network.load(self.folder / network.file, self.sizes[name])
-        if name == "flow":
-            loaded.decoder.rand_noise = network.drawn["decoder.rand_noise"](self.sizes[name])
-        return loaded
-
-    llm, flow, hift, campplus, speech_tokenizer = (
-        cached_property(lambda self, name=name: self._load(name))
-        for name in ("llm", "flow", "hift", "campplus", "speech_tokenizer")
-    )
+    def network(self, name: str) -> Any:
+        """A component, loaded when it is asked for."""
+        if name not in self._loaded:
+            network = COSYVOICE2.networks[name]
+            self._loaded[name] = network.load(self.folder / network.file, self.sizes[name])
+        return self._loaded[name]
 
     def tokens(self, corpus: Corpus, utterance: Utterance) -> Tensor:
         """[1, T] int64, the speech tokens."""
-        return self.speech_tokenizer(corpus.array("log_mel", utterance).T[None]).long()
+        return self.network("speech_tokenizer")(corpus.array("log_mel", utterance).T[None]).long()
 
     def mel(self, corpus: Corpus, case: Case, tokens: Tensor) -> Tensor:
         """The mel [1, 80, 2T] of tokens [1, T] in the prompt's voice."""
-        return self.flow.inference(
+        return self.network("flow").inference(
             tokens,
             self.tokens(corpus, case.prompt),
             corpus.array("mel", case.prompt)[None],
-            self.campplus(corpus.array("fbank", case.prompt)[None]),
+            self.network("campplus")(corpus.array("fbank", case.prompt)[None]),
             streaming=False,
             finalize=True,
         )
@@ -78,7 +73,7 @@ class Nano:
         rng = np.random.default_rng(seed)
         text, before = (torch.tensor([text_ids(one.words, rng)]) for one in (case.target, case.prompt))
         sampler = RASSampler(self.sizes["llm"]["sampling"], uniforms(seed))
-        return torch.tensor([[*self.llm.generate(text, before, self.tokens(corpus, case.prompt), sampler)]])
+        return torch.tensor([[*self.network("llm").generate(text, before, self.tokens(corpus, case.prompt), sampler)]])
 
 
 def _originals(nano: Nano, corpus: Corpus, case: Case, seed: int) -> Tensor:
@@ -86,16 +81,16 @@ def _originals(nano: Nano, corpus: Corpus, case: Case, seed: int) -> Tensor:
 
 
 def _true_mel(nano: Nano, corpus: Corpus, case: Case, seed: int) -> Tensor:
-    return speak(nano.hift, corpus.array("mel", case.target).T[None])
+    return speak(nano.network("hift"), corpus.array("mel", case.target).T[None])
 
 
 def _true_tokens(nano: Nano, corpus: Corpus, case: Case, seed: int) -> Tensor:
-    return speak(nano.hift, nano.mel(corpus, case, nano.tokens(corpus, case.target)))
+    return speak(nano.network("hift"), nano.mel(corpus, case, nano.tokens(corpus, case.target)))
 
 
 def _zero_shot(nano: Nano, corpus: Corpus, case: Case, seed: int) -> Tensor:
     tokens = nano.new_tokens(corpus, case, seed)
-    return speak(nano.hift, nano.mel(corpus, case, tokens)) if tokens.shape[1] else torch.zeros(2400)
+    return speak(nano.network("hift"), nano.mel(corpus, case, tokens)) if tokens.shape[1] else torch.zeros(2400)
 
 
 #: What is heard: how it is made.
