@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mlx.nn as nn
+import numpy as np
 from tqdm import tqdm
 
 from converters.checkpoint import Source, check_content, config_of, open_source, require_files
@@ -17,13 +19,14 @@ from converters.errors import CheckpointError
 from converters.families import official_of
 from converters.layout import Files
 from converters.model_card import CARD, model_card
+from converters.overflow import Reach, overflowing
 from converters.qwen import TEXT_FILES
 from converters.record import audit_record, config_json, hashes, quantization_record, versions, write_json
 from converters.storage import Storage, check_kept, check_quantizable, quantization_settings
 from converters.write import FORMATS, MAX_SHARD_BYTES, Entry, SafetensorsWriter
 from mlx_cosyvoice.config import FORMAT_VERSION
 from mlx_cosyvoice.families import Family
-from mlx_cosyvoice.nn.official import KeyAudit, audit_keys, from_official
+from mlx_cosyvoice.nn.official import KeyAudit, audit_keys, from_official, own_from_official
 from mlx_cosyvoice.quantize import Quantization
 from mlx_cosyvoice.text import build_tokenizer
 from mlx_cosyvoice.voices import Voice, VoiceError, read_spk2info, write_spk2info_safetensors
@@ -92,7 +95,8 @@ def convert(
     Args:
         checkpoint: an official checkpoint folder.
         out: a folder that does not exist yet.
-        dtype: "float32", "float16" or "bfloat16", rounded to nearest.
+        dtype: "float32", "float16" or "bfloat16", rounded to nearest. A component whose numbers float16 cannot hold is
+            stored in bfloat16 instead.
         components: which ones to convert; None for all.
         keep_float32: components that stay float32 whatever `dtype` is; None for those that the family wants so.
         keep_float32_layers: official paths of modules ("flow.encoder.embed") that stay float32 with all below them,
@@ -126,10 +130,11 @@ def convert(
     with new_folder(out, force=force, replaceable=is_model_folder) as part_folder:
         plan = _plan(files, dtypes, list(keep_float32_layers), packing)
         _check_room(out, plan.nbytes)
+        _avoid_overflow(plan, progress)
         _write_weights(plan, part_folder, max_shard_bytes, progress)
         record = plan.record(source or folder.resolve().name, dtype, progress)
         _write_rest(plan, record, part_folder)
-    return ConversionReport(out, plan.config, dtypes, plan.audits, plan.nbytes, record, plan.warnings)
+    return ConversionReport(out, plan.config, plan.dtypes, plan.audits, plan.nbytes, record, plan.warnings)
 
 
 def _dtypes(dtype: str, chosen: list[str], kept: Iterable[str] | None, family: Family) -> dict[str, str]:
@@ -167,6 +172,8 @@ class _Plan:
     tokenizer: str | None
     speakers: dict[str, Voice]
     warnings: list[str]
+    #: Component -> what float16 could not hold, for which it has another dtype.
+    overflow: dict[str, list[Reach]] = field(default_factory=dict)
 
     @property
     def layer_dtypes(self) -> dict[str, str]:
@@ -196,6 +203,7 @@ class _Plan:
             "dtype": dtype,
             "dtypes": self.dtypes,
             "layer_dtypes": self.layer_dtypes,
+            "overflow": {name: [str(reach) for reach in found] for name, found in self.overflow.items()},
             "quantization": quantization_record(self.storages.values()),
             "keys": {
                 name: audit_record(
@@ -237,6 +245,26 @@ def _speakers(files: Files) -> tuple[dict[str, Voice], list[str]]:
         return {name: replace(voice, families=family) for name, voice in speakers}, []
     except (CheckpointError, VoiceError) as error:
         return {}, [f"{error}. The model is converted without the speakers of this file."]
+
+
+def _avoid_overflow(plan: _Plan, progress: bool) -> None:
+    """Store in bfloat16, instead of float16, those components whose numbers float16 cannot hold."""
+    official = plan.files.official
+    half = [name for name, dtype in plan.dtypes.items() if dtype == "float16"]
+    for name in tqdm(half, desc="largest numbers", delay=2, disable=not progress):
+        part, storage = plan.parts[name], plan.storages[name]
+        network = official.family[name].build(plan.config)
+        found = overflowing(
+            network,
+            partial(official.origins[name].trial, network, plan.config, np.random.default_rng(0)),
+            partial(own_from_official, fetch=part.source.fetch, where=str(part.source.file)),
+            storage.declared.always_float32,
+            [path.removeprefix(f"{name}.") for path in storage.exceptions],
+        )
+        if found:
+            plan.dtypes[name] = "bfloat16"
+            plan.storages[name] = replace(storage, dtype="bfloat16")
+            plan.overflow[name] = [reach._replace(path=f"{name}.{reach.path}") for reach in found]
 
 
 def _write_weights(plan: _Plan, folder: Path, max_shard_bytes: int, progress: bool) -> None:

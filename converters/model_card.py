@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from converters.families import Official
+from converters.overflow import LARGEST, MARGIN
 
 CARD = "README.md"
 
@@ -38,6 +39,10 @@ def described_dtypes(record: Mapping[str, Any]) -> dict[str, str]:
     quantization = record["quantization"] or {"components": {}}
     described = {}
     for name, dtype in record["dtypes"].items():
+        if name in record["overflow"]:
+            largest, *others = record["overflow"][name]
+            more = f" and {len(others)} places more" if others else ""
+            dtype += f" (float16, which ends at {LARGEST:.0f}, needs a margin of {MARGIN} to hold: {largest}{more})"
         kept = sum(path.split(".")[0] == name for path in record["layer_dtypes"])
         exceptions = f", {kept} in float32" if kept else ""
         described[name] = f"{dtype}{exceptions}"

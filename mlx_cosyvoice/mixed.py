@@ -10,14 +10,15 @@ import mlx.core as mx
 import mlx.nn as nn
 
 
-def _is_float(value: Any) -> bool:
+def is_float(value: Any) -> bool:
+    """Whether it is an array of floats."""
     return isinstance(value, mx.array) and mx.issubdtype(value.dtype, mx.floating)
 
 
 def _cast(value: Any, dtype: mx.Dtype) -> Any:
     if isinstance(value, (tuple, list)):
         return type(value)(_cast(item, dtype) for item in value)
-    return value.astype(dtype) if _is_float(value) else value
+    return value.astype(dtype) if is_float(value) else value
 
 
 def outer_dtype(*path: nn.Module) -> mx.Dtype:
@@ -30,10 +31,12 @@ def outer_dtype(*path: nn.Module) -> mx.Dtype:
     return dtype
 
 
-def _exception(cls: type, around: mx.Dtype) -> type:
+def in_float32(cls: type, around: mx.Dtype) -> type:
+    """A module's class, computing in float32 amid what computes in `around`; see `keep_float32`."""
+
     @functools.wraps(cls.__call__)  # type: ignore[operator]
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        dtype = next((value.dtype for value in (*args, *kwargs.values()) if _is_float(value)), around)
+        dtype = next((value.dtype for value in (*args, *kwargs.values()) if is_float(value)), around)
         args, kwargs = _cast(args, mx.float32), {name: _cast(value, mx.float32) for name, value in kwargs.items()}
         return _cast(cls.__call__(self, *args, **kwargs), dtype)  # type: ignore[operator]
 
@@ -61,4 +64,4 @@ def keep_float32(model: nn.Module, kept: Iterable[str], around: mx.Dtype) -> Non
     """
     modules = dict(model.named_modules())
     for path in outermost((path for path in modules if path), kept):
-        modules[path].__class__ = _exception(type(modules[path]), around)
+        modules[path].__class__ = in_float32(type(modules[path]), around)

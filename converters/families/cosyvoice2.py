@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from converters import trials
 from converters.early_yaml import completed
 from converters.families.cosyvoice2_yaml import ROOT
 from converters.families.declaration import Added, Official, Origin, Pair, Shape
@@ -119,6 +120,7 @@ LLM = Origin(
     beside=(QWEN_CONFIG, *TEXT_FILES),
     sizes=lambda paths: {"qwen": read_qwen_config(paths[QWEN_CONFIG])},
     shapes=partial(llm_shapes, ids=SPEECH_IDS),
+    trial=trials.llm,
 )
 
 NOISE = Added(
@@ -127,7 +129,10 @@ NOISE = Added(
 )
 
 FLOW = Origin(
-    anchors=("encoder_proj.weight", "input_embedding.weight"), shapes=_flow, added={"decoder.rand_noise": NOISE}
+    anchors=("encoder_proj.weight", "input_embedding.weight"),
+    shapes=_flow,
+    added={"decoder.rand_noise": NOISE},
+    trial=trials.flow,
 )
 
 HIFT = Origin(
@@ -136,9 +141,11 @@ HIFT = Origin(
     training=("discriminator", "discriminators", "mpd", "msd", "mrd"),
     weight_norm=True,
     shapes=hift_shapes,
+    trial=trials.vocoder,
 )
 
-CAMPPLUS, SPEECH_TOKENIZER = Origin(read=_campplus), Origin(read=read_speech_tokenizer)
+CAMPPLUS = Origin(read=_campplus, trial=trials.speaker_encoder)
+SPEECH_TOKENIZER = Origin(read=read_speech_tokenizer, trial=trials.speech_tokenizer)
 
 COSYVOICE2_OFFICIAL = Official(
     COSYVOICE2,

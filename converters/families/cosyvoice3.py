@@ -7,7 +7,7 @@ from functools import partial
 
 from converters.families import cosyvoice2 as before
 from converters.families.cosyvoice3_yaml import ROOT
-from converters.families.declaration import Official, Origin, Shape
+from converters.families.declaration import Official, Shape
 from mlx_cosyvoice.config import CosyVoice3Config
 from mlx_cosyvoice.families.cosyvoice3 import COSYVOICE3
 from mlx_cosyvoice.families.cosyvoice3_tokens import SPEECH_IDS
@@ -31,11 +31,7 @@ def _hift(config: CosyVoice3Config) -> dict[str, Shape]:
     return before.hift_shapes(config, conv_pre=config.hift.conv_pre_look_right + 1, f0=4)
 
 
-FLOW = Origin(
-    anchors=("pre_lookahead_layer.conv1.weight", "input_embedding.weight"),
-    shapes=_flow,
-    added={"decoder.rand_noise": before.NOISE},
-)
+FLOW = replace(before.FLOW, anchors=("pre_lookahead_layer.conv1.weight", "input_embedding.weight"), shapes=_flow)
 
 COSYVOICE3_OFFICIAL = Official(
     COSYVOICE3,

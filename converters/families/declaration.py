@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from converters.yaml_schema import Schema
 from mlx_cosyvoice.families import Family
 
@@ -44,6 +46,7 @@ class Origin:
         sizes: gives what these say of its config.
         shapes: official key -> shape that the config claims, of tensors that cover every size.
         added: key -> tensor that no file holds.
+        trial: runs its network, for a configuration, on drawn inputs.
     """
 
     read: Callable[[Path], tuple[dict[str, Any], dict[str, Any]]] | None = None
@@ -56,6 +59,7 @@ class Origin:
     sizes: Callable[[Mapping[str, Path]], dict[str, Any]] = lambda paths: {}
     shapes: Callable[[Any], dict[str, Shape]] = lambda config: {}
     added: Mapping[str, Added] = field(default_factory=dict)
+    trial: Callable[[Any, Any, np.random.Generator], None] = lambda network, config, random: None
 
 
 @dataclass(frozen=True)

@@ -182,21 +182,26 @@ def from_official(model: nn.Module, fetch: Callable[[str], np.ndarray], where: s
         OfficialKeyError: an official tensor of the wrong shape, named with the shapes.
     """
     for path, module in sorted(model.named_modules()):
-        for name, rule in rules_of(module).items():
-            keys = tuple(_join(path, source) for source in rule.sources)
-            tensors = [fetch(key) for key in keys]
-            expected = tuple(module[name].shape)
-            try:
-                array = rule.make(*tensors)
-                fits = tuple(array.shape) == expected
-            except (ValueError, IndexError):
-                fits = False
-            if not fits:
-                found = ", ".join(f"{key} {list(tensor.shape)}" for key, tensor in zip(keys, tensors, strict=True))
-                raise OfficialKeyError(
-                    f"{where}: wrong shape: {found} cannot become {_join(path, name)} {list(expected)}"
-                )
-            yield Converted(_join(path, name), array, keys)
+        yield from own_from_official(path, module, fetch, where)
+
+
+def own_from_official(
+    path: str, module: nn.Module, fetch: Callable[[str], np.ndarray], where: str
+) -> Iterator[Converted]:
+    """As `from_official`, the parameters that the module at `path` has itself."""
+    for name, rule in rules_of(module).items():
+        keys = tuple(_join(path, source) for source in rule.sources)
+        tensors = [fetch(key) for key in keys]
+        expected = tuple(module[name].shape)
+        try:
+            array = rule.make(*tensors)
+            fits = tuple(array.shape) == expected
+        except (ValueError, IndexError):
+            fits = False
+        if not fits:
+            found = ", ".join(f"{key} {list(tensor.shape)}" for key, tensor in zip(keys, tensors, strict=True))
+            raise OfficialKeyError(f"{where}: wrong shape: {found} cannot become {_join(path, name)} {list(expected)}")
+        yield Converted(_join(path, name), array, keys)
 
 
 def load_official(model: nn.Module, tensors: Mapping[str, np.ndarray], where: str = "state dict") -> Any:

@@ -120,9 +120,9 @@ def test_files_that_are_swapped(folders: Folders, fails: Callable[..., str]) -> 
     fails("llm.pt", "holds the weights of the hift, not of the llm", "right file")
 
 
-def test_values_too_large_for_float16(folders: Folders, fails: Callable[..., str]) -> None:
+def test_values_too_large_for_scales_of_float16(folders: Folders, fails: Callable[..., str]) -> None:
     folders.damage("llm.pt", change_state(lambda state: state[KEY["llm.pt"]].view(-1)[5:6].fill_(1e5)))
-    fails("llm.pt", "llm.llm_decoder.weight", "1e+05", "--dtype bfloat16", arguments=("--dtype", "float16"))
+    fails("llm.pt", "llm.llm_decoder.weight", "1e+05", "--dtype bfloat16", arguments=("--quantize", "4"))
 
 
 @pytest.mark.parametrize(
