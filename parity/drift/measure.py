@@ -11,6 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlx_cosyvoice.model import SpeechModel
 from mlx_parity.compare import Difference, compare
 from parity.drift.networks import DriftStage, groups
 from parity.drift.own_errors import own_errors, shares
@@ -78,14 +79,15 @@ class Measure:
     def __init__(
         self,
         stage: DriftStage,
-        model: nn.Module,
+        model: SpeechModel,
         arrays: dict[str, Any],
         seed: int,
         settings: Settings,
         progress: Callable[[str], None],
     ) -> None:
-        self.stage, self.model, self.arrays, self.seed, self.settings = stage, model, arrays, seed, settings
-        self.groups = groups(stage.component, model)
+        self.stage, self.arrays, self.seed, self.settings = stage, arrays, seed, settings
+        self.model = getattr(model, stage.component)
+        self.groups = groups(model.family[stage.component], self.model)
         self._progress = progress
         self.exact = self._output()
         mx.eval(self.exact)

@@ -7,14 +7,17 @@ from typing import Any, ClassVar
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_flatten
 
-from mlx_cosyvoice.flow import CausalMaskedDiffWithXvec
+from mlx_cosyvoice.families import Component
 from mlx_cosyvoice.flow.cfm import CausalConditionalCFM
+from mlx_cosyvoice.flow.dit import DiT
 from mlx_cosyvoice.flow.encoder import UpsampleConformerEncoder
 from mlx_cosyvoice.flow.estimator import CausalConditionalDecoder
-from mlx_cosyvoice.llm import Qwen2LM
+from mlx_cosyvoice.flow.masked_diff import CausalMaskedDiff
+from mlx_cosyvoice.llm.lm import SpeechLM
 from mlx_cosyvoice.llm.qwen2 import Qwen2Encoder, Qwen2ForCausalLM, Qwen2Model
-from mlx_cosyvoice.vocoder import HiFTGenerator
+from mlx_cosyvoice.vocoder.generator import Generator
 from mlx_parity.sides import Side
 from parity.stages import flow, vocoder
 from parity.stages.base import Given
@@ -22,20 +25,24 @@ from parity.stages.llm import prompt
 
 #: Modules that only line up others; what they line up are the groups.
 BACKBONES = (
-    Qwen2LM,
+    SpeechLM,
     Qwen2Encoder,
     Qwen2ForCausalLM,
     Qwen2Model,
-    CausalMaskedDiffWithXvec,
+    CausalMaskedDiff,
     UpsampleConformerEncoder,
     CausalConditionalCFM,
     CausalConditionalDecoder,
-    HiFTGenerator,
+    DiT,
+    Generator,
 )
 
 
-def groups(component: str, model: nn.Module) -> dict[str, nn.Module]:
-    """Official path -> module: each transformer or residual block and single layer that can keep its own dtype."""
+def groups(component: Component, model: nn.Module) -> dict[str, nn.Module]:
+    """Official path -> module: each transformer or residual block and single layer that can keep its own dtype.
+
+    What is float32 in every model has no choice.
+    """
     modules = dict(model.named_modules())
 
     def is_group(path: str) -> bool:
@@ -43,10 +50,14 @@ def groups(component: str, model: nn.Module) -> dict[str, nn.Module]:
         owners = (modules.get(".".join(names[:end])) for end in range(len(names)))
         return all(owner is None or isinstance(owner, BACKBONES) for owner in owners)
 
+    def has_choice(path: str, module: nn.Module) -> bool:
+        parameters: list[tuple[str, Any]] = tree_flatten(module.parameters())  # type: ignore[assignment]
+        return any(not component.always_float32(f"{path}.{name}") for name, _ in parameters)
+
     return {
-        f"{component}.{path}": module
+        f"{component.name}.{path}": module
         for path, module in sorted(modules.items())
-        if path and is_group(path) and not isinstance(module, BACKBONES) and module.parameters()
+        if path and is_group(path) and not isinstance(module, BACKBONES) and has_choice(path, module)
     }
 
 

@@ -87,7 +87,7 @@ def drift(
     arrays = reference_arrays(pair, inputs, last, seed=seed, settings=settings, progress=progress)
     reports = []
     for stage in chosen:
-        measure = Measure(stage, getattr(pair.model, stage.component), arrays, seed, settings, progress)
+        measure = Measure(stage, pair.model, arrays, seed, settings, progress)
         for precision in precisions:
             if not precision.quantized or stage.name in QUANTIZED_STAGES:
                 reports.append(measure.drift(precision, verified))

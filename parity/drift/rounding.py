@@ -29,7 +29,7 @@ PRECISIONS = (*HALF, *BITS)
 GROUP_SIZES = (32, 64, 128)
 
 #: Modules that compute in float32 in a half-precision model too, with all below them, and one whose output only is.
-FLOAT32_WITHIN = ("hift.m_source", "hift.f0_predictor.classifier")
+FLOAT32_WITHIN = ("hift.m_source", "hift.f0_predictor.classifier", "flow.decoder.estimator.time_embed")
 FLOAT32_OUTPUT = ("hift.f0_predictor",)
 
 

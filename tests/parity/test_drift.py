@@ -15,6 +15,8 @@ import pytest
 from mlx.utils import tree_flatten
 
 from converters.convert import convert
+from converters.families import OFFICIALS
+from mlx_cosyvoice.model import load
 from mlx_parity.intercept import ModuleCall, intercepted
 from mlx_parity.stage import Given
 from mlx_parity.taps import first_of
@@ -39,6 +41,11 @@ def _inputs() -> dict[str, Any]:
 @pytest.fixture
 def pair(tiny_checkpoint: Path, tiny_model: Path) -> Pair:
     return load_pair(tiny_checkpoint, tiny_model)
+
+
+@pytest.fixture
+def pair3(tiny_checkpoint3: Path, tiny_model3: Path) -> Pair:
+    return load_pair(tiny_checkpoint3, tiny_model3)
 
 
 def _keys(module: nn.Module) -> list[str]:
@@ -188,10 +195,30 @@ def test_layers_whose_width_does_not_divide_are_named(healthy: DriftReport) -> N
     assert "llm.llm.model.model.embed_tokens" in stage.quantized
 
 
+def test_cosyvoice3(pair3: Pair) -> None:
+    report = _drift(pair3, HALVES[:1])
+    assert [stage.stage for stage in report.stages] == ["llm", "flow", "vocoder"]
+    for stage in report.stages:
+        assert len(stage.groups) > 4, stage.stage
+        assert 1e-5 < stage.final.relative_rms < 0.1, stage.stage
+        assert stage.baseline.relative_rms < (1e-5 if stage.stage != "vocoder" else 5e-3), stage.stage
+    llm, flow, _ = ({group.path for group in stage.groups} for stage in report.stages)
+    assert "llm.llm.model.model.layers.1" in llm
+    blocks = {f"flow.decoder.estimator.transformer_blocks.{number}" for number in (0, 1)}
+    assert {"flow.pre_lookahead_layer", "flow.decoder.estimator.time_embed", *blocks} <= flow
+    assert report.stages[1].explained == pytest.approx(1, abs=0.05)
+
+
 @pytest.fixture(scope="module")
 def half_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("half") / "model"
     return convert(tiny_checkpoint, folder, dtype="float16", keep_float32=[]).out
+
+
+@pytest.fixture(scope="module")
+def half3(tiny_checkpoint3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("half3") / "model"
+    return convert(tiny_checkpoint3, out, dtype="float16", keep_float32=[], components=["flow", "hift"]).out
 
 
 def test_the_simulation_is_as_far_off_as_a_real_half_precision_model(
@@ -208,8 +235,12 @@ def test_the_simulation_is_as_far_off_as_a_real_half_precision_model(
         assert 0.6 < _final(healthy, stage.name, "float16") / error < 1.6, (stage.name, error)
 
 
-def test_outputs_are_rounded_where_a_half_precision_model_has_half_precision(pair: Pair, half_model: Path) -> None:
-    model = _module(load_pair(pair.reference.checkpoint, half_model), "hift")
+@pytest.mark.parametrize(("folder", "component"), [("half_model", "hift"), ("half3", "hift"), ("half3", "flow")])
+def test_outputs_are_rounded_where_a_half_precision_model_has_half_precision(
+    folder: str, component: str, request: pytest.FixtureRequest
+) -> None:
+    whole = load(request.getfixturevalue(folder), dtype=None)
+    model, declared = getattr(whole, component), whole.family[component]
     seen: dict[str, mx.Dtype] = {}
 
     def watch(call: ModuleCall) -> Any:
@@ -217,23 +248,25 @@ def test_outputs_are_rounded_where_a_half_precision_model_has_half_precision(pai
         seen[call.path] = first_of(output).dtype
         return output
 
-    modules = {f"hift.{path}": module for path, module in model.named_modules()}
+    modules = {f"{component}.{path}": module for path, module in model.named_modules()}
     inside = {
-        p: m for p, m in modules.items() if any(f"{p}.".startswith(f"{group}.") for group in groups("hift", model))
+        p: m for p, m in modules.items() if any(f"{p}.".startswith(f"{group}.") for group in groups(declared, model))
     }
     with intercepted(inside, watch):
-        model(mx.zeros((1, 6, 80)), rand_ini=mx.zeros((1, 9)), sine_noise=mx.zeros((1, 2880, 9)))
-    assert len(seen) > 50
+        OFFICIALS[whole.family.model_type].origins[component].trial(model, whole.config, np.random.default_rng(0))
+    assert len(seen) > 20
     assert {path: dtype == mx.float16 for path, dtype in seen.items()} == {path: rounds_output(path) for path in seen}
 
 
-def test_groups_hold_every_weight_once(pair: Pair) -> None:
+@pytest.mark.parametrize("family", ["pair", "pair3"])
+def test_groups_hold_every_weight_once(family: str, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(family).model
     for component in ("llm", "flow", "hift"):
-        model = getattr(pair.model, component)
-        held = [f"{path}.{key}" for path, module in groups(component, model).items() for key in _keys(module)]
-        everything = {f"{component}.{key}" for key in _keys(model)}
+        network, declared = getattr(model, component), model.family[component]
+        held = [f"{path}.{key}" for path, module in groups(declared, network).items() for key in _keys(module)]
         assert len(held) == len(set(held))
-        assert everything - set(held) <= {"flow.decoder.rand_noise"}  # stays float32 at conversion
+        left = {f"{component}.{key}" for key in _keys(network)} - set(held)
+        assert all(declared.always_float32(key.removeprefix(f"{component}.")) for key in left), left
 
 
 @pytest.mark.parametrize("name", ["int3", "", "Float16", "q2"])
