@@ -25,11 +25,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--cases", type=int, default=120, help="of a split to evaluate")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="what to listen to")
     parser.add_argument("--stop", type=int, help="end before this step, as if interrupted")
+    parser.add_argument("--share", type=float, default=1.0, help="of the steps of the recipe, for less time or more")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch (default 1, with which results are fixed)")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
-    work = Workplace(arguments.work)
+    work = Workplace(arguments.work, share=arguments.share)
     try:
         if arguments.stage == "evaluate":
             for name, rates in evaluate(arguments.out, work.held_out, arguments.ways, arguments.cases).items():

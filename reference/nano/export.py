@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from reference.folders.new_folder import new_folder
 from reference.nano.stages import SEED, Workplace
 from reference.nano.text import write_text
 from reference.nano.voices import PITCHES, VARIANTS
+from reference.nano.words import written
 from reference.synthetic.onnx_campplus import CAMPPlusWriter
 from reference.synthetic.onnx_speech_tokenizer import SpeechTokenizerWriter
 from reference.synthetic.text import BLANK_EN
@@ -23,6 +25,8 @@ from reference.synthetic.yaml import yaml_text
 
 #: Says that a folder was written here, and what its training reported last.
 MARKER = "nano.json"
+#: Recordings of the held-out variants, to clone, and what is said in them.
+PROMPTS, TRANSCRIPTS = "prompts", "transcripts.json"
 #: What the `.pt` files hold their numbers in; the ONNX files, as the published ones, have float32.
 DTYPE = torch.float16
 #: Of the official trainer's checkpoints of the two networks that are trained within others.
@@ -62,6 +66,7 @@ def export(work: Workplace, out: Path, *, force: bool = False) -> Path:
             folder / COSYVOICE2.networks["campplus"].file
         )
         torch.save(_speakers(work), folder / "spk2info.pt")
+        _write_prompts(work, folder / PROMPTS)
         (folder / MARKER).write_text(json.dumps(_last_figures(work), indent=1) + "\n")
     return out
 
@@ -84,6 +89,20 @@ def _speakers(work: Workplace) -> dict[str, dict[str, Tensor]]:
         rows = [index for index, one in enumerate(work.train.utterances) if one.variant == variant]
         found[voice] = {"embedding": work.embeddings["train"][rows].mean(0, keepdim=True)}
     return found
+
+
+def _write_prompts(work: Workplace, folder: Path) -> None:
+    """One recording of every held-out variant, the one that lasts longest, as "slt-1.06.flac"."""
+    folder.mkdir()
+    corpus, transcripts = work.held_out["held"], {}
+    for number, variant in enumerate(VARIANTS):
+        said = [utterance for utterance in corpus.utterances if utterance.variant == number]
+        if said:
+            longest = max(said, key=lambda utterance: utterance.tokens)
+            name = f"{variant.voice}-{variant.warp}.flac"
+            soundfile.write(folder / name, corpus.array("wave", longest).numpy(), 24000)
+            transcripts[name] = written(longest.words)
+    (folder / TRANSCRIPTS).write_text(json.dumps(transcripts, indent=1) + "\n")
 
 
 def _last_figures(work: Workplace) -> dict[str, Any]:

@@ -32,12 +32,17 @@ class Workplace:
         folder: it.
         per_variant: training texts a variant.
         tests: test strings a variant.
+        share: of the steps that every stage is given; with few, the rate falls as early.
     """
 
     folder: Path
     per_variant: int = PER_VARIANT
     tests: int = TESTS_PER_VARIANT
+    share: float = 1.0
     sizes: dict[str, Any] = field(default_factory=lambda: NANO)
+
+    def schedule(self, steps: int, rate: float, warmup: int = 50) -> Schedule:
+        return Schedule(steps=max(1, round(steps * self.share)), rate=rate, warmup=warmup)
 
     def checkpoint(self, stage: str) -> Path:
         return self.folder / f"{stage}.pt"
@@ -107,7 +112,7 @@ def train_speech_tokenizer(work: Workplace, stop: int | None) -> None:
     torch.manual_seed(SEED)
     network = Supervised(work.sizes["speech_tokenizer"], len(work.phones))
     stage = TokenizerStage(work.train, work.held_out, work.phones)
-    schedule = Schedule(steps=3000, rate=2e-3)
+    schedule = work.schedule(steps=3000, rate=2e-3)
     train(network, stage.losses, schedule, work.checkpoint("speech_tokenizer"), seed=SEED, check=stage.check, stop=stop)
 
 
@@ -121,7 +126,7 @@ def train_llm(work: Workplace, stop: int | None) -> None:
     torch.manual_seed(SEED)
     stage = language_stage(work)
     network: Qwen2LM = llm.new_network(work.sizes["llm"], stage.table.codes)
-    schedule = Schedule(steps=3500, rate=3e-3, warmup=200)
+    schedule = work.schedule(steps=3500, rate=3e-3, warmup=200)
     train(network, stage.losses, schedule, work.checkpoint("llm"), seed=SEED, check=stage.check, stop=stop)
 
 
@@ -129,7 +134,7 @@ def train_campplus(work: Workplace, stop: int | None) -> None:
     torch.manual_seed(SEED)
     network = campplus.Classifier(work.sizes["campplus"])
     stage = campplus.SpeakerStage(work.train, work.held_out)
-    schedule = Schedule(steps=900, rate=3e-3)
+    schedule = work.schedule(steps=900, rate=3e-3)
     train(network, stage.losses, schedule, work.checkpoint("campplus"), seed=SEED, check=stage.check, stop=stop)
 
 
@@ -141,7 +146,7 @@ def train_flow_encoder(work: Workplace, stop: int | None) -> None:
     # mu does not see the speaker
     pairs = flow.Pairs(work.train, work.tokens["train"], torch.zeros(len(work.train.utterances), 192))
     stage = flow.EncoderStage(pairs, work.held_out, work.tokens)
-    schedule = Schedule(steps=1600, rate=2e-3)
+    schedule = work.schedule(steps=1600, rate=2e-3)
     train(network, stage.losses, schedule, work.checkpoint("flow_encoder"), seed=SEED, check=stage.check, stop=stop)
 
 
@@ -154,7 +159,7 @@ def train_flow(work: Workplace, stop: int | None) -> None:
         module.requires_grad_(False)
     pairs = flow.Pairs(work.train, work.tokens["train"], work.embeddings["train"])
     stage = flow.FlowStage(pairs, work.held_out, work.tokens, work.embeddings)
-    schedule = Schedule(steps=4500, rate=1e-3)
+    schedule = work.schedule(steps=4500, rate=1e-3)
     train(network, stage.losses, schedule, work.checkpoint("flow"), seed=SEED, check=stage.check, stop=stop)
 
 
@@ -162,7 +167,7 @@ def train_hift(work: Workplace, stop: int | None) -> None:
     torch.manual_seed(SEED)
     network = hift.new_network(work.sizes["hift"])
     stage = hift.VocoderStage(work.train, work.held_out)
-    schedule = Schedule(steps=5000, rate=2e-3)
+    schedule = work.schedule(steps=5000, rate=2e-3)
     train(network, stage.losses, schedule, work.checkpoint("hift"), seed=SEED, check=stage.check, stop=stop)
 
 

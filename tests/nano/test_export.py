@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,9 @@ def folder(networks: dict[str, nn.Module], tmp_path_factory: pytest.TempPathFact
         save(work.checkpoint(name), state)
     said = [Utterance(("one",), number, 0, 1, ["w"], [0.1]) for number in range(len(VARIANTS))]
     work.__dict__["train"] = Corpus(said, {})
+    held = next(number for number, variant in enumerate(VARIANTS) if variant.held_out)
+    wave = (np.random.default_rng(5).standard_normal((25 * 960, 1)) * 3000).astype(np.int16)
+    work.__dict__["held_out"] = {"held": Corpus([Utterance(("one", "two"), held, 0, 25, [], [])], {"wave": wave})}
     work.__dict__["embeddings"] = {"train": torch.randn(len(said), 192)}
     return export(work, work.folder / "out")
 
@@ -80,8 +84,8 @@ def test_the_onnx_files_compute_what_was_trained(folder: Path, networks: dict[st
 def test_it_converts_and_speaks(folder: Path, tmp_path: Path) -> None:
     convert(folder, tmp_path / "model")
     tts = CosyVoice2.load(tmp_path / "model")
-    voice = tts.clone(
-        np.random.default_rng(3).standard_normal(24000).astype(np.float32) * 0.1, "one two", sample_rate=24000
-    )
+    (recording,) = (folder / "prompts").glob("*.flac")
+    transcripts = json.loads((folder / "prompts/transcripts.json").read_text())
+    voice = tts.clone(recording, transcripts[recording.name])
     samples = tts.synthesize("Seven.", voice, seed=1)
     assert np.isfinite(samples).all()
