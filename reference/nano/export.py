@@ -29,8 +29,8 @@ MARKER = "nano.json"
 PROMPTS, TRANSCRIPTS = "prompts", "transcripts.json"
 #: What the `.pt` files hold their numbers in; the ONNX files, as the published ones, have float32.
 DTYPE = torch.float16
-#: Of the official trainer's checkpoints of the two networks that are trained within others.
-WITHIN = {"speech_tokenizer": "tokenizer.", "campplus": "encoder."}
+#: Where networks are in what they were trained within.
+WITHIN = {"speech_tokenizer": "tokenizer.", "campplus": "encoder.", "llm": "lm."}
 
 
 def official(work: Workplace, name: str) -> dict[str, Tensor]:

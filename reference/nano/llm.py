@@ -2,6 +2,9 @@
 
 Most sequences hold two utterances of one speaker, text before text and speech before speech: that is what zero-shot
 synthesis asks for. Some are interleaved (`bistream`). Only the rows of codes that the tokenizer uses are trained.
+
+A network so small takes long to find out which word it is saying. So it is asked, at every token: two heads, which are
+left out of the checkpoint, name the word that the next token belongs to, and the one after it.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from reference.llm import Qwen2LM
 from reference.nano.corpus import Corpus, Utterance
 from reference.nano.speech_tokenizer import Supervised, edits
 from reference.nano.text import text_tokenizer
-from reference.nano.words import is_held_out, written
+from reference.nano.words import PHONES, WORDS, is_held_out, written
 from reference.sampling import RASSampler, uniforms
 
 IGNORE = -100
@@ -29,6 +32,13 @@ SINGLE, FULL_STOP, CAPITAL = 0.25, 0.5, 0.25
 EMBEDDING_STD = 0.02
 #: The bias of codes that never occur.
 NEVER = -30.0
+#: Of the cross entropy of the two words beside that of the tokens.
+LESSON_WEIGHT = 0.5
+#: The class of no word: it is over.
+NO_WORD = len(WORDS)
+#: A token is so long, in seconds.
+TOKEN = 0.04
+
 #: Steps whose sequences are drawn together and sorted by length, to pad little.
 DRAWN_TOGETHER = 4
 
@@ -94,6 +104,30 @@ def sequence(
     return inputs, targets
 
 
+def words_said(utterances: Sequence[Utterance]) -> tuple[list[int], list[int]]:
+    """For every token of the utterances, one after the other: the class of the word it belongs to, and of the next."""
+    numbers = [WORDS.index(word) for utterance in utterances for word in utterance.words] + [NO_WORD, NO_WORD]
+    now, following, before = [], [], 0
+    for utterance in utterances:
+        last_phones = np.cumsum([PHONES[word] for word in utterance.words]) - 1
+        ends = np.array(utterance.ends)[last_phones]
+        # the pause at the end belongs to the last word
+        places = np.searchsorted(ends[:-1], (np.arange(utterance.tokens) + 0.5) * TOKEN) + before
+        now += [numbers[place] for place in places]
+        following += [numbers[place + 1] for place in places]
+        before += len(utterance.words)
+    return now, following
+
+
+class Taught(nn.Module):
+    """The language model, with the two heads that it is taught by."""
+
+    def __init__(self, config: Mapping[str, Any], used: Tensor) -> None:
+        super().__init__()
+        self.lm = new_network(config, used)
+        self.words = nn.ModuleList(nn.Linear(config["llm_output_size"], len(WORDS) + 1) for _ in range(2))
+
+
 def new_network(config: Mapping[str, Any], used: Tensor) -> Qwen2LM:
     """An untrained language model that never says a code outside `used`."""
     network = Qwen2LM(config)
@@ -135,52 +169,66 @@ class LanguageStage:
         for index, utterance in enumerate(self.train.utterances):
             self._of_variant.setdefault(utterance.variant, []).append(index)
 
-    def _drawn(self, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-        """One training sequence."""
+    def _drawn(self, rng: np.random.Generator) -> list[list[int]]:
+        """One training sequence: inputs, targets, and the words as further targets."""
         first = int(rng.integers(len(self._classes)))
         alike = self._of_variant[self.train.utterances[first].variant]
         chosen = [first]
         if rng.random() >= SINGLE:
             chosen.append(alike[rng.integers(len(alike))])
-        said = [self.train.utterances[index].words for index in chosen]
-        if is_held_out(sum(said, ())):
+        said = [self.train.utterances[index] for index in chosen]
+        if is_held_out([word for utterance in said for word in utterance.words]):
             return self._drawn(rng)
-        text = [number for words in said for number in text_ids(words, rng)]
+        text = [number for utterance in said for number in text_ids(utterance.words, rng)]
         speech = [number for index in chosen for number in self._classes[index]]
-        mix_ratio = tuple(self.config["mix_ratio"])
+        mix_ratio: tuple[int, int] = tuple(self.config["mix_ratio"])
         interleaved = rng.random() < self.bistream and len(speech) / len(text) > mix_ratio[1] / mix_ratio[0]
-        return sequence(text, speech, self.table, mix_ratio if interleaved else None)
+        mixed = mix_ratio if interleaved else None
+        inputs, targets = sequence(text, speech, self.table, mixed)
+        lessons = [sequence(text, words, self.table, mixed)[1] for words in words_said(said)]
+        special = {self.table.eos, self.table.fill}
+        taught = [
+            [IGNORE if target in special else word for word, target in zip(row, targets, strict=True)]
+            for row in lessons
+        ]
+        return [inputs, targets, *taught]
 
-    def _batch(self, seeded: np.random.Generator, step: int) -> list[tuple[list[int], list[int]]]:
-        drawn = sorted((self._drawn(seeded) for _ in range(DRAWN_TOGETHER * self.batch)), key=lambda pair: len(pair[0]))
-        place = seeded.permutation(DRAWN_TOGETHER)[step % DRAWN_TOGETHER] * self.batch
+    def _batch(self, rng: np.random.Generator, step: int) -> list[list[list[int]]]:
+        drawn = sorted((self._drawn(rng) for _ in range(DRAWN_TOGETHER * self.batch)), key=lambda rows: len(rows[0]))
+        place = rng.integers(DRAWN_TOGETHER) * self.batch
         return drawn[place : place + self.batch]
 
-    def logits(self, network: Qwen2LM, inputs: Tensor) -> Tensor:
-        """[B, L] numbers of `table` -> [B, L, classes]."""
-        rows = self.table.rows
+    def hidden(self, network: Qwen2LM, inputs: Tensor) -> Tensor:
+        """[B, L] numbers of `table` -> [B, L, hidden size]."""
         embeddings = torch.cat(
             [
                 network.llm_embedding.weight,
                 network.llm.model.model.embed_tokens.weight,
-                network.speech_embedding.weight[rows],
+                network.speech_embedding.weight[self.table.rows],
             ]
         )
-        hidden, _ = network.llm.model.model(F.embedding(inputs, embeddings), None)
-        return F.linear(hidden, network.llm_decoder.weight[rows], network.llm_decoder.bias[rows])
+        return network.llm.model.model(F.embedding(inputs, embeddings), None)[0]
 
-    def losses(self, network: Qwen2LM, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
-        batch = self._batch(rng, step)
-        longest = max(len(inputs) for inputs, _ in batch)
-        inputs = torch.tensor([row + [0] * (longest - len(row)) for row, _ in batch])
-        targets = torch.tensor([row + [IGNORE] * (longest - len(row)) for _, row in batch])
-        logits = self.logits(network, inputs)
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
+    def losses(self, network: Taught, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
+        batch, rows = self._batch(rng, step), self.table.rows
+        longest = max(len(inputs) for inputs, *_ in batch)
+        filled = [
+            torch.tensor([row + [IGNORE] * (longest - len(row)) for row in kind]) for kind in zip(*batch, strict=True)
+        ]
+        inputs, targets, *words = filled
+        hidden = self.hidden(network.lm, inputs.clamp(min=0))
+        logits = F.linear(hidden, network.lm.llm_decoder.weight[rows], network.lm.llm_decoder.bias[rows])
         counted = targets != IGNORE
+        speech = F.cross_entropy(logits[counted], targets[counted])
+        taught = [
+            F.cross_entropy(head(hidden).flatten(0, 1), wanted.flatten(), ignore_index=IGNORE)
+            for head, wanted in zip(network.words, words, strict=True)
+        ]
         right = (logits.argmax(2) == targets)[counted].float().mean()
-        return {"loss": loss, "accuracy": right}
+        loss = speech + LESSON_WEIGHT * (taught[0] + taught[1])
+        return {"loss": loss, "speech": speech, "word": taught[0], "next_word": taught[1], "accuracy": right}
 
-    def check(self, network: Qwen2LM) -> dict[str, float]:
+    def check(self, network: Taught) -> dict[str, float]:
         """Zero-shot: phones that the recogniser reads in what was generated, against those of the test string."""
         figures: dict[str, float] = {}
         for split, corpus in self.held_out.items():
@@ -190,7 +238,7 @@ class LanguageStage:
                 target = corpus.utterances[index]
                 others = [at for at, one in enumerate(corpus.utterances) if one.variant == target.variant]
                 prompt = others[(others.index(int(index)) + 1) % len(others)]
-                found = self.generated(network, target, corpus.utterances[prompt], self.tokens[split][prompt], rng)
+                found = self.generated(network.lm, target, corpus.utterances[prompt], self.tokens[split][prompt], rng)
                 spelled = self.recogniser.spelled(torch.tensor(found)) if found else []
                 errors += edits(spelled, [self.phones[phone] for phone in target.phones])
                 total += len(target.phones)

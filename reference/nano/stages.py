@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reference.llm import Qwen2LM
 from reference.nano import campplus, flow, hift, llm
 from reference.nano.corpus import Corpus, load_corpus, make_corpus
 from reference.nano.sizes import NANO
@@ -125,7 +124,7 @@ def language_stage(work: Workplace) -> llm.LanguageStage:
 def train_llm(work: Workplace, stop: int | None) -> None:
     torch.manual_seed(SEED)
     stage = language_stage(work)
-    network: Qwen2LM = llm.new_network(work.sizes["llm"], stage.table.codes)
+    network = llm.Taught(work.sizes["llm"], stage.table.codes)
     schedule = work.schedule(steps=3500, rate=3e-3, warmup=200)
     train(network, stage.losses, schedule, work.checkpoint("llm"), seed=SEED, check=stage.check, stop=stop)
 

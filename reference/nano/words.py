@@ -15,6 +15,8 @@ OTHERS = (
     *("sorry", "ready", "friend"),
 )
 WORDS = (*DIGITS, *OTHERS)
+#: How many phones `flite` says in each of them.
+PHONES = dict(zip(WORDS, map(int, "43233345234324365464342443433443344463333533545445"), strict=True))
 
 #: Held-out five-digit strings; and the shares of the lengths of a digit string, and of a row of any words.
 TESTS = 100

@@ -15,9 +15,10 @@ from reference.nano.corpus import ARRAYS, Corpus, Utterance
 from reference.nano.sizes import NANO
 from reference.nano.speech_tokenizer import Supervised, TokenizerStage, digits, edits, phone_table, quantized
 from reference.nano.training import Losses, Schedule, train
+from reference.nano.words import WORDS
 from reference.speech_tokenizer import codes
 
-UTTERANCES, TOKENS = 12, 20
+UTTERANCES, TOKENS, PHONES = 12, 20, ["w", "ah", "n", "t", "uw"]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,9 @@ def corpus() -> Corpus:
         for name, (rows, columns, dtype) in ARRAYS.items()
     }
     said = [
-        Utterance(("one", "two"), index % 2, TOKENS * index, TOKENS, ["w", "ah", "n", "t", "uw"], [0.1] * 5)
+        Utterance(
+            ("one", "two"), index % 2, TOKENS * index, TOKENS, ["w", "ah", "n", "t", "uw"], [0.1, 0.2, 0.4, 0.5, 0.7]
+        )
         for index in range(UTTERANCES)
     ]
     return Corpus(said, arrays)
@@ -81,7 +84,7 @@ def test_a_stage_learns(stage: str, corpus: Corpus, tokens: list[Tensor]) -> Non
         of_llm = llm.LanguageStage(
             corpus, {}, {"train": tokens}, recogniser, phones, NANO["llm"], batch=2, bistream=0.5
         )
-        made[stage] = llm.new_network(NANO["llm"], of_llm.table.codes), of_llm.losses
+        made[stage] = llm.Taught(NANO["llm"], of_llm.table.codes), of_llm.losses
     elif stage == "campplus":
         made[stage] = campplus.Classifier(NANO["campplus"]), campplus.SpeakerStage(corpus, {}, batch=4).losses
     elif stage == "flow_encoder":
@@ -115,6 +118,14 @@ def test_bistream_sequences_are_the_official_ones() -> None:
     )
     assert table.rows[table.eos] == 20
     assert table.rows[table.fill] == 22
+
+
+def test_the_words_of_tokens(corpus: Corpus) -> None:
+    """In an utterance of 0.8 s "one" ends at 0.4 s, before token 10."""
+    now, following = llm.words_said(corpus.utterances[:2])
+    one, two = WORDS.index("one"), WORDS.index("two")
+    assert now == 2 * ([one] * 10 + [two] * 10)
+    assert following == [two] * 10 + [one] * 10 + [two] * 10 + [llm.NO_WORD] * 10
 
 
 def test_digits_are_those_of_the_codes() -> None:
