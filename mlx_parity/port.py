@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,10 @@ class Port(Stage):
             outputs.tokens |= {f"{WHOLE}{name}": array for name, array in whole.tokens.items()}
         return outputs
 
+    def call_isolated(self, side: Side, given: Given, expected: Outputs) -> Outputs:
+        # where no module has a twin: one part, whose weights are of float64 as well
+        return self.call(self.reference(None, side.dtype) if side.exact else side, given)
+
     def keep(self, path: str, call: int) -> bool:
         return True
 
@@ -166,6 +170,12 @@ class Port(Stage):
 
     def laid_out(self, actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
         return aligned(actual, expected)
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether the port has any that could be audited: a session of another runtime, or a function, has none."""
+        side = side_of(self._port)
+        return any(side.parameters(module) for module in (side.module, *side.modules().values()))
 
     def audit(self) -> tuple[StageReport, dict[str, float]]:
         """The weights of all paired modules, and how far off those are that others may make up for, by module."""
@@ -229,6 +239,7 @@ class Pipeline:
         self,
         inputs: Mapping[str, Any],
         *,
+        stages: Collection[str] | None = None,
         settings: Any = None,
         seed: int = 0,
         factor: float = FACTOR,
@@ -238,12 +249,14 @@ class Pipeline:
 
         Args:
             inputs: arrays by name.
+            stages: names of those to compare, None for all. What they need of others the reference alone makes.
             settings: handed to the stages as `given.settings`.
             seed: of `given.tape`, from which both sides draw.
             factor: allowed error in noise floors.
             progress: called with what is going on.
         """
-        captured = captures(None, dict(inputs), self.stages, self.stages, settings, seed, progress)
+        chosen = [stage for stage in self.stages if stages is None or stage.name in stages]
+        captured = captures(None, dict(inputs), self.stages, chosen, settings, seed, progress)
         return self._compared(captured, settings, factor, progress)
 
     def capture(self, folder: Path, inputs: Mapping[str, Any], **options: Any) -> Path:
@@ -267,14 +280,15 @@ class Pipeline:
         audits: list[StageReport] = []
         reports: list[StageReport] = []
         for one in captured:
-            assert isinstance(one.stage, Port)
-            audit, doubtful = one.stage.audit()
+            port = one.stage
+            assert isinstance(port, Port)
+            audit, doubtful = port.audit()
             if doubtful:
                 right, twins = made_up_for(None, one, doubtful, factor)
                 _acquit(audit, right)
                 one = one if audit.culprits else twins
-            audits.append(audit)
-            reports += examine_all(None, [one], lambda stage: _accused(audits[-1]), factor, progress)
+            audits += [audit] if port.keeps_weights else []
+            reports += examine_all(None, [one], partial(_accused, audit), factor, progress)
         return RunReport(reports, settings, audits, apart=True)
 
 
@@ -292,7 +306,7 @@ def _acquit(audit: StageReport, modules: set[str]) -> None:
     ]
 
 
-def _accused(audit: StageReport) -> set[str]:
+def _accused(audit: StageReport, _: Stage) -> set[str]:
     return {culprit.module for culprit in audit.culprits}
 
 

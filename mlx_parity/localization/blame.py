@@ -14,7 +14,7 @@ from mlx_parity.compare import Layer, Verdict, dtype_of, judge, typical_floor, w
 from mlx_parity.findings import Culprit
 from mlx_parity.free_run import exempt_modules, judge_outputs
 from mlx_parity.localization.captured import Captured, constants_of
-from mlx_parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
+from mlx_parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, is_nothing, observe
 from mlx_parity.localization.raised import PartRaisedError, raised_in
 from mlx_parity.localization.recordings import key_of
 from mlx_parity.localization.scenes import scene_of
@@ -246,7 +246,7 @@ class StageJudge:
             return next(filter(None, problems), "")
         if isinstance(expected, np.ndarray) and isinstance(actual, np.ndarray):
             return self._array_differs(name, actual, expected, exact)
-        if _lets_all_through(actual) and _lets_all_through(expected):
+        if is_nothing(actual) and is_nothing(expected):
             return ""
         if isinstance(expected, np.ndarray) or isinstance(actual, np.ndarray):
             return f"is {_describe(actual)}, the reference's is {_describe(expected)}"
@@ -366,11 +366,6 @@ def _broadcast(mask: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, ...]:
         return tuple(np.broadcast_arrays(mask, other))
     except ValueError:
         return mask, other
-
-
-def _lets_all_through(mask: Value) -> bool:
-    """Whether it masks nothing, as none does."""
-    return mask is None or (isinstance(mask, np.ndarray) and mask.dtype == bool and bool(mask.all()))
 
 
 def _allowed(mask: np.ndarray) -> np.ndarray:

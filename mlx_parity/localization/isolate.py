@@ -134,6 +134,13 @@ def _map(side: Side, value: Value, array: Callable[[Any], Any]) -> Value:
     return OPAQUE
 
 
+def is_nothing(value: Value) -> bool:
+    """Whether it says no more than None does: no numbers at all, or a mask that masks nothing."""
+    if isinstance(value, np.ndarray):
+        return not value.size or (value.dtype == bool and bool(value.all()))
+    return value is None
+
+
 def _replace(side: Side, own: Value, right: Value, array: Callable[[Any, Any], Any]) -> Value:
     """`own` with the reference's values in place of its arrays, flags and numbers, where there are any."""
     mine = isinstance(own, side.array_type)
@@ -147,7 +154,7 @@ def _replace(side: Side, own: Value, right: Value, array: Callable[[Any, Any], A
         return array(own, right)
     if isinstance(own, (bool, int, float)) and isinstance(right, (bool, int, float)):
         return right
-    if right is None and mine:
+    if right is None and mine and not is_nothing(side.numpy(own)):
         return None
     return own
 
@@ -196,7 +203,7 @@ class _Memory:
                     and np.array_equal(noted, other)
                 ):
                     return other
-            held = beside(noted, right)
+            held = beside(noted, right) if side.exact else noted
             if held is noted:
                 self._last[id(tensor)] = noted
             return held

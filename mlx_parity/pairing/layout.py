@@ -40,6 +40,20 @@ def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(length for length in shape if length != 1)
 
 
+def shaped(value: np.ndarray, own: tuple[int, ...]) -> np.ndarray:
+    """The reference's array in the shape that a port's has: with other axes of length 1, or broadcast.
+
+    So is a mask that is the same for the whole batch. Where neither is possible it stays as it is.
+    """
+    if without_ones(value.shape) == without_ones(own):
+        return value.reshape(own)
+    try:
+        fits = np.broadcast_shapes(value.shape, own) == own
+    except ValueError:
+        return value
+    return np.broadcast_to(value, own) if fits else value
+
+
 def find_layout(
     actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, *, dtype: str, factor: float = FACTOR
 ) -> Found:

@@ -12,7 +12,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-from mlx_parity.pairing.layout import without_ones
+from mlx_parity.pairing.layout import shaped
 from mlx_parity.sides.base import Side
 from mlx_parity.sides.layouts import Layouts
 
@@ -119,14 +119,9 @@ class MLXSide(Side):
             ours = Layouts(self._layouts).from_reference(module, as_numpy(own), value, incoming)
         else:
             ours = self.from_reference(module, value, incoming=incoming)
+        ours = ours if own is None else shaped(ours, tuple(own.shape))
         array = mx.array(ours, dtype=mx.float64) if double else mx.array(ours)
-        if own is None:
-            return array
-        if array.shape != own.shape and without_ones(array.shape) == without_ones(own.shape):
-            array = array.reshape(own.shape)
-        elif _fits(array.shape, own.shape):
-            array = mx.broadcast_to(array, own.shape)
-        if double or not mx.issubdtype(array.dtype, mx.floating):
+        if own is None or double or not mx.issubdtype(array.dtype, mx.floating):
             return array
         # a caller that lost precision is to blame for it, and not the module that it calls
         return array.astype(own.dtype if own.dtype == mx.float32 else DTYPES[self.dtype])
@@ -160,11 +155,3 @@ def _copied(value: Any) -> Any:
 def _swapped(array: mx.array, channels_first: bool) -> mx.array:
     """[batch, channels, time] to [batch, time, channels] or back; arrays of another rank stay."""
     return array.transpose(0, 2, 1) if channels_first and array.ndim == 3 else array
-
-
-def _fits(shape: tuple[int, ...], own: tuple[int, ...]) -> bool:
-    """Whether an array is broadcast to another shape, as a mask that is the same for the whole batch."""
-    try:
-        return np.broadcast_shapes(shape, own) == own
-    except ValueError:
-        return False

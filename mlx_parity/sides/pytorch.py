@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mlx_parity.pairing.layout import shaped
 from mlx_parity.sides.base import Side
 from mlx_parity.sides.exact import InFloat64
 
@@ -71,7 +72,7 @@ class TorchSide(Side):
         return tensor.to(DTYPES[self.dtype]) if tensor.is_floating_point() else tensor
 
     def plain(self, value: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.require(value, requirements=["C", "W"]))
+        return torch.from_numpy(np.array(value, order="C"))  # a copy: modules may work in place
 
     def numpy(self, array: torch.Tensor, *, channels_first: bool = False) -> np.ndarray:
         array = array.detach()
@@ -88,4 +89,8 @@ class TorchSide(Side):
         return (array.float() if halved else array).numpy().copy()
 
     def fed(self, module: torch.nn.Module, own: Any, value: np.ndarray, *, incoming: bool = False) -> torch.Tensor:
-        return self.array(value)
+        if own is None:
+            return self.array(value)
+        tensor = self.plain(shaped(value, tuple(own.shape)))
+        # a caller that lost precision is to blame for it, and not the module that it calls; one may ask for more
+        return tensor.to(torch.promote_types(own.dtype, DTYPES[self.dtype])) if tensor.is_floating_point() else tensor
