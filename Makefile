@@ -35,9 +35,10 @@ parity: $(STAMP) ## compare a model with its checkpoint (default: the demo's) [C
 		--model "$(or $(MODEL),build/demo/model)" $(ARGS)
 
 # Makes the synthetic checkpoint and its conversion in build/ (6 GB) unless others are named.
-bench: $(STAMP) ## time MLX beside PyTorch at full size [CHECKPOINT=folder MODEL=folder]
+bench: $(STAMP) ## time MLX beside PyTorch at full size [FAMILY=cosyvoice3] [CHECKPOINT=folder MODEL=folder]
 	@mkdir -p build/bench
-	@$(RUN) -m parity bench --size full $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)" --model "$(MODEL)") \
+	@$(RUN) -m parity bench --size full $(if $(FAMILY),--family "$(FAMILY)") \
+		$(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)" --model "$(MODEL)") \
 		--json build/bench/bench.json --markdown build/bench/bench.md --plot build/bench $(ARGS)
 
 # Every stage goes on where it was stopped. The voices are Debian's: sudo apt install flite

@@ -59,6 +59,7 @@ def fake_python(folder: Path, body: str) -> Path:
         (["test"], ".venv/bin/python -m pytest -n auto --dist loadfile"),
         (["bench"], ".venv/bin/python -m parity bench --size full --json build/bench/bench.json"),
         (["bench", "CHECKPOINT=a", "MODEL=b c"], '--size full --checkpoint "a" --model "b c" --json'),
+        (["bench", "FAMILY=cosyvoice3"], '-m parity bench --size full --family "cosyvoice3" --json'),
         (["test-slow"], '.venv/bin/python -m pytest -m "slow and not soak" -n auto --dist loadfile'),
         (["test-soak"], ".venv/bin/python -m pytest -m soak"),
         (["test", "ARGS=-k blas"], ".venv/bin/python -m pytest -n auto --dist loadfile -k blas"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from mlx_parity.sides import Side
 from mlx_parity.stage import Given
+from parity.bench.endless import endless
 from parity.bench.jobs import Job, Outcome
 from parity.stages import Settings, flow, llm, vocoder
 from parity.stages.speaker_encoder import SpeakerEncoder
@@ -28,6 +29,7 @@ CALLS: dict[str, Callable[[Side, Inputs, Settings], np.ndarray]] = {
     "llm_prefill": lambda side, inputs, settings: side.numpy(llm.step(side, llm.prompt(side, inputs))[0]),
     "flow": lambda side, inputs, settings: flow.whole(side, Given(inputs, settings)),
     "vocoder": lambda side, inputs, settings: vocoder.whole(side, inputs),
+    "f0_predictor": lambda side, inputs, settings: vocoder.f0(side, inputs)["f0"],
 }
 
 
@@ -44,13 +46,12 @@ def _decode_job(side: Side, inputs: Inputs, steps: int) -> Job:
 
     def setup() -> Iterator[int]:
         stream = llm.generate(side, inputs, llm.sampler(side, inputs["uniforms"].tolist()))
-        next(stream)  # runs the prompt
+        with endless(side.module):
+            next(stream)  # runs the prompt
         return stream
 
     def run(stream: Iterator[int]) -> list[int]:
-        tokens = list(islice(stream, steps))
-        if len(tokens) < steps:
-            raise ValueError(f"llm_decode: the model ended its speech after {len(tokens)} of {steps} tokens")
-        return tokens
+        with endless(side.module):
+            return list(islice(stream, steps))
 
     return Job(run, setup, lambda tokens: Outcome(np.array(tokens)))

@@ -117,6 +117,13 @@ def vocoder(config: Config, seconds: float = SECONDS, name: str = "vocoder") -> 
     return Case(name, f"Vocoder, {seconds:g} s", "vocoder", "hift", inputs, audio_seconds=seconds)
 
 
+def f0_predictor(config: Config) -> Case:
+    """A part of the vocoder, which some families compute in float64 and on the CPU alone."""
+    whole = vocoder(config)
+    mel = {"mel": whole.inputs["mel"]}
+    return replace(whole, name="f0_predictor", title=f"F0 predictor, {SECONDS:g} s", job="f0_predictor", inputs=mel)
+
+
 def _llm_prompt(config: Config, positions: int) -> dict[str, np.ndarray]:
     """A quarter text and three quarters speech; two positions are the model's own marks."""
     random, llm = _random(3), config["llm"]
@@ -237,4 +244,5 @@ MAKERS: dict[str, Callable[[Config], Case]] = {
     "llm_decode_lean": lambda config: lean(llm_decode(config)),
     "flow": flow,
     "vocoder": vocoder,
+    "f0_predictor": f0_predictor,
 }

@@ -14,6 +14,7 @@ from mlx_cosyvoice.decoding.incremental.prefill import PrefilledVoices
 from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.speech.decoders import Decoders
 from mlx_cosyvoice.voices import Voice
+from parity.bench.endless import endless
 from parity.bench.jobs import Job, Outcome
 
 #: Tokens of the utterance that warms up: three hops.
@@ -116,7 +117,8 @@ def pipeline_job(model: Any, inputs: Mapping[str, np.ndarray], settings: Mapping
             max_token_text_ratio=ratio,
             n_timesteps=settings["n_timesteps"],
         )
-        return stream, list(stream)
+        with endless(model.llm):
+            return stream, list(stream)
 
     def outcome(result: tuple[Any, list[np.ndarray]]) -> Outcome:
         metrics = result[0].metrics

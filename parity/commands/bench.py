@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mlx_cosyvoice.families import FAMILIES
+
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
@@ -20,6 +22,7 @@ def add_parser(commands: Any) -> None:
         help="of the synthetic checkpoint that is "
         "made in build/ where --checkpoint names none (default: tiny; full takes 6 GB of disk)",
     )
+    parser.add_argument("--family", choices=list(FAMILIES), default="cosyvoice2", help="of that (default: cosyvoice2)")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="official checkpoint folder")
     parser.add_argument("--model", type=Path, metavar="DIR", help="MLX model converted from it")
     parser.add_argument(
@@ -27,8 +30,8 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         metavar="STAGE",
         help="some of: speech_tokenizer speaker_encoder llm_prefill llm_prefill_lean llm_decode llm_decode_lean flow "
-        "vocoder pipeline voice_prefill load conversion (the default; lean: PyTorch without the text logits that it "
-        "computes for nobody, as upstream does), hops (every hop of every decoder), lengths (flow and vocoder "
+        "vocoder f0_predictor pipeline voice_prefill load conversion (the default; lean: PyTorch without the text "
+        "logits that it computes for nobody, as upstream does), hops (every hop of every decoder), lengths (flow and vocoder "
         "against length); or all",
     )
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="counted runs of each side (default: 5)")
@@ -82,10 +85,11 @@ def run(arguments: argparse.Namespace) -> int:
         lengths=_lengths(arguments.lengths),
         steps=arguments.steps,
     )
-    console, size = make_console(), "" if arguments.checkpoint else arguments.size
+    console, size = make_console(), ""
     checkpoint, model = arguments.checkpoint, arguments.model
-    if size:
-        checkpoint, model = ensure_model(size, Path("build"), console.print)
+    if not checkpoint:
+        size, folder = f"{arguments.size} {arguments.family}", Path("build", arguments.family)
+        checkpoint, model = ensure_model(arguments.size, folder, console.print, family=arguments.family)
     with Console(stderr=True).status("") as status:
         data = run_suite(checkpoint, model, options, size=size, progress=lambda title: status.update(title))
     table.print_result(data, console)

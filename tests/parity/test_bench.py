@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from parity.__main__ import main
-from parity.bench import cases, charts, hop_table, suite, table
+from parity.bench import cases, charts, hop_table, side_torch, suite, table
 from parity.bench.flops import counted
 from parity.bench.jobs import timed
 from parity.bench.measure import Result, alternate, difference, measure
@@ -128,7 +128,7 @@ def test_bytes_of_a_token_are_those_of_the_weights() -> None:
     assert cases.decode_bytes(TINY, 10) - cases.decode_bytes(TINY, 0) == 10 * per_position
 
 
-@pytest.mark.parametrize("config", [TINY, FULL], ids=["tiny", "full"])
+@pytest.mark.parametrize("config", [TINY, FULL, *SIZES3.values()], ids=["tiny", "full", "tiny3", "full3"])
 def test_cases_are_the_same_every_time_and_fit_the_network(config: dict[str, Any]) -> None:
     options = Options(stages=NAMES, lengths=(2, 5))
     first, second = (list(chosen_cases(options, config, Path("x"))) for _ in range(2))
@@ -289,6 +289,21 @@ def test_hops_of_cosyvoice3_are_laps(tiny_model3: Path, name: str, hops: int) ->
     _, outcome = timed(side.job(case.job, case.inputs, case.settings))
     assert len(outcome.laps) == hops
     check_laps(outcome.laps)
+
+
+@pytest.mark.parametrize("name", ["llm_decode", "f0_predictor", "vocoder"])
+def test_both_sides_of_cosyvoice3_compute_the_same(name: str, tiny_checkpoint3: Path, tiny_model3: Path) -> None:
+    """Random weights soon draw one of its 200 ids that end speech."""
+    case, made = cases.MAKERS[name](SIZES3["tiny"]), []
+    with torch.no_grad():  # the reference's side turns gradients off, in a process of its own
+        for side in (Side(tiny_model3, SIZES3["tiny"], 1), side_torch.Side(tiny_checkpoint3, SIZES3["tiny"], 1)):
+            side.load(case.component)
+            made.append(np.asarray(timed(side.job(case.job, case.inputs, case.settings))[1].output))
+    mlx, pytorch = made
+    np.testing.assert_allclose(mlx, pytorch, atol=1e-3)
+    if name == "llm_decode":
+        assert mlx.shape == (cases.DECODE_STEPS,)
+        assert mlx.max() < SIZES3["tiny"]["llm"]["speech_token_size"]
 
 
 @pytest.mark.slow
