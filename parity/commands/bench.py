@@ -31,8 +31,8 @@ def add_parser(commands: Any) -> None:
         metavar="STAGE",
         help="some of: speech_tokenizer speaker_encoder llm_prefill llm_prefill_lean llm_decode llm_decode_lean flow "
         "vocoder f0_predictor pipeline voice_prefill load conversion (the default; lean: PyTorch without the text "
-        "logits that it computes for nobody, as upstream does), hops (every hop of every decoder), lengths (flow and vocoder "
-        "against length); or all",
+        "logits that it computes for nobody, as upstream does), hops (every hop of every decoder), lengths (flow and "
+        "vocoder against length); or all",
     )
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="counted runs of each side (default: 5)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="on both sides (default: all cores)")
