@@ -80,10 +80,14 @@ class Piece:
         return None
 
 
-def pieces_of(tokens: int, chunk: int, lookahead: int) -> tuple[Piece, ...]:
-    """An utterance in chunks."""
+def pieces_of(tokens: int, chunk: int, lookahead: int, left: int | None) -> tuple[Piece, ...]:
+    """An utterance in chunks, each of which sees `left` chunks before it (None: all)."""
     borders = [*range(0, tokens, chunk), tokens]
-    return tuple(Piece(tokens, start, end, min(end + lookahead, tokens), end) for start, end in pairwise(borders))
+    seen = tokens if left is None else left * chunk
+    return tuple(
+        Piece(tokens, start, end, min(end + lookahead, tokens), end - max(start - seen, 0))
+        for start, end in pairwise(borders)
+    )
 
 
 def call_before(path: str, index: int) -> int:

@@ -191,6 +191,7 @@ class DiT(nn.Module):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.static_chunk_size = config["static_chunk_size"]
+        self.num_decoding_left_chunks = -1  # all; set to stream with less
         self.time_embed = TimestepEmbedding(config["dim"])
         self.input_embed = InputEmbedding(config)
         self.rotary_embed = RotaryEmbedding(config["dim_head"])
@@ -215,7 +216,8 @@ class DiT(nn.Module):
         length = x.shape[2]
         time = self.time_embed(t)
         turns = self.rotary_embed(torch.arange(length, device=x.device)[None])
-        mask = chunk_mask(length, self.static_chunk_size if streaming else 0, x.device)
+        chunk = self.static_chunk_size if streaming else 0
+        mask = chunk_mask(length, chunk, x.device, self.num_decoding_left_chunks)
         x = self.input_embed(x.transpose(1, 2), cond.transpose(1, 2), mu.transpose(1, 2), spks)
         for block in self.transformer_blocks:
             x = block(x, time, mask, turns)

@@ -162,6 +162,7 @@ class CausalConditionalDecoder(nn.Module):
         (width,) = config["channels"]
         time_dim = 4 * width
         self.static_chunk_size = config["static_chunk_size"]
+        self.num_decoding_left_chunks = -1  # all; set to stream with less
         self.time_embeddings = SinusoidalPosEmb(config["in_channels"])
         self.time_mlp = TimestepEmbedding(config["in_channels"], time_dim)
 
@@ -191,7 +192,8 @@ class CausalConditionalDecoder(nn.Module):
             [B, 80, T].
         """
         time = self.time_mlp(self.time_embeddings(t).to(x.dtype))
-        mask = chunk_mask(x.shape[2], self.static_chunk_size if streaming else 0, x.device)
+        chunk = self.static_chunk_size if streaming else 0
+        mask = chunk_mask(x.shape[2], chunk, x.device, self.num_decoding_left_chunks)
 
         def run(level: Any, x: Tensor) -> Tensor:
             x = level[0](x, time).transpose(1, 2)

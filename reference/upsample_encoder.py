@@ -16,16 +16,17 @@ from torch.nn import functional as F
 NUM_UP_BLOCKS = 4
 
 
-def chunk_mask(length: int, chunk_size: int, device: torch.device) -> Tensor | None:
-    """Which keys each query may see: everything up to the end of its own chunk, with unlimited left context.
+def chunk_mask(length: int, chunk_size: int, device: torch.device, left_chunks: int = -1) -> Tensor | None:
+    """Which keys each query may see: up to the end of its own chunk, from `left_chunks` before it (-1: from the start).
 
-    Returns [length, length] bool, or None for full attention where `chunk_size` is 0.
+    Returns [length, length] bool, or None for full attention where `chunk_size` is 0. Source:
+    `cosyvoice.utils.mask.subsequent_chunk_mask`.
     """
     if chunk_size <= 0:
         return None
-    position = torch.arange(length, device=device)
-    chunk_end = (position // chunk_size + 1) * chunk_size
-    return position[None, :] < chunk_end[:, None]
+    chunk = torch.arange(length, device=device) // chunk_size
+    seen = chunk[None, :] <= chunk[:, None]
+    return seen if left_chunks < 0 else seen & (chunk[None, :] >= chunk[:, None] - left_chunks)
 
 
 class EspnetRelPositionalEncoding(nn.Module):
@@ -166,6 +167,7 @@ class UpsampleConformerEncoder(nn.Module):
         width = config["output_size"]
         layer = (config["attention_heads"], width, config["linear_units"])
         self.static_chunk_size = config["static_chunk_size"]
+        self.num_decoding_left_chunks = -1  # all; set to stream with less
         self.upsampling = upsampling
         self.embed = LinearNoSubsampling(config["input_size"], width)
         self.after_norm = nn.LayerNorm(width, eps=1e-5)
@@ -191,13 +193,13 @@ class UpsampleConformerEncoder(nn.Module):
         if context is not None:
             context, _ = self.embed(context)
         x = self.pre_lookahead_layer(x, context)
-        mask = chunk_mask(x.shape[1], chunk, x.device)
+        mask = chunk_mask(x.shape[1], chunk, x.device, self.num_decoding_left_chunks)
         for layer in self.encoders:
             x = layer(x, mask, pos_emb)
 
         x = self.up_layer(x.transpose(1, 2)).transpose(1, 2)
         x, pos_emb = self.up_embed(x)
-        mask = chunk_mask(x.shape[1], chunk * self.upsampling, x.device)
+        mask = chunk_mask(x.shape[1], chunk * self.upsampling, x.device, self.num_decoding_left_chunks)
         for layer in self.up_encoders:
             x = layer(x, mask, pos_emb)
         return self.after_norm(x)

@@ -54,8 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--count and --jobs must be at least 1")
     with ExitStack() as stack:
         work = arguments.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        console, bench = make_console(), _bench(work)
-        mutants = dict(enumerate(Pool(ROOT, bench.model, bench.packed).draw(arguments.seed, arguments.count)))
+        console, families = make_console(), _benches(work)
+        mutants = dict(
+            enumerate(Pool(ROOT, families[0].model, families[0].packed).draw(arguments.seed, arguments.count))
+        )
         if arguments.only:
             mutants = {number: mutants[number] for number in map(int, arguments.only.split(","))}
         if arguments.list:
@@ -64,29 +66,35 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         results, started = Results(work / f"seed{arguments.seed}.jsonl", ROOT, arguments.seed), time.perf_counter()
         try:
-            _try(bench, mutants, results, arguments, console)
+            _try(families, mutants, results, arguments, console)
         except KeyboardInterrupt:
             _report([results.outcomes[n] for n in mutants if n in results.outcomes], arguments, started, console)
             raise
         return _report([results.outcomes[number] for number in mutants], arguments, started, console)
 
 
-def _bench(work: Path) -> Bench:
-    """The tiny models, made where they are missing."""
+def _benches(work: Path) -> list[Bench]:
+    """The tiny models of both families, made where they are missing; mutants are of what the first one runs or loads."""
     from converters.convert import convert
     from parity.models import ensure_model
     from parity.mutation.bench import Bench
 
-    work.mkdir(parents=True, exist_ok=True)
-    checkpoint, model = ensure_model("tiny", work)
-    packed = work / "tiny-8bit"
-    if not packed.exists():
-        convert(checkpoint, packed, quantize=8, group_size=32, quantize_components=("llm", "flow"))
-    return Bench(checkpoint, model, packed, work)
+    made = []
+    for family, folder in (("cosyvoice2", work), ("cosyvoice3", work / "cosyvoice3")):
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint, model = ensure_model("tiny", folder, family=family)
+        made.append(Bench(checkpoint, model, folder / "tiny-8bit", folder))
+    if not made[0].packed.exists():
+        convert(made[0].checkpoint, made[0].packed, quantize=8, group_size=32, quantize_components=("llm", "flow"))
+    return made
 
 
 def _try(
-    bench: Bench, mutants: dict[int, Mutant], results: Results, arguments: argparse.Namespace, console: Console
+    families: list[Bench],
+    mutants: dict[int, Mutant],
+    results: Results,
+    arguments: argparse.Namespace,
+    console: Console,
 ) -> None:
     from rich.console import Console as Screen
 
@@ -98,8 +106,9 @@ def _try(
         return
     with Processes() as processes:
         with Screen(stderr=True).status("") as status:
-            prepare(processes, bench, ROOT, files(ROOT), status.update)
-        for outcome in try_all(processes, bench, left, arguments.jobs, ROOT if arguments.tests else None):
+            for bench in families:
+                prepare(processes, bench, ROOT, files(ROOT), status.update)
+        for outcome in try_all(processes, families, left, arguments.jobs, ROOT if arguments.tests else None):
             results.add(outcome)
             _print_outcome(outcome, f"{len(results.outcomes)}/{len(mutants)}", console)
 

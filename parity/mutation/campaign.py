@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
@@ -107,27 +107,42 @@ def _prepare(bench: Bench, root: str, files: list[str], send: Callable[[Any], No
 
 
 def try_all(
-    processes: Processes, bench: Bench, mutants: Iterable[tuple[int, Mutant]], jobs: int, tested: Path | None = None
+    processes: Processes,
+    families: Sequence[Bench],
+    mutants: Iterable[tuple[int, Mutant]],
+    jobs: int,
+    tested: Path | None = None,
 ) -> Iterator[Outcome]:
     """Try numbered mutants, `jobs` at a time; outcomes come in the order in which they are known.
 
-    With `tested`, the checkout's root, a survivor that one of the nearest unit tests catches is missed.
+    A survivor of the first family is tried on the others, as far as they run the edited code. With `tested`, the
+    checkout's root, one that survives them all and that one of the nearest unit tests catches is missed.
     """
-    reach, components = bench.reach, benches.stages_by_component()
+    reaches, components = [bench.reach for bench in families], benches.stages_by_component()
     pool = ThreadPoolExecutor(jobs)
-    planned = [plan(number, mutant, bench, reach, components) for number, mutant in mutants]
+    planned = [
+        [plan(number, mutant, bench, reach, components) for bench, reach in zip(families, reaches, strict=True)]
+        for number, mutant in mutants
+    ]
     try:
-        for future in as_completed([pool.submit(_try, processes, trial, tested) for trial in planned]):
+        for future in as_completed([pool.submit(_try, processes, trials, tested) for trials in planned]):
             yield future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _try(processes: Processes, trial: Trial, tested: Path | None) -> Outcome:
-    outcome = processes.call(trials.run, trial)
-    if not isinstance(outcome, Outcome):
-        return trial.outcome("dies", named="wrong")
-    if tested and trial.mutant.is_code and outcome.end == "survives":
+def _try(processes: Processes, planned: Sequence[Trial], tested: Path | None) -> Outcome:
+    for number, trial in enumerate(planned):
+        if number and not (trial.mutant.is_code and trial.stages):
+            continue
+        found = processes.call(trials.run, trial)
+        if not isinstance(found, Outcome):
+            return trial.outcome("dies", named="wrong")
+        if number == 0 or found.end != "survives":
+            outcome = found
+        if outcome.end != "survives":
+            return outcome
+    if tested and trial.mutant.is_code:
         failed = processes.call(failing, tested, trial.mutant)
         return replace(outcome, end="missed", evidence=f"{failed[0]} fails") if failed else outcome
     return outcome

@@ -6,7 +6,7 @@ from parity.stages.base import STREAMING, Outputs, Settings, Sides, Stage
 from parity.stages.base import Streaming as Streamed
 from parity.stages.features import AudioFeatures
 from parity.stages.flow import FlowDecoder, FlowEncoder
-from parity.stages.flow_pieces import FlowPieces
+from parity.stages.flow_pieces import FlowLeftContext, FlowPieces
 from parity.stages.generation import Generation
 from parity.stages.incremental import Incremental
 from parity.stages.llm import LanguageModel
@@ -33,6 +33,7 @@ STAGES: tuple[Stage, ...] = (
     Offline(),
     Streaming(),
     FlowPieces(),
+    FlowLeftContext(),
     Incremental(),
 )
 

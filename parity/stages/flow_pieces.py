@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, ClassVar
+from unittest import mock
 
 import numpy as np
 
@@ -28,11 +30,13 @@ class FlowPieces(Stage):
     component = "flow"
     needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
     modes = ("incremental",)
+    #: How many chunks before its own a frame attends to; None for all.
+    left: ClassVar[int | None] = None
 
     def pieces(self, pair: Pair) -> Cut:
         config = pair.reference.config["flow"]
         chunk = config["decoder"]["estimator"]["static_chunk_size"] // config["token_mel_ratio"]
-        return Cut(pieces_of(PROMPT_TOKENS + TOKENS, chunk, config["pre_lookahead_len"]))
+        return Cut(pieces_of(PROMPT_TOKENS + TOKENS, chunk, config["pre_lookahead_len"], self.left))
 
     def keep(self, path: str, call: int) -> bool:
         # of the estimator's parts the first step; a state that another step has left shows there
@@ -40,8 +44,16 @@ class FlowPieces(Stage):
 
     def call(self, side: Side, given: Given) -> Outputs:
         token, prompt = utterance(given)
-        mel = _whole(side, token, prompt) if side.name == "pytorch" else _hop_by_hop(side, token, prompt)
-        return Outputs({"mel": side.numpy(mel, channels_first=True)})
+        run = _whole if side.name == "pytorch" else _hop_by_hop
+        return Outputs({"mel": side.numpy(run(side, token, prompt, self.left), channels_first=True)})
+
+
+class FlowLeftContext(FlowPieces):
+    """The same where attention is limited to what came last, as it is by default."""
+
+    name = "flow_left_context"
+    title = "Flow in pieces, left context"
+    left = 1
 
 
 def utterance(inputs: Arrays) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -55,18 +67,22 @@ def utterance(inputs: Arrays) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray,
     return token, (prompt_token, feat, inputs["embedding"])
 
 
-def _whole(side: Side, token: np.ndarray, prompt: tuple[np.ndarray, ...]) -> object:
+def _whole(side: Side, token: np.ndarray, prompt: tuple[np.ndarray, ...], left: int | None) -> object:
     arrays = (side.array(array) for array in (token, *prompt))
-    return side.module.inference(*arrays, streaming=True, finalize=True, n_timesteps=STEPS)
+    with ExitStack() as stack:
+        for network in side.module.modules() if left is not None else ():
+            if hasattr(network, "num_decoding_left_chunks"):
+                stack.enter_context(mock.patch.object(network, "num_decoding_left_chunks", left))
+        return side.module.inference(*arrays, streaming=True, finalize=True, n_timesteps=STEPS)
 
 
-def _hop_by_hop(side: Side, token: np.ndarray, prompt: tuple[np.ndarray, ...]) -> object:
+def _hop_by_hop(side: Side, token: np.ndarray, prompt: tuple[np.ndarray, ...], left: int | None) -> object:
     import mlx.core as mx
 
     from mlx_cosyvoice.decoding.incremental import IncrementalFlow
     from mlx_cosyvoice.prompt import Prompt
 
-    flow = IncrementalFlow(side.module, n_timesteps=STEPS)
+    flow = IncrementalFlow(side.module, n_timesteps=STEPS, left_context_chunks=left)
     state, new = flow.start(Prompt(*map(side.array, prompt))), token[0].tolist()
     mels = []
     for hop in HOPS:

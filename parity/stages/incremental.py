@@ -23,7 +23,7 @@ from mlx_parity.tape import Tape
 from parity.pieces import STEPS
 from parity.stages import convolutions
 from parity.stages.base import Given, Outputs, Sides
-from parity.stages.convolutions import Seams
+from parity.stages.convolutions import Seam, Seams
 from parity.stages.flow_pieces import PROMPT_TOKENS, TOKENS, utterance
 from parity.stages.loop import Loop
 from parity.stages.vocoder import noise as source_noise
@@ -73,7 +73,7 @@ class Seen:
 class Incremental(Loop):
     name = "incremental"
     title = "Incremental decoder"
-    details = (*Loop.details, Whole, Seams)
+    details = (*Loop.details, Whole, Seam)
     needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
     modes = ("incremental",)
     owners: ClassVar[Mapping[str, str]] = {

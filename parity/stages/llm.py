@@ -228,8 +228,9 @@ def _after_prefix(side: Side, inputs: Arrays, at_once: np.ndarray) -> np.ndarray
     if side.name == "pytorch":
         return at_once
     x = prompt(side, inputs)
-    cache = side.module.prefill_prefix(token_ids(side, inputs["prompt_text_token"])).copy(POSITIONS)
-    return inputs[FIRST] + side.numpy(step(side, x[:, cache.offset :], cache)[0]) - at_once
+    prefix = side.module.prefill_prefix(token_ids(side, inputs["prompt_text_token"]))
+    rest = x[:, prefix.offset :]
+    return inputs[FIRST] + side.numpy(step(side, rest, prefix.copy(POSITIONS))[0]) - at_once
 
 
 def log_prob_noise(sides: Sides, dtype: str) -> float:

@@ -431,7 +431,8 @@ def _chosen(file: str, old: str, new: str) -> Mutant:
     return Mutant("chosen", file, *where, text=source.edited(edit))
 
 
-#: A cache that is not handed on, arrays put together along the wrong axis, a loop that never ends.
+#: A cache that is not handed on, arrays put together along the wrong axis, a loop that never ends; and what only the
+#: other family feels, as its vocoder alone goes on from a state.
 CHOSEN = [
     (
         ("mlx_cosyvoice/flow/encoder.py", "self.up_layer(x, cache)", "self.up_layer(x, None)"),
@@ -448,6 +449,7 @@ CHOSEN = [
         "hangs",
         "",
     ),
+    (("mlx_cosyvoice/nn/cache.py", "self._position = 0 if", "self._position = 1 if"), "diverged", "incremental"),
 ]
 
 
@@ -463,10 +465,11 @@ def test_mutants_from_the_command_to_the_last_line(tmp_path: Path, capsys: pytes
     assert out.splitlines()[-1] == data["summary"]
     assert len(data["outcomes"]) == 2
     assert (tmp_path / "m.md").read_text().startswith("# Mutants\n")
-    bench = Bench(tmp_path / "tiny", tmp_path / "tiny-mlx", tmp_path / "tiny-8bit", tmp_path)
+    folders = (tmp_path, tmp_path / "cosyvoice3")
+    families = [Bench(folder / "tiny", folder / "tiny-mlx", folder / "tiny-8bit", folder) for folder in folders]
     mutants = enumerate(_chosen(*edit) for edit, _, _ in CHOSEN)
     with Processes() as processes:
-        outcomes = sorted(try_all(processes, bench, mutants, 2), key=lambda outcome: outcome.number)
+        outcomes = sorted(try_all(processes, families, mutants, 2), key=lambda outcome: outcome.number)
     for outcome, (_, end, culprit) in zip(outcomes, CHOSEN, strict=True):
         assert (outcome.end, outcome.named) == (end, "exactly"), outcome
         assert not culprit or outcome.culprits == (culprit,)
