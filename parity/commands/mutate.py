@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _benches(work: Path) -> list[Bench]:
-    """The tiny models of both families, made where they are missing; mutants are of what the first one runs or loads."""
+    """The tiny models of both families, made where they are missing; mutants are of what the first one runs."""
     from converters.convert import convert
     from parity.models import ensure_model
     from parity.mutation.bench import Bench

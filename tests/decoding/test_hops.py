@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import mlx_cosyvoice.decoding as streaming
@@ -88,6 +88,8 @@ def test_hops_of_nothing_are_refused(number, prompt, name):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 600), st.floats(0.25, 4.0))
+@example(8, 0.25)
+@example(8, 4.0)
 def test_speed_is_torchs_linear_interpolation(frames, speed):
     mel = np.random.default_rng(frames).standard_normal((1, frames, 3)).astype(np.float32) * 5
     changed = np.array(change_speed(mx.array(mel), speed))

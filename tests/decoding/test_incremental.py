@@ -84,6 +84,11 @@ def test_a_state_can_be_continued_twice_and_tells_its_size() -> None:
     assert state.nbytes == size
 
 
+def test_keys_and_values_are_kept_as_asked() -> None:
+    half, full = (decoder(state_dtype=dtype).start(prompt(), noise).flow.nbytes for dtype in (mx.float16, None))
+    assert half < 0.7 * full
+
+
 @pytest.mark.slow
 def test_by_default_the_state_is_bounded_and_the_first_seconds_are_exact() -> None:
     voice, token = prompt(), speech(25 * 45)
@@ -159,9 +164,10 @@ def test_the_voices_used_last_are_kept_within_the_budget() -> None:
     first = voices.state(prompt(53))
     voices.state(prompt(54))
     assert voices.state(prompt(53)) is first
-    voices.state(prompt(55))
+    newest = voices.state(prompt(55))
     assert voices.nbytes == 2 * size
     assert voices.state(prompt(53)) is first
+    assert voices.state(prompt(55)) is newest
     none = PrefilledVoices(flow, size - 1)
     assert none.state(prompt(53)) is not none.state(prompt(53))
     assert none.nbytes == 0
