@@ -22,7 +22,7 @@ from mlx_parity.findings import KINDS
 from mlx_parity.report.culprits import print_culprits, to_dict
 from parity.__main__ import main
 from parity.faults import FAULTS, Fault, choose
-from parity.faults.base import behaving, calling, modules_at, patched, setting
+from parity.faults.base import behaving, edited, modules_at, patched, setting
 from parity.faults.trial import LLM_STEPS, Bench
 from parity.inputs import shortened
 from parity.models import ensure_model
@@ -177,7 +177,7 @@ def test_a_wrong_mask_is_the_first_thing_one_reads(pair: Pair, inputs: dict[str,
 def test_who_raises_on_what_a_wrong_caller_hands_on_is_not_blamed(pair: Pair, inputs: dict[str, Any]) -> None:
     settings = Settings(llm_steps=4, n_timesteps=2)  # within the second step no module is fed
     capture = ReferenceCapture(pair, inputs, stages=["flow_decoder"], settings=settings)
-    with calling(estimator, "mx", concatenate=lambda arrays, axis: mx.concatenate(arrays, axis=0)):
+    with edited(estimator.CausalConditionalDecoder.__call__, "spks, cond], axis=-1", "spks, cond], axis=0"):
         report = capture.localise(pair)
     assert [culprit.module for culprit in report.culprits] == ["flow.decoder.estimator"]
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
 from unittest import mock
 
 from mlx_parity.intercept import intercepted
 from parity.pair import Pair
 from parity.stages.base import Streaming
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 Context = AbstractContextManager[Any]
 
@@ -54,73 +54,70 @@ class Fault:
         return {*self.expected}.difference(patterns).union(*(_fitting(pair, pattern) for pattern in patterns))
 
 
-class Catalogue:
-    """The faults of one stage."""
+class Planted(NamedTuple):
+    """A mistake at its place."""
 
-    def __init__(self, stage: str, streaming: Streaming | None = None) -> None:
-        self.stage, self.streaming = stage, streaming
-        self.faults: list[Fault] = []
+    place: Place
+    switch: Switch
 
-    def at(self, *paths: str, kind: str = "glue", streaming: Streaming | None = None) -> Place:
-        """Where faults will be entered; arguments as the attributes `expected`, `kind` and `streaming` of `Fault`."""
-        return Place(self, paths, kind, streaming or self.streaming)
+
+#: "name: what the porter did" -> the mistake.
+Mistakes = Mapping[str, Planted]
+
+
+def faults_of(stage: str, mistakes: Mistakes, streaming: Streaming | None = None) -> tuple[Fault, ...]:
+    """The faults of a stage; `streaming` as the attribute, of those whose place says nothing of it."""
+
+    def fault(title: str, place: Place, switch: Switch) -> Fault:
+        name, _, mistake = title.partition(": ")
+        return Fault(name, stage, mistake, place.paths, place.kind, switch, place.streaming or streaming)
+
+    return tuple(fault(title, *planted) for title, planted in mistakes.items())
+
+
+def at(*paths: str, kind: str = "glue", streaming: Streaming | None = None) -> Place:
+    """Where mistakes are; arguments as the attributes `expected`, `kind` and `streaming` of `Fault`."""
+    return Place(paths, kind, streaming)
 
 
 @dataclass(frozen=True)
 class Place:
-    """The modules that faults are in, and so the ones to be named.
+    """The modules that mistakes are in, and so the ones to be named. Each method makes a mistake of another kind."""
 
-    Where a method decorates a function, the fault is called as the function is and its docstring is the mistake.
-    """
-
-    catalogue: Catalogue
     paths: tuple[str, ...]
     kind: str
     streaming: Streaming | None
 
-    def add(self, name: str, mistake: str, switch: Switch) -> None:
-        """Enter a fault; arguments as the attributes of `Fault`."""
-        stage = self.catalogue.stage
-        self.catalogue.faults.append(Fault(name, stage, mistake, self.paths, self.kind, switch, self.streaming))
+    def by(self, switch: Switch) -> Planted:
+        """Whatever `switch` does."""
+        return Planted(self, switch)
 
-    def setting(self, name: str, mistake: str, **values: Any) -> None:
-        """Enter a fault in which the modules have other attributes: `setting`."""
-        self.add(name, mistake, lambda pair: setting(self.modules(pair), **values))
+    def sets(self, **values: Any) -> Planted:
+        """The modules have other attributes: `setting`."""
+        return self.by(lambda pair: setting(self.modules(pair), **values))
 
-    def patching(self, name: str, mistake: str, owner: Any, attribute: str, value: Any) -> None:
-        """Enter a fault in which a module, class or object has another attribute: `patched`."""
-        self.add(name, mistake, lambda pair: patched(owner, attribute, value))
+    def edits(self, *texts: str, of: Any = None, **names: Any) -> Planted:
+        """What the code says is said otherwise: `edited`. It is that of the modules' call, or of a function."""
+        if of is not None:
+            return self.by(lambda pair: edited(of, *texts, **names))
+        return self.by(
+            lambda pair: behaving(modules := self.modules(pair), _rewritten(_call_of(modules), texts, names))
+        )
 
-    def calling(self, name: str, mistake: str, file: Any, library: str, **functions: Any) -> None:
-        """Enter a fault in which the code of a file calls other functions of a library: `calling`."""
-        self.add(name, mistake, lambda pair: calling(file, library, **functions))
+    def behaves(self, call: Callable[..., Any]) -> Planted:
+        """The modules run `call(self, ...)`; `self(...)` is what they ran."""
+        return self.by(lambda pair: behaving(self.modules(pair), call))
 
-    def behaves(self, name: str, mistake: str, call: Callable[..., Any]) -> None:
-        """Enter a fault in which the modules run `call(self, ...)`; `self(...)` is what they ran."""
-        self.add(name, mistake, lambda pair: behaving(self.modules(pair), call))
+    def wraps(self, owner: Any, attribute: str, call: Callable[..., Any]) -> Planted:
+        """`call(original, ...)` is called for an attribute of `owner`."""
+        return self.by(lambda pair: wrapped(owner, attribute, call))
 
-    def wraps(self, name: str, mistake: str, owner: Any, attribute: str, call: Callable[..., Any]) -> None:
-        """Enter a fault in which `call(original, ...)` is called for an attribute of `owner`."""
-        self.add(name, mistake, lambda pair: wrapped(owner, attribute, call))
-
-    def switching(self, switch: F) -> F:
-        """Enter a fault that is switched on by the decorated function of the pair."""
-        return self._enter(switch, switch)
-
-    def behaving(self, call: F) -> F:
-        """Enter a fault in which the modules run the decorated `call(self, ...)`; `self(...)` is what they ran."""
-        return self._enter(call, lambda pair: behaving(self.modules(pair), call))
-
-    def wrapping(self, owner: Any, attribute: str) -> Callable[[F], F]:
-        """Enter a fault in which the decorated `call(original, ...)` is called for an attribute of `owner`."""
-        return lambda call: self._enter(call, lambda pair: wrapped(owner, attribute, call))
+    def patches(self, owner: Any, attribute: str, value: Any) -> Planted:
+        """A module, class or object has another attribute."""
+        return self.by(lambda pair: patched(owner, attribute, value))
 
     def modules(self, pair: Pair) -> list[Any]:
         return modules_at(pair, *self.paths)
-
-    def _enter(self, function: F, switch: Switch) -> F:
-        self.add(function.__name__.replace("_", "-"), " ".join((function.__doc__ or "").split()), switch)
-        return function
 
 
 def patched(owner: Any, name: str, value: Any) -> Context:
@@ -137,28 +134,54 @@ def replaced(config: Any, field: str, value: Any) -> Any:
 def wrapped(owner: Any, name: str, call: Callable[..., Any]) -> Context:
     """Let `call(original, ...)` be called in place of a function or method of a module, class or object."""
     original = getattr(owner, name)
-
-    def calling(*args: Any, **kwargs: Any) -> Any:
-        return call(original, *args, **kwargs)
-
-    static = isinstance(inspect.getattr_static(owner, name), staticmethod)
-    return patched(owner, name, staticmethod(calling) if static else calling)
+    return patched(owner, name, lambda *args, **kwargs: call(original, *args, **kwargs))
 
 
-class Borrowed:
-    """A namespace with some names of its own; all others are another one's."""
+@contextmanager
+def edited(function: Any, *texts: str, **names: Any) -> Iterator[None]:
+    """Let a function run other code, whoever calls it.
 
-    def __init__(self, original: Any, **own: Any) -> None:
-        self.__dict__.update(own)
-        self._original = original
+    Args:
+        function: what it calls is what its file imports ...
+        texts: by turns what its source says once, and what it is to say.
+        names: ... and these.
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._original, name)
+    Raises:
+        ValueError: it does not say that, or more than once.
+    """
+    own = function.__code__
+    function.__code__ = _rewritten(function, texts, names).__code__
+    try:
+        with mock.patch.dict(function.__globals__, names):
+            yield
+    finally:
+        function.__code__ = own
 
 
-def calling(file: Any, library: str, **functions: Any) -> Context:
-    """Give the code of one file another function of a library (`mx`, `nn`, ...); the rest of it stays."""
-    return patched(file, library, Borrowed(getattr(file, library), **functions))
+def _rewritten(function: Any, texts: tuple[str, ...], names: Mapping[str, Any]) -> FunctionType:
+    source = textwrap.dedent(inspect.getsource(function))
+    for old, new in zip(texts[::2], texts[1::2], strict=True):
+        if source.count(old) != 1:
+            raise ValueError(f"{function.__qualname__} says {old!r} {source.count(old)} times: adapt the fault to it")
+        source = source.replace(old, new)
+    # within a class, for those that call `super()`
+    code = compile(
+        f"class _:\n{textwrap.indent(source, ' ')}",
+        function.__code__.co_filename,
+        "exec",
+        annotations.compiler_flag,
+    )
+    for name in ("_", function.__name__):
+        code = next(one for one in code.co_consts if isinstance(one, CodeType) and one.co_name == name)
+    known = {**function.__globals__, **names}
+    made = FunctionType(code, known, function.__name__, function.__defaults__, function.__closure__)
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
+
+
+def _call_of(modules: list[Any]) -> Any:
+    (kind,) = {type(module) for module in modules}
+    return kind.__call__
 
 
 def modules_at(pair: Pair, *patterns: str) -> list[Any]:
@@ -193,6 +216,17 @@ def setting(modules: list[Any], **values: Any) -> Iterator[None]:
 
 
 @contextmanager
+def exchanged(*pairs: Iterable[tuple[Any, str]]) -> Iterator[None]:
+    """Let two attributes, each given as (module, its name), have each other's value; so pair by pair."""
+    with ExitStack() as stack:
+        for (one, name), (other, its) in pairs:
+            first, second = getattr(one, name), getattr(other, its)
+            stack.enter_context(setting([one], **{name: second}))
+            stack.enter_context(setting([other], **{its: first}))
+        yield
+
+
+@contextmanager
 def without(modules: list[Any], name: str) -> Iterator[None]:
     """Take a parameter away from modules, as if they had been built without it."""
     before = [module.pop(name) for module in modules]
@@ -203,7 +237,7 @@ def without(modules: list[Any], name: str) -> Iterator[None]:
             module[name] = value
 
 
-def behaving(modules: list[Any], call: Callable[..., Any]) -> AbstractContextManager[None]:
+def behaving(modules: list[Any], call: Callable[..., Any]) -> Context:
     """Let modules run `call(self, ...)`, which has the parameters of their own `__call__`."""
     return intercepted(
         {str(number): module for number, module in enumerate(modules)},

@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from parity.faults.base import Catalogue, Context, patched, replaced
+from parity.faults.base import Context, Place, Planted, at, patched, replaced
 from parity.pair import Pair
 
-
-def field(catalogue: Catalogue, name: str, mistake: str, path: str, value: Any) -> None:
-    """A fault in which a field of the configuration has another value."""
-    place = catalogue.at(f"config.json: {path}", kind="config")
-    place.add(name, mistake, lambda pair: patched(pair.model, "config", replaced(pair.model.config, path, value)))
+ADDED_TOKENS = at("tokenizer.json: added tokens", kind="tokenizer")
 
 
-def tokens(catalogue: Catalogue, name: str, mistake: str, *contents: str, **change: Any) -> None:
-    """A fault in which the entries of special tokens are changed; without a `change` they exchange their ids."""
-    paths = (f"tokenizer.json: added token {token!r}" for token in contents)
+def field(path: str, value: Any) -> Planted:
+    """A field of the configuration has another value."""
+    place = at(f"config.json: {path}", kind="config")
+    return place.by(lambda pair: patched(pair.model, "config", replaced(pair.model.config, path, value)))
+
+
+def tokenizing(place: Place, change: Callable[[dict[str, Any]], Any]) -> Planted:
+    """The live tokenizer is that of a file whose content is changed."""
 
     def switch(pair: Pair) -> Context:
-        content = tokenizer_of(pair)
-        entries = [entry for entry in content["added_tokens"] if entry["content"] in contents]
+        tokenizer = pair.model.text_tokenizer
+        assert tokenizer is not None
+        content = json.loads(tokenizer._tokenizer.to_str())
+        change(content)
+        return patched(tokenizer, "_tokenizer", Tokenizer.from_str(json.dumps(content)))
+
+    return place.by(switch)
+
+
+def part(name: str, value: Any) -> Planted:
+    """A part of the tokenizer is another one; a callable value gets the old one."""
+    place = at(f"tokenizer.json: {name}", kind="tokenizer")
+    return tokenizing(place, lambda file: file.update({name: value(file[name]) if callable(value) else value}))
+
+
+def tokens(*contents: str, **change: Any) -> Planted:
+    """The entries of special tokens are changed; without a `change` they exchange their ids."""
+
+    def changed(file: dict[str, Any]) -> None:
+        entries = [entry for entry in file["added_tokens"] if entry["content"] in contents]
         for entry, other in zip(entries, contents[::-1], strict=True):
             entry.update(change or {"content": other})
-        return tokenizing(pair, content)
 
-    catalogue.at(*paths, kind="tokenizer").add(name, mistake, switch)
-
-
-def tokenizer_of(pair: Pair) -> dict[str, Any]:
-    """What the live tokenizer's file would say."""
-    assert pair.model.text_tokenizer is not None
-    content: dict[str, Any] = json.loads(pair.model.text_tokenizer._tokenizer.to_str())
-    return content
-
-
-def tokenizing(pair: Pair, content: dict[str, Any]) -> Context:
-    """Let the model have a tokenizer of another file."""
-    return patched(pair.model.text_tokenizer, "_tokenizer", Tokenizer.from_str(json.dumps(content)))
+    paths = (f"tokenizer.json: added token {token!r}" for token in contents)
+    return tokenizing(at(*paths, kind="tokenizer"), changed)

@@ -1,54 +1,61 @@
-"""Mistakes that can be made in several families: what they do. Each catalogue enters them under names of its own."""
+"""Mistakes that can be made in several families. Each catalogue enters them under names of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
-import numpy as np
 
-from mlx_cosyvoice.decoding.causal_vocoder import CausalVocoder
 from mlx_cosyvoice.nn.cache import Cache
-from parity.faults.base import Place
+from parity.faults.caches import CHUNK
 from parity.pieces import STEPS
 
-#: Frames of a chunk.
-CHUNK = 50
+# what is written in the code, and what somebody wrote
+
+#: Of an activation: that it is none.
+NO_ACTIVATION = "getattr(functional, self.function)(x)", "x"
+#: Of attention: its scale, by the model's width in place of a head's; and the heads, as [head_dim, heads].
+SCALE_OF_WIDTH = "scale=self.scale", "scale=x.shape[-1] ** -0.5"
+HEAD_ORDER = "heads, -1).transpose(0, 2, 1, 3)", "-1, heads).transpose(0, 3, 1, 2)"
+#: Of what the language model continues: the rows around its words.
+FRAME = "self.sos, self.embed_text(words), self.task_id"
+#: Of the speaker: the vector that is projected.
+UNIT_LENGTH = "normalized(embedding.astype(mx.float32))"
+#: Of the vocoder: its window, what its transform divides by, and how its sines come about.
+SYMMETRIC_WINDOW = "/ self.n_fft", "/ (self.n_fft - 1)"
+WINDOWS_KEPT = " / mx.array(weight.reshape(-1)[begin:end].astype(np.float32))", ""
+NOT_SQUARED = "functional.snake(x, self.alpha)", "x + mx.sin(x * self.alpha) / (self.alpha + 1e-9)"
+PHASE_OF_EVERY_SAMPLE = (
+    "if not start:",
+    "return functional.sin(exact_cumsum(turns).astype(mx.float32) * TURN_UNIT * 2 * math.pi)\n    if not start:",
+)
+PHASE_ANEW = " if before is None else before", ""
+PHASE_EARLY = "count : count + 1", "count - 1 : count"
+#: Of streaming: the first hop.
+HOP_WITHOUT_PROMPT = "-(prompt + self.first)", "-self.first"
 
 
-# the time embedding
+def activation(name: str) -> tuple[str, str]:
+    """Of an activation: that it is another one of `nn.functional`."""
+    return "self.function", repr(name)
 
 
-def time_unscaled(self: Any, t: mx.array) -> mx.array:
-    return self(t / 1000)
+# what takes more than an expression
 
 
-def cosines_first(self: Any, t: mx.array) -> mx.array:
-    sine, cosine = mx.split(self(t), 2, axis=-1)
-    return mx.concatenate([cosine, sine], axis=-1)
+def neighbors_turned(original: Any, x: mx.array, cos: mx.array, sin: mx.array) -> mx.array:
+    """Rotary positions of pairs that lie side by side."""
+    half = x.shape[-1] // 2
+    cos, sin = (table.reshape(1, 1, *table.shape[-2:])[..., :half] for table in (cos, sin))
+    even, odd = x[..., ::2], x[..., 1::2]
+    return mx.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1).reshape(x.shape)
 
 
-def rates_by_half(self: Any, t: mx.array) -> mx.array:
-    """With 1 / half in place of 1 / (half - 1)."""
-    half = self.width // 2
-    angle = 1000 * t[:, None] * mx.exp(mx.arange(half) * (-np.log(10000) / half))
-    return mx.concatenate([mx.sin(angle), mx.cos(angle)], axis=-1)
-
-
-# the lookahead layer
-
-
-def vocoders_slope(x: mx.array, slope: float) -> mx.array:
-    return nn.leaky_relu(x, 0.1)
-
-
-def residual_dropped(self: Any, x: mx.array, context: mx.array | None, cache: Any = None) -> mx.array:
-    return self(x, context, cache) - x
-
-
-# the flow in pieces
+def interpolated(x: mx.array, count: int, axis: int) -> mx.array:
+    """Frames between which lie others on a line to the next one, in place of repeated ones."""
+    after = mx.concatenate([x[:, 1:], x[:, -1:]], axis=1)
+    parts = [x * (1 - part / count) + after * (part / count) for part in range(count)]
+    return mx.stack(parts, axis=2).reshape(x.shape[0], -1, x.shape[2])
 
 
 def starting_noise_anew(original: Any, self: Any, frames: int, noise: mx.array | None) -> mx.array:
@@ -63,15 +70,3 @@ def prompt_one_late(original: Any, self: Any, feat: mx.array, frames: int) -> mx
 def steps_exchanged(original: Any, cache: Cache | None, name: str, chunk: int) -> Cache | None:
     first = cache is None or cache.past is None
     return original(cache, name if first else str(STEPS - 1 - int(name)), chunk)
-
-
-# the causal vocoder in pieces
-
-
-def noise_beginning(place: Place, name: str, mistake: str, start: Callable[[int, int], int]) -> None:
-    """Enter a fault in which the noise of a piece begins at another sample: `start(own start, samples)`."""
-
-    def step(original: Any, self: Any, state: Any, mel: mx.array, noise: Any, *, final: bool) -> Any:
-        return original(self, state, mel, lambda samples, begin: noise(samples, start(begin, samples)), final=final)
-
-    place.wraps(name, mistake, CausalVocoder, "step", step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.faults.base import Fault
+from parity.faults.base import Fault, faults_of
 from parity.faults.cosyvoice2 import (
     features,
     flow_decoder,
@@ -19,12 +19,24 @@ from parity.faults.cosyvoice2 import (
     vocoder,
 )
 
-_FILES = (
-    *(text, features, speech_tokenizer, speaker_encoder, llm, generation, flow_encoder, flow_decoder),
-    vocoder,
-)
-_REST = (vocoder.LOUD, offline.CATALOGUE, streaming.CATALOGUE, incremental.PIECES, incremental.LOOP)
-_CATALOGUES = (*(file.CATALOGUE for file in _FILES), *_REST, *stored.CATALOGUES)
-
 #: In data-flow order of their stages.
-FAULTS: tuple[Fault, ...] = tuple(fault for catalogue in _CATALOGUES for fault in catalogue.faults)
+FAULTS: tuple[Fault, ...] = (
+    *faults_of("text_tokenizer", text.MISTAKES),
+    *faults_of("audio_features", features.MISTAKES),
+    *faults_of("speech_tokenizer", speech_tokenizer.MISTAKES),
+    *faults_of("speaker_encoder", speaker_encoder.MISTAKES),
+    *faults_of("llm", llm.MISTAKES),
+    *faults_of("generation", generation.MISTAKES),
+    *faults_of("flow_encoder", flow_encoder.MISTAKES),
+    *faults_of("flow_decoder", flow_decoder.MISTAKES),
+    *faults_of("vocoder", vocoder.MISTAKES),
+    *faults_of("vocoder_loud", vocoder.LOUD),
+    *faults_of("offline", offline.MISTAKES),
+    *faults_of("streaming", streaming.MISTAKES, "official"),
+    *faults_of("flow_pieces", incremental.PIECES, "incremental"),
+    *faults_of("incremental", incremental.LOOP, "incremental"),
+    *faults_of("text_tokenizer", stored.TEXT),
+    *faults_of("llm", stored.LLM),
+    *faults_of("flow_encoder", stored.FLOW),
+    *faults_of("vocoder", stored.HIFT),
+)

@@ -2,63 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import repeat
-from typing import Any
-
-import mlx.core as mx
-
 from mlx_cosyvoice.llm import bistream, drawing, lm
-from parity.faults.base import Catalogue
+from parity.faults.base import Mistakes, at
 
-CATALOGUE = Catalogue("generation")
-GENERATE, BISTREAM = CATALOGUE.at("llm.generate"), CATALOGUE.at("llm.generate_bistream")
+GENERATE, BISTREAM = at("llm.generate"), at("llm.generate_bistream")
+LOOP = lm.SpeechLM._generate
 
-
-@GENERATE.wrapping(lm.Qwen2LM, "_generate")
-def min_len_ignored(original: Any, self: Any, x: mx.array, cache: Any, sampler: Any, low: int, high: int) -> Any:
-    """The end of speech is allowed from the first token on."""
-    return original(self, x, cache, sampler, 0, high)
-
-
-@GENERATE.wrapping(lm.Qwen2LM, "_generate")
-def max_len_one_more(original: Any, self: Any, x: mx.array, cache: Any, sampler: Any, low: int, high: int) -> Any:
-    """One token more than the longest is spoken."""
-    return original(self, x, cache, sampler, low, high + 1)
-
-
-@GENERATE.wrapping(lm.Qwen2LM, "_generate")
-def special_ids_spoken(original: Any, self: Any, *args: Any) -> Iterator[int]:
-    """Only the end of speech ends it; other special ids are spoken."""
-    x, cache, sampler, low, high = args
-    for token in self.tokens(x, cache, lm.drawing(sampler, high), (index < low for index in range(high))):
-        if token == self.eos_token:
-            return
-        yield token
-
-
-@CATALOGUE.at("llm.generate", "llm.generate_bistream").wrapping(drawing.Called, "draw")
-def sampler_forgets(original: Any, self: Any, log_probs: mx.array, ignore_eos: bool) -> mx.array:
-    """The sampler never knows what was said before."""
-    said, self.decoded = self.decoded, []
-    try:
-        return original(self, log_probs, ignore_eos)
-    finally:
-        self.decoded = said + self.decoded
-
-
-@BISTREAM.wrapping(bistream.Bistream, "_block")
-def fill_due_late(original: Any, self: Any) -> Iterator[int]:
-    """The fill token is due one token later than the block of speech is long."""
-    self.next_fill += 1
-    yield from original(self)
-
-
-@BISTREAM.wrapping(bistream.Bistream, "finish")
-def task_id_missing(original: Any, self: Any) -> Iterator[int]:
-    """No task id says that the text has ended."""
-    self._append(self.model.embed_text(self.waiting_text))
-    for token in self._tokens(repeat(False)):
-        if token == self.model.eos_token:
-            return
-        yield self._spoken(token)
+MISTAKES: Mistakes = {
+    "min-len-ignored: The end of speech is allowed from the first token on.": GENERATE.edits(
+        "index < min_len", "False", of=LOOP
+    ),
+    "max-len-one-more: One token more than the longest is spoken.": GENERATE.edits(
+        "range(max_len)", "range(max_len + 1)", of=LOOP
+    ),
+    "special-ids-spoken: Only the end of speech ends it; other special ids are spoken.": GENERATE.edits(
+        "token >= self.config.speech_token_size", "token == self.eos_token", of=LOOP
+    ),
+    "sampler-forgets: The sampler never knows what was said before.": at("llm.generate", "llm.generate_bistream").edits(
+        "(log_probs, self.decoded, ignore_eos)", "(log_probs, [], ignore_eos)", of=drawing.Called.draw
+    ),
+    "fill-due-late: The fill token is due one token later than the block of speech is long.": BISTREAM.edits(
+        "self.next_fill - len", "self.next_fill + 1 - len", of=bistream.Bistream._block
+    ),
+    "task-id-missing: No task id says that the text has ended.": BISTREAM.edits(
+        ", self.model.task_id)", ")", of=bistream.Bistream.finish
+    ),
+}

@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 
-from mlx_cosyvoice.speaker_encoder import head, layers
-from parity.faults.base import Catalogue, Context, behaving, setting
+from mlx_cosyvoice.speaker_encoder import layers
+from parity.faults.base import Context, Mistakes, at, behaving, setting
 from parity.pair import Pair
-
-CATALOGUE = Catalogue("speaker_encoder")
-at = CATALOGUE.at
 
 CAM_LAYERS = tuple(f"campplus.xvector.block{number}.*.cam_layer" for number in (1, 2, 3))
 CONTEXT = at(*CAM_LAYERS)
@@ -21,9 +17,7 @@ OUT_NORM = at("campplus.xvector.out_nonlinear.batchnorm", kind="leaf")
 DENSE_NORM = at("campplus.xvector.dense.nonlinear.batchnorm", kind="leaf")
 
 
-@OUT_NORM.switching
-def batchnorm_training(pair: Pair) -> Context:
-    """A BatchNorm is left in training mode and normalizes by the statistics of the utterance."""
+def _in_training(pair: Pair) -> Context:
     official = pair.reference.component("campplus", "float32").xvector.out_nonlinear.batchnorm
     weight, bias = (mx.array(tensor.detach().numpy()) for tensor in (official.weight, official.bias))
 
@@ -34,65 +28,44 @@ def batchnorm_training(pair: Pair) -> Context:
     return behaving(OUT_NORM.modules(pair), training)
 
 
-@DENSE_NORM.switching
-def batchnorm_epsilon(pair: Pair) -> Context:
-    """The statistics of a BatchNorm are folded with an epsilon of 1e-3 (TensorFlow's) in place of 1e-5."""
+def _folded_otherwise(pair: Pair) -> Context:
     official = pair.reference.component("campplus", "float32").xvector.dense.nonlinear.batchnorm
     mean, variance = official.running_mean.numpy(), official.running_var.numpy()
     scale = 1 / np.sqrt(variance + 1e-3)
     return setting(DENSE_NORM.modules(pair), eps=1e-3, weight=mx.array(scale), bias=mx.array(-mean * scale))
 
 
-CONTEXT.calling(
-    "segment-pooling",
-    "The last, short segment is divided by 100 in place of its own length.",
-    layers,
-    "mx",
-    minimum=lambda lengths, whole: mx.full(lengths.shape, whole),
-)
-
-
-@CONTEXT.wrapping(layers, "contexts")
-def segment_context_only(original: Any, x: mx.array) -> mx.array:
-    """The mean of the whole utterance is missing from the context."""
-    return original(x) - x.mean(axis=1, keepdims=True)
-
-
-@at("campplus.xvector.stats", kind="leaf").behaving
-def biased_deviation(self: Any, x: mx.array) -> mx.array:
-    """The standard deviation over time is the biased one."""
-    return mx.concatenate([x.mean(axis=1), x.std(axis=1)], axis=1)
-
-
-at(*(f"{cam_layer}.linear_local" for cam_layer in CAM_LAYERS[1:]), kind="leaf").setting(
-    "dilation-ignored", "The convolutions of blocks 2 and 3 are not dilated.", dilation=1, pad=(1, 1)
-)
-
-
-@at("campplus.head").behaving
-def head_flattening(self: Any, fbank: mx.array) -> mx.array:
-    """Frequency becomes the slow index where channel and frequency are made one axis."""
-    x = self(fbank)
-    return x.reshape(*x.shape[:2], head.HEAD_CHANNELS, -1).swapaxes(2, 3).flatten(2)
-
-
-at("campplus.head.conv1", kind="weights").setting(
-    "head-axes-exchanged",
-    "A 3 x 3 kernel has time and frequency exchanged.",
-    weight=lambda weight: weight.swapaxes(1, 2),
-)
-
-
-@at("campplus.head.layer1.0").behaving
-def shortcut_after_relu(self: Any, x: mx.array) -> mx.array:
-    """The activation comes before the shortcut is added."""
-    y = nn.relu(self.bn1(self.conv1(x)))
-    return nn.relu(self.bn2(self.conv2(y))) + self.shortcut(x)
-
-
-@at("campplus.xvector.block1").behaving
-def dense_order(self: Any, x: mx.array) -> mx.array:
-    """A dense layer's output is put before its input channels, not after them."""
-    for index in range(self.count):
-        x = mx.concatenate([self[f"tdnnd{index + 1}"](x), x], axis=2)
-    return x
+MISTAKES: Mistakes = {
+    "batchnorm-training: "
+    "A BatchNorm is left in training mode and normalizes by the statistics of the utterance.": OUT_NORM.by(
+        _in_training
+    ),
+    "batchnorm-epsilon: The statistics of a BatchNorm are folded with an epsilon of 1e-3 (TensorFlow's) in place of "
+    "1e-5.": DENSE_NORM.by(_folded_otherwise),
+    "segment-pooling: The last, short segment is divided by 100 in place of its own length.": CONTEXT.edits(
+        "mx.minimum(frames - SEGMENT_FRAMES * mx.arange(segments), SEGMENT_FRAMES)",
+        "mx.full((segments,), SEGMENT_FRAMES)",
+        of=layers.contexts,
+    ),
+    "segment-context-only: The mean of the whole utterance is missing from the context.": CONTEXT.edits(
+        "x.mean(axis=1, keepdims=True) + means", "means", of=layers.contexts
+    ),
+    "biased-deviation: The standard deviation over time is the biased one.": at(
+        "campplus.xvector.stats", kind="leaf"
+    ).edits(", ddof=1", ""),
+    "dilation-ignored: The convolutions of blocks 2 and 3 are not dilated.": at(
+        *(f"{cam_layer}.linear_local" for cam_layer in CAM_LAYERS[1:]), kind="leaf"
+    ).sets(dilation=1, pad=(1, 1)),
+    "head-flattening: Frequency becomes the slow index where channel and frequency are made one axis.": at(
+        "campplus.head"
+    ).edits("x.swapaxes(2, 3).flatten(2)", "x.flatten(2)"),
+    "head-axes-exchanged: A 3 x 3 kernel has time and frequency exchanged.": at(
+        "campplus.head.conv1", kind="weights"
+    ).sets(weight=lambda weight: weight.swapaxes(1, 2)),
+    "shortcut-after-relu: The activation comes before the shortcut is added.": at("campplus.head.layer1.0").edits(
+        "(self.conv2(y)) + self.shortcut(x))", "(self.conv2(y))) + self.shortcut(x)"
+    ),
+    "dense-order: A dense layer's output is put before its input channels, not after them.": at(
+        "campplus.xvector.block1"
+    ).edits('[x, self[f"tdnnd{index + 1}"](x)]', '[self[f"tdnnd{index + 1}"](x), x]'),
+}

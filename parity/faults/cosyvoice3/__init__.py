@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.faults.base import Fault
+from parity.faults.base import Fault, faults_of
 from parity.faults.cosyvoice3 import (
     features,
     flow_decoder,
@@ -17,10 +17,22 @@ from parity.faults.cosyvoice3 import (
     vocoder,
 )
 
-_FILES = (text, features, speech_tokenizer, speech, llm)
-_REST = (llm.LOOP, *(file.CATALOGUE for file in (flow_encoder, flow_decoder, vocoder)), streaming.OFFLINE)
-_STREAMED = (streaming.CATALOGUE, incremental.PIECES, incremental.LOOP)
-_CATALOGUES = (*(file.CATALOGUE for file in _FILES), *_REST, *_STREAMED, *stored.CATALOGUES)
-
 #: In data-flow order of their stages.
-FAULTS: tuple[Fault, ...] = tuple(fault for catalogue in _CATALOGUES for fault in catalogue.faults)
+FAULTS: tuple[Fault, ...] = (
+    *faults_of("text_tokenizer", text.MISTAKES),
+    *faults_of("audio_features", features.MISTAKES),
+    *faults_of("speech_tokenizer", speech_tokenizer.MISTAKES),
+    *faults_of("speech", speech.MISTAKES),
+    *faults_of("llm", llm.MISTAKES),
+    *faults_of("generation", llm.GENERATION),
+    *faults_of("flow_encoder", flow_encoder.MISTAKES),
+    *faults_of("flow_decoder", flow_decoder.MISTAKES),
+    *faults_of("vocoder", vocoder.MISTAKES),
+    *faults_of("offline", streaming.OFFLINE),
+    *faults_of("streaming", streaming.MISTAKES, "official"),
+    *faults_of("flow_pieces", incremental.PIECES, "incremental"),
+    *faults_of("incremental", incremental.LOOP, "incremental"),
+    *faults_of("llm", stored.LLM),
+    *faults_of("flow_encoder", stored.FLOW),
+    *faults_of("vocoder", stored.HIFT),
+)

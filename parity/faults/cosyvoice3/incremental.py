@@ -6,83 +6,22 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlx_cosyvoice.decoding.causal_vocoder import CausalVocoder
 from mlx_cosyvoice.decoding.incremental import IncrementalDecoder
 from mlx_cosyvoice.flow import CausalMaskedDiffWithDiT, cfm, dit, dit_block
 from mlx_cosyvoice.nn.cache import Cache
 from mlx_cosyvoice.vocoder import CausalHiFTGenerator
 from mlx_cosyvoice.vocoder.source import SineGen2
 from parity.faults import shared
-from parity.faults.base import Catalogue, Context, patched
-from parity.faults.caches import Keys, extending, fetching, joined, last
-from parity.faults.shared import CHUNK, noise_beginning
+from parity.faults.base import Context, Mistakes, at, patched
+from parity.faults.caches import CHUNK, Keys, each, extending, fetching, joined, last, of_one_entry, one_late
 from parity.pair import Pair
 
-PIECES, LOOP = Catalogue("flow_pieces", "incremental"), Catalogue("incremental", "incremental")
-
 ESTIMATOR = "flow.decoder.estimator"
-IN_ESTIMATOR, FLOW, DECODER = PIECES.at(ESTIMATOR), PIECES.at("flow"), PIECES.at("flow.decoder")
-POSITIONS = PIECES.at(f"{ESTIMATOR}.input_embed.conv_pos_embed")
-ATTENTION, LATER = (PIECES.at(f"{ESTIMATOR}.transformer_blocks.{number}.attn") for number in (0, 1))
-LOOKAHEAD = PIECES.at("flow.pre_lookahead_layer")
-SOURCE, SINES, HIFT = (LOOP.at(path) for path in ("incremental.source_window", "hift.m_source.l_sin_gen", "hift"))
-
-
-@IN_ESTIMATOR.wrapping(dit, "first_position")
-def dit_positions_anew(original: Any, cache: Cache | None, length: int) -> int:
-    """Positions begin anew in every piece."""
-    original(cache, length)
-    return 0
-
-
-@IN_ESTIMATOR.wrapping(dit, "first_position")
-def dit_positions_of_chunk(original: Any, cache: Cache | None, length: int) -> int:
-    """All frames before a piece count as one chunk."""
-    return min(original(cache, length), CHUNK)
-
-
-extending(
-    POSITIONS, "dit-positions-forget", "The convolutions of positions start every piece behind zeros.", mx.zeros_like
-)
-extending(
-    POSITIONS,
-    "dit-positions-late",
-    "The frames kept for the convolutions of positions are one frame too old.",
-    lambda past: mx.concatenate([mx.zeros_like(past[:, :1]), past[:, :-1]], axis=1),
-)
-extending(
-    POSITIONS,
-    "dit-positions-one-entry",
-    "The unconditioned entry's convolutions go on from the conditioned one's frames.",
-    lambda past: mx.broadcast_to(past[:1], past.shape),
-)
-extending(LOOKAHEAD, "dit-lookahead-forgets", "The lookahead layer starts every piece behind zeros.", mx.zeros_like)
-
-
-@LOOKAHEAD.behaving
-def dit_lookahead_lost(self: Any, x: mx.array, context: Any, cache: Cache) -> mx.array:
-    """A piece is computed without the tokens after it."""
-    return self(x, None, cache)
-
-
-fetching(ATTENTION, "dit-keys-forgotten", "An attention sees its own piece only.", lambda keys: last(keys, CHUNK))
-fetching(
-    LATER,
-    "dit-keys-of-one-chunk",
-    "An attention sees one chunk before its own, as num_decoding_left_chunks would bound it.",
-    lambda keys: last(keys, 2 * CHUNK),
-)
-fetching(
-    ATTENTION,
-    "dit-keys-half",
-    "Keys and values are kept in bfloat16.",
-    lambda keys: [tuple(part.astype(mx.bfloat16).astype(part.dtype) for part in pair) for pair in keys],
-)
-fetching(
-    LATER,
-    "dit-keys-one-entry",
-    "The unconditioned entry attends to the conditioned one's past.",
-    lambda keys: [tuple(mx.broadcast_to(part[:1], part.shape) for part in pair) for pair in keys],
-)
+IN_ESTIMATOR, FLOW, LOOKAHEAD = at(ESTIMATOR), at("flow"), at("flow.pre_lookahead_layer")
+POSITIONS = at(f"{ESTIMATOR}.input_embed.conv_pos_embed")
+ATTENTION, LATER = (at(f"{ESTIMATOR}.transformer_blocks.{number}.attn") for number in (0, 1))
+SOURCE, SINES = at("incremental.source_window"), at("hift.m_source.l_sin_gen")
 
 
 def _turned_again(keys: Keys) -> Keys:
@@ -98,37 +37,7 @@ def _turned_again(keys: Keys) -> Keys:
     return [(mx.concatenate([first, k[:, 1:]], axis=1), v)]
 
 
-fetching(
-    ATTENTION, "dit-keys-turned-again", "Past keys are turned by their positions in every piece again.", _turned_again
-)
-
-
-FLOW.wraps(
-    "dit-noise-anew",
-    "Every piece starts from the first frames of the noise.",
-    cfm.CausalConditionalCFM,
-    "starting_noise",
-    shared.starting_noise_anew,
-)
-FLOW.wraps(
-    "dit-prompt-late",
-    "The prompt's mel conditions every piece one frame late.",
-    CausalMaskedDiffWithDiT,
-    "condition",
-    shared.prompt_one_late,
-)
-DECODER.wraps(
-    "dit-steps-exchanged",
-    "An Euler step goes on from what another step has left.",
-    cfm,
-    "part_of",
-    shared.steps_exchanged,
-)
-
-
-@IN_ESTIMATOR.switching
-def dit_time_of_first_step(pair: Pair) -> Context:
-    """The time embedding is made once, in the first Euler step, and kept for all of them."""
+def _time_of_first_step(pair: Pair) -> Context:
     made: list[mx.array] = []
 
     def constant(make: Any, cache: Cache | None) -> mx.array:
@@ -138,77 +47,83 @@ def dit_time_of_first_step(pair: Pair) -> Context:
     return patched(dit, "constant", constant)
 
 
-# the loop
+PIECES: Mistakes = {
+    "dit-positions-anew: Positions begin anew in every piece.": IN_ESTIMATOR.edits(
+        "first_position(cache, x.shape[1])", "0 * first_position(cache, x.shape[1])"
+    ),
+    "dit-positions-of-chunk: All frames before a piece count as one chunk.": IN_ESTIMATOR.edits(
+        "first_position(cache, x.shape[1])", f"min(first_position(cache, x.shape[1]), {CHUNK})"
+    ),
+    "dit-positions-forget: The convolutions of positions start every piece behind zeros.": extending(
+        POSITIONS, mx.zeros_like
+    ),
+    "dit-positions-late: The frames kept for the convolutions of positions are one frame too old.": extending(
+        POSITIONS, one_late
+    ),
+    "dit-positions-one-entry: The unconditioned entry's convolutions go on from the conditioned one's frames.": (
+        extending(POSITIONS, of_one_entry)
+    ),
+    "dit-lookahead-forgets: The lookahead layer starts every piece behind zeros.": extending(LOOKAHEAD, mx.zeros_like),
+    "dit-lookahead-lost: A piece is computed without the tokens after it.": LOOKAHEAD.edits(
+        "self.lookahead, context", "self.lookahead, None"
+    ),
+    "dit-keys-forgotten: An attention sees its own piece only.": fetching(ATTENTION, lambda keys: last(keys, CHUNK)),
+    "dit-keys-of-one-chunk: An attention sees one chunk before its own, as num_decoding_left_chunks would bound it.": (
+        fetching(LATER, lambda keys: last(keys, 2 * CHUNK))
+    ),
+    "dit-keys-half: Keys and values are kept in bfloat16.": fetching(
+        ATTENTION, each(lambda part: part.astype(mx.bfloat16).astype(part.dtype))
+    ),
+    "dit-keys-one-entry: The unconditioned entry attends to the conditioned one's past.": fetching(
+        LATER, each(of_one_entry)
+    ),
+    "dit-keys-turned-again: Past keys are turned by their positions in every piece again.": fetching(
+        ATTENTION, _turned_again
+    ),
+    "dit-noise-anew: Every piece starts from the first frames of the noise.": FLOW.wraps(
+        cfm.CausalConditionalCFM, "starting_noise", shared.starting_noise_anew
+    ),
+    "dit-prompt-late: The prompt's mel conditions every piece one frame late.": FLOW.wraps(
+        CausalMaskedDiffWithDiT, "condition", shared.prompt_one_late
+    ),
+    "dit-steps-exchanged: An Euler step goes on from what another step has left.": at("flow.decoder").wraps(
+        cfm, "part_of", shared.steps_exchanged
+    ),
+    "dit-time-of-first-step: The time embedding is made once, in the first Euler step, and kept for all of them.": (
+        IN_ESTIMATOR.by(_time_of_first_step)
+    ),
+}
 
-
-@LOOP.at("incremental.hop").wrapping(IncrementalDecoder, "due")
-def first_hop_without_prompt(original: Any, self: Any, state: Any) -> int:
-    """The first hop does not count the prompt's tokens."""
-    begun = len(state.flow.tokens) > state.flow.prompt.tokens
-    return original(self, state) if begun else self.first + self.flow.lookahead + 5
-
-
-noise_beginning(SOURCE, "noise-anew-in-every-hop", "The noise begins anew with every hop.", lambda begin, samples: 0)
-noise_beginning(
-    SOURCE,
-    "noise-behind-the-wave",
-    "The noise goes on where the waveform has got to, which is eight frames behind.",
-    lambda begin, samples: max(begin - 5 * 480, 0),
-)
-
-
-@LOOP.at("hift.f0_predictor").behaving
-def f0_without_frames_ahead(self: Any, mel: mx.array, context: Any = None, cache: Cache | None = None) -> mx.array:
-    """The frames after a piece that f0 looks at are taken for zeros."""
-    return self(mel, None, cache)
-
-
-@SINES.wrapping(SineGen2, "_continued")
-def causal_phase_anew(original: Any, sums: mx.array, count: int, cache: Cache) -> mx.array:
-    """The phase of the sines starts anew with every hop."""
-    return sums
-
-
-@SINES.wrapping(SineGen2, "_continued")
-def causal_phase_early(original: Any, sums: mx.array, count: int, cache: Cache) -> mx.array:
-    """The phase goes on from one frame too early, as where it is interpolated."""
-    return original(sums, count - 1, cache)
-
-
-extending(
-    LOOP.at("hift.conv_post", kind="leaf"),
-    "conv-post-forgets",
-    "The last convolution of the vocoder starts every hop behind zeros.",
-    mx.zeros_like,
-)
-extending(
-    LOOP.at("hift.resblocks.4.convs1.2", kind="leaf"),
-    "resblock-forgets",
-    "A dilated convolution of the vocoder starts every hop behind zeros.",
-    mx.zeros_like,
-)
-extending(
-    LOOP.at("hift.ups.1"),
-    "ups-late",
-    "The frames kept for an upsampling are one frame too old.",
-    lambda past: mx.concatenate([mx.zeros_like(past[:, :1]), past[:, :-1]], axis=1),
-)
-extending(
-    LOOP.at("hift.f0_predictor.condnet.4", kind="leaf"),
-    "f0-layer-forgets",
-    "A layer of the f0 predictor starts every hop behind zeros.",
-    mx.zeros_like,
-)
-
-
-@HIFT.wrapping(CausalHiFTGenerator, "_samples")
-def overlap_lost(original: Any, self: Any, spectra: mx.array, finalize: bool, cache: Any = None) -> mx.array:
-    """What the spectra of the hop before add to the first samples is lost."""
-    if cache is not None and cache.past is not None:
-        recalled = cache.recalled
-        cache.recalled = lambda: None if (kept := recalled()) is None else mx.zeros_like(kept)
-        try:
-            return original(self, spectra, finalize, cache)
-        finally:
-            del cache.recalled
-    return original(self, spectra, finalize, cache)
+LOOP: Mistakes = {
+    "first-hop-without-prompt: The first hop does not count the prompt's tokens.": at("incremental.hop").edits(
+        *shared.HOP_WITHOUT_PROMPT, of=IncrementalDecoder.due
+    ),
+    "noise-anew-in-every-hop: The noise begins anew with every hop.": SOURCE.edits(
+        ", begin * scale)", ", 0)", of=CausalVocoder.step
+    ),
+    "noise-behind-the-wave: The noise goes on where the waveform has got to, which is eight frames behind.": (
+        SOURCE.edits(", begin * scale)", ", max(begin - 5, 0) * scale)", of=CausalVocoder.step)
+    ),
+    "f0-without-frames-ahead: The frames after a piece that f0 looks at are taken for zeros.": at(
+        "hift.f0_predictor"
+    ).edits("first(mel, context)", "first(mel, None)"),
+    "causal-phase-anew: The phase of the sines starts anew with every hop.": SINES.edits(
+        *shared.PHASE_ANEW, of=SineGen2._continued
+    ),
+    "causal-phase-early: The phase goes on from one frame too early, as where it is interpolated.": SINES.edits(
+        *shared.PHASE_EARLY, of=SineGen2._continued
+    ),
+    "conv-post-forgets: The last convolution of the vocoder starts every hop behind zeros.": extending(
+        at("hift.conv_post", kind="leaf"), mx.zeros_like
+    ),
+    "resblock-forgets: A dilated convolution of the vocoder starts every hop behind zeros.": extending(
+        at("hift.resblocks.4.convs1.2", kind="leaf"), mx.zeros_like
+    ),
+    "ups-late: The frames kept for an upsampling are one frame too old.": extending(at("hift.ups.1"), one_late),
+    "f0-layer-forgets: A layer of the f0 predictor starts every hop behind zeros.": extending(
+        at("hift.f0_predictor.condnet.4", kind="leaf"), mx.zeros_like
+    ),
+    "overlap-lost: What the spectra of the hop before add to the first samples is lost.": at("hift").edits(
+        "[before, spectra]", "[mx.zeros_like(before), spectra]", of=CausalHiFTGenerator._samples
+    ),
+}
