@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from mlx_parity.captures.reports import read_report, write_report
 from mlx_parity.findings import RunReport
 from mlx_parity.port_file import PortFile, load_port_file
 from mlx_parity.report.culprits import print_culprits, to_dict
 from mlx_parity.report.data import to_dict as whole_dict
-from mlx_parity.report.data import write_json, write_text
 from mlx_parity.report.html import write_html
-from mlx_parity.report.markdown import add_to_job, summary
+from mlx_parity.report.markdown import write_outputs
 from mlx_parity.report.terminal import make_console, print_report
 
 INTERRUPTED = 130
@@ -70,8 +71,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _compared(arguments: argparse.Namespace) -> tuple[PortFile, RunReport]:
-    from rich.console import Console
-
     file = load_port_file(arguments.file)
     with Console(stderr=True).status("") as status:
         options: dict[str, Any] = {"factor": file.factor, "progress": status.update}
@@ -86,8 +85,7 @@ def _run(arguments: argparse.Namespace) -> int:
     print_report(report, console, arguments.layers)
     if report.culprits:
         print_culprits(report, console)
-    for path in _written(report, arguments):
-        console.print(f"written: {path}")
+    _write(report, whole_dict(report), arguments, console)
     return report.verdict.exit_code
 
 
@@ -95,9 +93,7 @@ def _localise(arguments: argparse.Namespace) -> int:
     _, report = _compared(arguments)
     console = make_console()
     print_culprits(report, console)
-    if arguments.json:
-        write_json(to_dict(report), arguments.json)
-        console.print(f"written: {arguments.json}")
+    _write(report, to_dict(report), arguments, console)
     return report.verdict.exit_code
 
 
@@ -115,21 +111,14 @@ def _report(arguments: argparse.Namespace) -> int:
     return report.verdict.exit_code
 
 
-def _written(report: RunReport, arguments: argparse.Namespace) -> Iterator[Path]:
-    result = whole_dict(report)
-    if arguments.report:
+def _write(report: RunReport, result: dict[str, Any], arguments: argparse.Namespace, console: Console) -> None:
+    def page(folder: Path) -> None:
         about = {"file": str(arguments.file), "capture": str(arguments.capture or "")}
-        write_report(report, about, arguments.report)
-        _page(report, about, arguments.report)
-        yield arguments.report / "report.html"
-    if arguments.json:
-        write_json(result, arguments.json)
-        yield arguments.json
-    text = summary(report, result)
-    if arguments.markdown:
-        write_text(arguments.markdown, text)
-        yield arguments.markdown
-    add_to_job(text)
+        write_report(report, about, folder)
+        _page(report, about, folder)
+
+    for path in write_outputs(report, result, arguments, page):
+        console.print(f"written: {path}")
 
 
 def _page(report: RunReport, about: dict[str, str], folder: Path) -> None:

@@ -339,8 +339,14 @@ def check(
     Returns:
         the report: `report.verdict`, `report.culprits`, and every layer of both runs.
     """
+    pipeline, given = of_one_port(name, reference, port, inputs, call, rename, whole)
+    return pipeline.run(given, seed=seed, factor=factor)
+
+
+def of_one_port(
+    name: str, reference: Any, port: Any, inputs: Any, call: Call | None, rename: Rename | None, whole: Call | None
+) -> tuple[Pipeline, dict[str, Any]]:
+    """A pipeline of one stage, and what it is given; arguments as for `check`."""
     needs = tuple(inputs) if call else (INPUTS,)
-    given = dict(inputs) if call else {INPUTS: inputs}
-    return Pipeline([Port(name, reference, port, call, needs=needs, rename=rename, whole=whole)]).run(
-        given, seed=seed, factor=factor
-    )
+    stage = Port(name, reference, port, call, needs=needs, rename=rename, whole=whole)
+    return Pipeline([stage]), dict(inputs) if call else {INPUTS: inputs}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_parity.compare import FACTOR
-from mlx_parity.port import INPUTS, Pipeline, Port
+from mlx_parity.port import Pipeline, of_one_port
 
 
 class PortFileError(ValueError):
@@ -52,15 +52,10 @@ def load_port_file(path: Path) -> PortFile:
     missing = [name for name in names if not callable(getattr(module, name, None))]
     if missing:
         raise PortFileError(f"{path}: has no function {', '.join(f'{name}()' for name in missing)}")
-    call, whole = getattr(module, "call", None), getattr(module, "whole", None)
     inputs = module.inputs()
     if hasattr(module, "stages"):
         pipeline = Pipeline(module.stages())
     else:
-        needs = tuple(inputs) if call else (INPUTS,)
-        rename = getattr(module, "RENAME", None)
-        pipeline = Pipeline(
-            [Port(path.stem, module.reference, module.port, call, needs=needs, rename=rename, whole=whole)]
-        )
-        inputs = inputs if call else {INPUTS: inputs}
+        how = (getattr(module, name, None) for name in ("call", "RENAME", "whole"))
+        pipeline, inputs = of_one_port(path.stem, module.reference, module.port, inputs, *how)
     return PortFile(path, pipeline, inputs, getattr(module, "SEED", 0), getattr(module, "FACTOR", FACTOR))

@@ -9,18 +9,7 @@ import mlx_cosyvoice  # noqa: F401  (loads the BLAS before mlx)
 from mlx_cosyvoice.cli.interrupts import INTERRUPTED, Interrupts
 from parity.commands import bench, capture, demo, drift, faults, localise, mutate, run, streaming, transplant
 
-COMMANDS = (
-    run,
-    capture,
-    demo,
-    drift,
-    faults,
-    localise,
-    mutate,
-    transplant,
-    bench,
-    streaming,
-)
+COMMANDS = (run, capture, demo, drift, faults, localise, mutate, transplant, bench, streaming)
 
 
 def _find(arguments: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from converters.convert import convert
 from mlx_cosyvoice.audio import write_wav
 from mlx_parity.compare import Verdict
 from mlx_parity.report import terminal
+from mlx_parity.report.data import write_json
 from parity.inputs import SAMPLE, load_inputs
 from parity.pair import load_pair
 from parity.report import data, html
@@ -41,7 +42,7 @@ def demo(out: Path, recording: Path | None, console: Console, family: str = "cos
         samples = pair.model.synthesize(TEXT, voice, max_token_text_ratio=MAX_TOKEN_TEXT_RATIO)
     write_wav(out / "speech.wav", samples, pair.model.sample_rate, force=True)
     result = data.to_dict(report, checkpoint=str(checkpoint), model=str(model))
-    data.write_json(result, out / "parity.json")
+    write_json(result, out / "parity.json")
     html.write_html(report, result, out / "report.html")
     terminal.print_report(report, console, layers="failed")
     console.print(f"report:  {out / 'report.html'} (open it in a browser)\ndata:    {out / 'parity.json'}")

@@ -16,7 +16,7 @@ import pytest
 from mlx_cosyvoice import files
 from mlx_cosyvoice.audio import open_audio
 from mlx_cosyvoice.files import check_target, give_name, write_file
-from parity.report import data
+from mlx_parity.report import data
 from tests.support.lines import killed_at_line, lines_of
 
 

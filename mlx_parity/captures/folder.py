@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from mlx_parity.localization.beside import Beside
 from mlx_parity.localization.captured import Captured, captures
 from mlx_parity.localization.isolate import Call
 from mlx_parity.localization.recordings import CallsBeside, RecordingBeside
+from mlx_parity.report.data import versions
 from mlx_parity.sides.recorded import Recorded
 from mlx_parity.stage import Given, Outputs, Stage
 
@@ -56,7 +55,12 @@ def capture(
     for one in captures(pair, dict(inputs), stages, stages if chosen is None else chosen, settings, seed, progress):
         write_captured(one, _file(folder, one.stage.name), one.stage.dtype(pair))
         names.append(one.stage.name)
-    head = {"schema_version": SCHEMA_VERSION, "stages": names, "about": dict(about or {}), "versions": _versions()}
+    head = {
+        "schema_version": SCHEMA_VERSION,
+        "stages": names,
+        "about": dict(about or {}),
+        "versions": versions(PACKAGES),
+    }
     (folder / MANIFEST).write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
     return folder
 
@@ -108,16 +112,6 @@ def read_captured(stage: Stage, path: Path, dtype: str) -> Captured:
 
 def _file(folder: Path, name: str) -> Path:
     return folder / f"{name}.json"
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _as_value(one: Captured) -> dict[str, Any]:

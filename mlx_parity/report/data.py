@@ -27,15 +27,17 @@ def to_dict(report: RunReport, packages: Iterable[str] = PACKAGES) -> dict[str, 
         "schema_version": SCHEMA_VERSION,
         "verdict": report.verdict.value,
         "tolerance": {"factor": FACTOR, "minimum_rounding_steps": MINIMUM_STEPS},
-        "versions": {**_versions(packages), "python": platform.python_version(), "platform": platform.platform()},
+        "versions": versions(packages),
         "stages": {part.name: _stage(part, report.names[1].lower()) for part in report.parts},
         "culprits": [culprit_to_dict(culprit) for culprit in report.culprits],
     }
 
 
-def _versions(packages: Iterable[str]) -> dict[str, str]:
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Of those that are installed, of Python and of the platform."""
     installed = {one.metadata["Name"]: one.version for one in metadata.distributions()}
-    return {name: installed[name] for name in packages if name in installed}
+    found = {name: installed[name] for name in packages if name in installed}
+    return {**found, "python": platform.python_version(), "platform": platform.platform()}
 
 
 def _stage(stage: StageReport, port: str) -> dict[str, Any]:
@@ -59,6 +61,8 @@ def write_text(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
+            file.flush()
+            os.fsync(handle)
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from mlx_parity.compare import Verdict
 from mlx_parity.findings import RunReport
+from mlx_parity.report.data import write_json, write_text
 
 MARKS = {Verdict.PASS: "pass", Verdict.DIVERGED: "**diverged**", Verdict.INCONCLUSIVE: "*inconclusive*"}
 
@@ -38,9 +42,24 @@ def summary(report: RunReport, result: dict[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def add_to_job(text: str) -> None:
-    """Append a summary to that of the CI job that runs this, if it wants one."""
-    path = os.environ.get("GITHUB_STEP_SUMMARY")
-    if path:
+def write_outputs(
+    report: RunReport, result: dict[str, Any], arguments: Namespace, page: Callable[[Path], None]
+) -> Iterator[Path]:
+    """Write what `--report` (by `page`), `--json` and `--markdown` ask for, and the summary of a CI job that wants one.
+
+    Returns:
+        The files written, for people.
+    """
+    text = summary(report, result)
+    if arguments.report:
+        page(arguments.report)
+        yield arguments.report / "report.html"
+    if arguments.json:
+        write_json(result, arguments.json)
+        yield arguments.json
+    if getattr(arguments, "markdown", None):
+        write_text(arguments.markdown, text)
+        yield arguments.markdown
+    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
         with open(path, "a", encoding="utf-8") as file:
             file.write(text)

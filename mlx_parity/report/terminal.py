@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,6 +24,22 @@ def make_console() -> Console:
     return console if console.is_terminal else Console(width=160)
 
 
+def new_table(*names: str, title: str | None = None, wrap: bool = False) -> Table:
+    """A table without lines.
+
+    Args:
+        names: of its columns: what begins with ">" has numbers, to the right, and "<" words; neither takes two lines.
+        title: above it.
+        wrap: numbers may take two lines.
+    """
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for name in names:
+        whole = name[:1] == "<" or (name[:1] == ">" and not wrap)
+        side: Literal["left", "right"] = "right" if name[:1] == ">" else "left"
+        table.add_column(name.lstrip("<>"), justify=side, no_wrap=whole, overflow="fold")
+    return table
+
+
 def _verdict(verdict: Verdict) -> str:
     return f"[{STYLE[verdict]}]{verdict.value.upper()}[/]"
 
@@ -33,9 +50,7 @@ def _number(value: float, digits: int = 3) -> str:
 
 def layer_table(title: str, layers: list[Layer], port: str = "port") -> Table:
     """All that is known of these layers, a row each; `port` is what the side is called that is judged."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    table.add_column("layer", overflow="fold")
-    for name in (
+    names = (
         "",
         "err/floor",
         "max abs",
@@ -45,8 +60,8 @@ def layer_table(title: str, layers: list[Layer], port: str = "port") -> Table:
         "NaN/Inf",
         f"mean {port}/ref",
         f"std {port}/ref",
-    ):
-        table.add_column(name, justify="right", no_wrap=True)
+    )
+    table = new_table("layer", *(f">{name}" for name in names), title=title)
     for layer in layers:
         d = layer.difference
         numbers = (
@@ -74,12 +89,8 @@ def says_more(layer: Layer) -> bool:
 
 def stage_table(report: RunReport) -> Table:
     """One line a stage."""
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    for name in ("stage", "verdict"):
-        table.add_column(name, no_wrap=True)
-    for name in ("dtype", "layers", "err/floor", "SNR dB", *(f"{name} s" for name in report.names)):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("worst layer", overflow="fold")
+    seconds = (f">{name} s" for name in report.names)
+    table = new_table("<stage", "<verdict", ">dtype", ">layers", ">err/floor", ">SNR dB", *seconds, "worst layer")
     for stage in report.parts:
         rows = stage.layers + stage.outputs
         passed = sum(layer.verdict is Verdict.PASS for layer in rows)

@@ -9,56 +9,23 @@ import numpy as np
 
 Array = np.ndarray
 
+_erf: Callable[[Array], Array] = np.vectorize(math.erf, otypes=[np.float64])
 
-def sigmoid(x: Array) -> Array:
+
+def _sigmoid(x: Array) -> Array:
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
-def gelu(x: Array) -> Array:
-    """The exact one, by the error function."""
-    return 0.5 * x * (1 + _erf(x / math.sqrt(2)))
-
-
-def gelu_tanh(x: Array) -> Array:
-    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-
-
-def gelu_quick(x: Array) -> Array:
-    return x * sigmoid(1.702 * x)
-
-
-def silu(x: Array) -> Array:
-    return x * sigmoid(x)
-
-
-def relu(x: Array) -> Array:
-    return np.maximum(x, 0)
-
-
-def squared_relu(x: Array) -> Array:
-    return np.square(relu(x))
-
-
-def softplus(x: Array) -> Array:
-    return np.logaddexp(x, 0)
-
-
-def elu(x: Array) -> Array:
-    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
-
-
-_erf: Callable[[Array], Array] = np.vectorize(math.erf, otypes=[np.float64])
-
 #: What reports call an activation -> the function.
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
-    "the exact GELU": gelu,
-    "the GELU by tanh": gelu_tanh,
-    "the quick GELU": gelu_quick,
-    "SiLU": silu,
-    "ReLU": relu,
-    "squared ReLU": squared_relu,
-    "the sigmoid": sigmoid,
+    "the exact GELU": lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2))),
+    "the GELU by tanh": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "the quick GELU": lambda x: x * _sigmoid(1.702 * x),
+    "SiLU": lambda x: x * _sigmoid(x),
+    "ReLU": lambda x: np.maximum(x, 0),
+    "squared ReLU": lambda x: np.square(np.maximum(x, 0)),
+    "the sigmoid": _sigmoid,
     "tanh": np.tanh,
-    "softplus": softplus,
-    "ELU": elu,
+    "softplus": lambda x: np.logaddexp(x, 0),
+    "ELU": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations, product
 from typing import Any
@@ -213,24 +213,18 @@ def _changed(official: Attention, sources: Sources, options: Options, count: int
 
 def _in_words(port: Attention, official: Attention) -> str:
     when = " {} the rotation" if port.norm and official.norm else ""
-    said: Sequence[str] = [
+    said = [
         *_rotation_in_words(port, official),
         *_compared("a sliding window of {}", "no sliding window", port.window, official.window),
         *_compared("a softcap of {:g}", "no softcap", port.cap, official.cap),
         *_compared(f"a norm of queries and keys{when}", "no such norm", port.norm, official.norm),
     ]
     if port.norm and official.norm and port.eps != official.eps:
-        said = [
-            *said,
-            f"the port's norm of queries and keys has an epsilon of {port.eps:g}, the reference's {official.eps:g}",
-        ]
-    said = [
-        *said,
-        *(
-            [f"the port scales by {port.scale:.6g}, the reference by {official.scale:.6g}"]
-            * (port.scale != official.scale)
-        ),
-    ]
+        said.append(
+            f"the port's norm of queries and keys has an epsilon of {port.eps:g}, the reference's {official.eps:g}"
+        )
+    if port.scale != official.scale:
+        said.append(f"the port scales by {port.scale:.6g}, the reference by {official.scale:.6g}")
     if port.ahead != official.ahead:
         said.append(
             "the port has no causal mask" if port.ahead is None else "the port's mask lets one position ahead be seen"

@@ -40,13 +40,18 @@ class Job:
     outcome: Callable[[Any], Outcome] = lambda result: Outcome()
 
 
-def timed(job: Job) -> tuple[dict[str, float], Outcome]:
-    """Run a job once: wall time, processor time of all its threads, and what it made."""
-    prepared = job.setup()
+def clock() -> Callable[[], dict[str, float]]:
+    """Tells the wall time, and the processor time of all threads, since now."""
     started, busy = time.perf_counter(), time.process_time()
+    return lambda: {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - busy}
+
+
+def timed(job: Job) -> tuple[dict[str, float], Outcome]:
+    """Run a job once: its times by a `clock`, and what it made."""
+    prepared = job.setup()
+    elapsed = clock()
     result = job.run(prepared)
-    seconds = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - busy}
-    return seconds, job.outcome(result)
+    return elapsed(), job.outcome(result)
 
 
 def rate(run: Callable[[], Any], work: float) -> float:

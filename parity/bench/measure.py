@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from parity.bench.cases import Case
-from parity.bench.samples import ratio, summary
 
 
 class Answers(Protocol):
@@ -58,14 +57,14 @@ class Result:
         return [run["seconds"] for run in self.runs.get(side, [])]
 
     def ratio(self) -> float | None:
-        """MLX time / PyTorch time, or None where only one side ran."""
+        """MLX time / PyTorch time, of medians: below 1, MLX is faster. None where only one side ran."""
         return self._ratio("seconds")
 
     def _ratio(self, what: str) -> float | None:
         if not {"mlx", "pytorch"} <= self.runs.keys():
             return None
-        mlx, pytorch = ([run[what] for run in self.runs[side]] for side in ("mlx", "pytorch"))
-        return ratio(mlx, pytorch)
+        mlx, pytorch = (statistics.median(run[what] for run in self.runs[side]) for side in ("mlx", "pytorch"))
+        return mlx / pytorch
 
     def to_dict(self, limits: Mapping[str, float]) -> dict[str, Any]:
         """Plain data; `limits` are the machine's own, see `suite`."""
@@ -111,6 +110,11 @@ class Result:
         if runs[0]["laps"]:
             data["laps"] = _laps([run["laps"] for run in runs])
         return data
+
+
+def summary(samples: Sequence[float]) -> dict[str, Any]:
+    """Median, extremes and all samples of one thing, as plain data."""
+    return {"median": statistics.median(samples), "min": min(samples), "max": max(samples), "samples": list(samples)}
 
 
 def _laps(runs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:

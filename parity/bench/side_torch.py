@@ -1,4 +1,4 @@
-"""The PyTorch side of the benchmark: the reference. A worker that runs it never imports MLX."""
+"""The PyTorch sides of the benchmark: the reference, whose worker never imports MLX, and the conversion."""
 
 from __future__ import annotations
 
@@ -76,3 +76,18 @@ class Side:
             drop_text_head(self.components["llm"])
         prepared = job.setup()
         return counted(lambda: job.run(prepared))
+
+
+class Converter:
+    """Converts the official checkpoint `folder`."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], threads: int) -> None:
+        self.folder = folder
+
+    def load(self, names: str) -> None:
+        """Nothing to load."""
+
+    def job(self, name: str, inputs: Inputs, settings: Mapping[str, Any]) -> Job:
+        from converters.convert import convert
+
+        return Job(lambda _: convert(self.folder, Path(settings["out"]), force=True))

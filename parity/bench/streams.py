@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.speech.decoders import Decoders
 from mlx_cosyvoice.voices import Voice
 from parity.bench.endless import endless
-from parity.bench.jobs import Job, Outcome
+from parity.bench.jobs import Job, Outcome, clock
 
 #: Tokens of the utterance that warms up: three hops.
 WARM_UP = 75
@@ -36,11 +35,6 @@ def decoder_of(flow: Any, hift: Any, decoding: str, **options: Any) -> Any:
     return Decoders(flow, hift).get(decoding, speed=1, **options)
 
 
-def clock() -> tuple[float, float]:
-    """Wall time, and processor time of all threads."""
-    return time.perf_counter(), time.process_time()
-
-
 def hops_job(flow: Any, hift: Any, noise: Noise, inputs: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Job:
     """Say one utterance hop by hop; a lap is a hop. The first lap includes `start`: what a new voice costs."""
     decoder, prompt = decoder_of(flow, hift, **settings), flow_prompt(inputs)
@@ -48,7 +42,7 @@ def hops_job(flow: Any, hift: Any, noise: Noise, inputs: Mapping[str, np.ndarray
 
     def say(tokens: list[int]) -> list[dict[str, float]]:
         laps: list[dict[str, float]] = []
-        place, final, (started, busy) = 0, False, clock()
+        place, final, elapsed = 0, False, clock()
         state = decoder.start(prompt, noise())
         while not final:
             due = decoder.due(state)
@@ -56,9 +50,8 @@ def hops_job(flow: Any, hift: Any, noise: Noise, inputs: Mapping[str, np.ndarray
             final = due is None or len(new) < due
             wav, state = decoder.step(state, new, final=final)
             mx.eval(wav)
-            now, used = clock()
-            laps.append({"seconds": now - started, "cpu_seconds": used - busy, "tokens": len(new), "samples": wav.size})
-            place, started, busy = place + len(new), now, used
+            laps.append({**elapsed(), "tokens": len(new), "samples": wav.size})
+            place, elapsed = place + len(new), clock()
         return laps
 
     say(tokens[:WARM_UP])
@@ -76,10 +69,9 @@ def voice_prefill_job(
     tokens = inputs["speech_token"][0, :due].tolist()
 
     def first_hop(voices: Any) -> dict[str, float]:
-        started, busy = clock()
+        elapsed = clock()
         mx.eval(decoder.flow.step(voices.state(prompt), tokens)[0])
-        now, used = clock()
-        return {"seconds": now - started, "cpu_seconds": used - busy}
+        return elapsed()
 
     def setup() -> tuple[Any, dict[str, float]]:
         voices = PrefilledVoices(decoder.flow)

@@ -72,32 +72,29 @@ class Options:
 
 def chosen_cases(options: Options, config: Config, scratch: Path) -> Iterator[tuple[Case, int]]:
     """The cases to measure, and how often each."""
-    for case, repeats in _cases(options, config, scratch):
-        yield cases.with_steps(case, options.steps), repeats
-
-
-def _cases(options: Options, config: Config, scratch: Path) -> Iterator[tuple[Case, int]]:
     for name in options.stages:
-        if name in cases.MAKERS:
-            yield cases.MAKERS[name](config), options.repeats
-        elif name == "pipeline":
-            yield from ((cases.pipeline(config, decoding), options.repeats) for decoding in DECODINGS)
-        elif name == "hops":
-            yield from ((cases.hops(config, kind, max(options.lengths)), options.repeats) for kind in cases.HOPS)
-        elif name == "voice_prefill":
-            yield cases.voice_prefill(config), options.repeats
-        elif name == "lengths":
-            for seconds in options.lengths:
-                yield cases.flow(config, seconds, f"flow_{seconds:g}s"), options.repeats
-                yield cases.vocoder(config, seconds, f"vocoder_{seconds:g}s"), options.repeats
-        elif name == "load":
-            yield Case("load", "Load of the whole model, file cache warm", "load", ""), options.repeats
-        else:
-            out = str(scratch / "converted")
-            yield (
-                Case("conversion", "Conversion", "convert", "", {}, {"out": out}, sides=("converter",), warm_up=False),
-                1,
-            )
+        for case in _cases(name, options, config, scratch):
+            yield cases.with_steps(case, options.steps), 1 if name == "conversion" else options.repeats
+
+
+def _cases(name: str, options: Options, config: Config, scratch: Path) -> Iterator[Case]:
+    if name in cases.MAKERS:
+        yield cases.MAKERS[name](config)
+    elif name == "pipeline":
+        yield from (cases.pipeline(config, decoding) for decoding in DECODINGS)
+    elif name == "hops":
+        yield from (cases.hops(config, kind, max(options.lengths)) for kind in cases.HOPS)
+    elif name == "voice_prefill":
+        yield cases.voice_prefill(config)
+    elif name == "lengths":
+        for seconds in options.lengths:
+            yield cases.flow(config, seconds, f"flow_{seconds:g}s")
+            yield cases.vocoder(config, seconds, f"vocoder_{seconds:g}s")
+    elif name == "load":
+        yield Case("load", "Load of the whole model, file cache warm", "load", "")
+    else:
+        out = {"out": str(scratch / "converted")}
+        yield Case("conversion", "Conversion", "convert", "", {}, out, sides=("converter",), warm_up=False)
 
 
 def run_suite(

@@ -7,22 +7,16 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from parity.bench import hop_table
-from parity.bench.figures import both_ratios, peak_memory, seconds
+from mlx_parity.report.terminal import new_table
+from parity.bench.cases import HOPS
 
 Data = Mapping[str, Any]
 
-HEADER = (
-    "",
-    "MLX",
-    "PyTorch",
-    "MLX / PyTorch",
-    "MLX speed",
-    "MLX peak memory",
-    "limit reached: MLX",
-    "PyTorch",
+HEADER = ("", "MLX", "PyTorch", "MLX / PyTorch", "MLX speed", "MLX peak memory", "limit reached: MLX", "PyTorch")
+HOPS_HEADER = (
+    *("Flow and vocoder, hop by hop", "hops", "all hops", "all hops / offline", "first hop", "second", "last"),
+    *("last / second", "MLX peak memory"),
 )
 
 #: What the columns mean.
@@ -33,14 +27,28 @@ LEGEND = (
 )
 
 
+def _seconds(value: float) -> str:
+    """A duration in the unit that suits it."""
+    return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
+
+
+def _both_ratios(own: Data, name: str) -> str:
+    """A ratio of times and, in brackets, the same of processor time, which a busy machine disturbs less."""
+    return f"{own[name]:.2f} ({own['of_cpu_seconds'][name]:.2f})" if name in own else ""
+
+
+def _peak_memory(side: Data) -> str:
+    return f"{side['memory']['peak_bytes'] / 2**30:.2f} GB"
+
+
 def _spread(side: Data | None) -> str:
     if side is None:
         return ""
     times = side["seconds"]
     if len(times["samples"]) == 1:
-        return seconds(times["median"])
+        return _seconds(times["median"])
     scale = 1000 if times["median"] < 1 else 1
-    return f"{seconds(times['median'])} ({times['min'] * scale:.3g} to {times['max'] * scale:.3g})"
+    return f"{_seconds(times['median'])} ({times['min'] * scale:.3g} to {times['max'] * scale:.3g})"
 
 
 def _speed(stage: Data, side: Data) -> str:
@@ -72,15 +80,35 @@ def rows(data: Data) -> Iterator[tuple[str, ...]]:
             _spread(pytorch),
             f"{stage['ratio']:.2f}" if "ratio" in stage else "",
             _speed(stage, mlx),
-            peak_memory(mlx),
+            _peak_memory(mlx),
             _share(mlx),
             _share(pytorch),
         )
 
 
+def hop_rows(data: Data) -> Iterator[tuple[str, ...]]:
+    """What streaming costs, as in `HOPS_HEADER`: a row for each of `HOPS` that was asked for."""
+    for name, (label, _) in HOPS.items():
+        if f"hops_{name}" not in data["stages"]:
+            continue
+        mlx, own = data["stages"][f"hops_{name}"]["sides"]["mlx"], data["streaming"][name]
+        times = [_seconds(lap["seconds"]) for lap in mlx["laps"]]
+        yield (
+            f"{label}, {own['audio_seconds']:g} s",
+            str(own["hops"]),
+            _seconds(own["total_seconds"]),
+            _both_ratios(own, "total_over_offline"),
+            times[0],
+            times[1] if len(times) > 1 else "",
+            times[-1] if len(times) > 2 else "",
+            _both_ratios(own, "last_over_second"),
+            _peak_memory(mlx),
+        )
+
+
 def tables(data: Data) -> Iterator[tuple[Sequence[str], list[tuple[str, ...]]]]:
     """Header and rows of every table that has rows."""
-    for header, found in ((HEADER, list(rows(data))), (hop_table.HEADER, list(hop_table.rows(data)))):
+    for header, found in ((HEADER, list(rows(data))), (HOPS_HEADER, list(hop_rows(data)))):
         if found:
             yield header, found
 
@@ -92,13 +120,13 @@ def first_sounds(data: Data) -> Iterator[str]:
         if "first_chunk_seconds" in numbers:
             first = numbers["first_chunk_seconds"]["median"]
             new = stage["sides"]["mlx"]["first_run"]["numbers"]["first_chunk_seconds"]
-            yield f"{stage['title']}: first chunk after {seconds(first)} ({seconds(new)} where the voice is new)"
+            yield f"{stage['title']}: first chunk after {_seconds(first)} ({_seconds(new)} where the voice is new)"
     if "voice_prefill" in data["streaming"]:
         own = data["streaming"]["voice_prefill"]
         yield (
-            f"Flow of the first hop: {seconds(own['new_voice_seconds'])} for a new voice, "
-            f"{seconds(own['prefilled_voice_seconds'])} for a prefilled one: "
-            f"{both_ratios(own, 'prefilled_over_new')} of it"
+            f"Flow of the first hop: {_seconds(own['new_voice_seconds'])} for a new voice, "
+            f"{_seconds(own['prefilled_voice_seconds'])} for a prefilled one: "
+            f"{_both_ratios(own, 'prefilled_over_new')} of it"
         )
 
 
@@ -137,9 +165,7 @@ def warning(data: Data) -> str:
 def print_result(data: Data, console: Console) -> None:
     """Print everything."""
     for header, found in tables(data):
-        table = Table(header_style="bold", box=None, pad_edge=False)
-        for index, name in enumerate(header):
-            table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+        table = new_table(header[0], *(f">{name}" for name in header[1:]), wrap=True)
         for row in found:
             table.add_row(*map(escape, row))
         console.print()

@@ -5,9 +5,9 @@ Started by `processes.Worker`. It imports the framework of its own side and not 
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
+import pkgutil
 import sys
 import time
 import traceback
@@ -19,11 +19,11 @@ import numpy as np
 from parity.bench.jobs import Job, timed
 from parity.bench.machine import memory
 
-#: Side -> the module that has its `Side`.
+#: Each is imported when it is asked for.
 SIDES = {
-    "mlx": "parity.bench.side_mlx",
-    "pytorch": "parity.bench.side_torch",
-    "converter": "parity.bench.side_converter",
+    "mlx": "parity.bench.side_mlx:Side",
+    "pytorch": "parity.bench.side_torch:Side",
+    "converter": "parity.bench.side_torch:Converter",
 }
 
 
@@ -31,7 +31,7 @@ class Handler:
     """Answers requests: a dict with "do" and the arguments of the method of that name."""
 
     def __init__(self, side: str, folder: str, config: dict[str, Any], threads: int) -> None:
-        self.side = importlib.import_module(SIDES[side]).Side(Path(folder), config, threads)
+        self.side = pkgutil.resolve_name(SIDES[side])(Path(folder), config, threads)
         self.job: Job | None = None
 
     def facts(self) -> dict[str, Any]:

@@ -69,11 +69,11 @@ def _lengths(text: str) -> list[float]:
 def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from mlx_parity.report.data import write_json, write_text
     from mlx_parity.report.terminal import make_console
     from parity.bench import charts, table
     from parity.bench.suite import DEFAULT, NAMES, Options, run_suite
     from parity.models import ensure_model
-    from parity.report.data import write_json, write_text
 
     if arguments.threads < 0:
         raise ValueError(f"--threads must be at least 1, not {arguments.threads}")

@@ -63,12 +63,12 @@ def _seconds(text: str) -> float:
 def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from mlx_parity.report.data import write_json
     from mlx_parity.report.terminal import make_console
     from parity.drift import drift
     from parity.drift.rounding import parse_precision
     from parity.inputs import load_inputs
     from parity.pair import load_pair
-    from parity.report import data
     from parity.report import drift as show
     from parity.stages import Settings
 
@@ -95,9 +95,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     show.print_drift(report, make_console(), arguments.rows)
     if arguments.json:
-        data.write_json(
+        write_json(
             show.to_dict(report, checkpoint=str(arguments.checkpoint), model=str(arguments.model)), arguments.json
         )
     if arguments.recipe:
-        data.write_json(show.recipe(report), arguments.recipe)
+        write_json(show.recipe(report), arguments.recipe)
     return 0

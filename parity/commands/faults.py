@@ -79,10 +79,10 @@ def _family(arguments: argparse.Namespace) -> str:
 def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | None, console: Console) -> int:
     from rich.console import Console as Screen
 
+    from mlx_parity.report.data import write_json
     from parity.faults.trial import Bench
     from parity.inputs import load_inputs
     from parity.pair import load_pair
-    from parity.report.data import write_json
 
     started = time.perf_counter()
     trials = []

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from parity.commands.run import add_pair_arguments, compare, load_both, write_outputs
+from parity.commands.run import add_pair_arguments, compare, load_both, write
 
 
 def add_parser(commands: Any) -> None:
@@ -23,7 +23,6 @@ def run(arguments: argparse.Namespace) -> int:
     from mlx_parity.report import culprits
     from mlx_parity.report.terminal import make_console
     from parity.faults import choose
-    from parity.report.data import write_json
 
     pair, inputs = load_both(arguments)
     (fault,) = choose([arguments.fault], pair.model.family.model_type) if arguments.fault else [None]
@@ -31,10 +30,5 @@ def run(arguments: argparse.Namespace) -> int:
         report = compare(pair, inputs, arguments, arguments.streaming)
     console = make_console()
     culprits.print_culprits(report, console)
-    if arguments.json:
-        write_json(culprits.to_dict(report), arguments.json)
-    if arguments.report:
-        written = argparse.Namespace(**{**vars(arguments), "json": None, "markdown": None})
-        for path in write_outputs(report, written):
-            console.print(f"written: {path}")
+    write(report, arguments, console, culprits.to_dict(report))
     return report.verdict.exit_code

@@ -127,8 +127,8 @@ def _print_mutant(number: int, mutant: dict[str, Any], console: Console) -> None
 
 
 def _report(outcomes: list[Outcome], arguments: argparse.Namespace, started: float, console: Console) -> int:
+    from mlx_parity.report.data import write_json, write_text
     from parity.mutation import summary
-    from parity.report.data import write_json, write_text
 
     seconds = time.perf_counter() - started
     for outcome in outcomes:

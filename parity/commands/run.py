@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from parity.findings import RunReport
     from parity.pair import Pair
     from parity.stages.base import Streaming
@@ -71,8 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     terminal.print_report(report, console, arguments.layers)
     if report.culprits:
         culprits.print_culprits(report, console)
-    for path in write_outputs(report, arguments):
-        console.print(f"written: {path}")
+    write(report, arguments, console)
     return report.verdict.exit_code
 
 
@@ -113,23 +114,23 @@ def compare(
         return run(pair, inputs, settings=settings, progress=status.update, **chosen)
 
 
-def write_outputs(report: RunReport, arguments: argparse.Namespace) -> Iterator[Path]:
-    """Write what `--report`, `--json` and `--markdown` ask for, and the job summary of a CI that wants one."""
-    from mlx_parity.report import markdown
+def write(
+    report: RunReport, arguments: argparse.Namespace, console: Console, found: dict[str, Any] | None = None
+) -> None:
+    """Write what `--report`, `--json` (`found`, or else the whole run) and `--markdown` ask for, and say so."""
+    from mlx_parity.report.data import write_json
+    from mlx_parity.report.markdown import write_outputs
     from parity.report import data, html
 
-    result = data.to_dict(report, checkpoint=str(arguments.checkpoint), model=str(arguments.model))
-    if getattr(arguments, "fault", None):  # `localise` can put one in on purpose
-        result["fault"] = arguments.fault
-    if arguments.report:
-        data.write_json(result, arguments.report / "parity.json")
-        html.write_html(report, result, arguments.report / "report.html")
-        yield arguments.report / "report.html"
-    if arguments.json:
-        data.write_json(result, arguments.json)
-        yield arguments.json
-    summary = markdown.summary(report, result)
-    if arguments.markdown:
-        data.write_text(arguments.markdown, summary)
-        yield arguments.markdown
-    markdown.add_to_job(summary)
+    @functools.cache
+    def whole() -> dict[str, Any]:
+        result = data.to_dict(report, checkpoint=str(arguments.checkpoint), model=str(arguments.model))
+        # `localise` can put one in on purpose
+        return result | ({"fault": arguments.fault} if getattr(arguments, "fault", None) else {})
+
+    def page(folder: Path) -> None:
+        write_json(whole(), folder / "parity.json")
+        html.write_html(report, whole(), folder / "report.html")
+
+    for path in write_outputs(report, found or whole(), arguments, page):
+        console.print(f"written: {path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     from mlx_cosyvoice.model import CosyVoice2
     from mlx_cosyvoice.prompt import Prompt
+    from mlx_parity.report.data import write_json
     from mlx_parity.report.terminal import make_console
     from parity.drift.streaming_state import measure, parse_option
     from parity.inputs import SAMPLE
-    from parity.report import data
     from parity.report.streaming import print_options
 
     options = [parse_option(word.strip()) for word in arguments.options.split(",") if word.strip()]
@@ -70,6 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
         report = measure(model.flow, prompt, token, options, n_timesteps=arguments.euler_steps, progress=status.update)
     print_options(report, make_console())
     if arguments.json:
-        result = {"schema_version": SCHEMA_VERSION, "model": str(arguments.model), **report.to_dict()}
-        data.write_json(result, arguments.json)
+        result = {"schema_version": SCHEMA_VERSION, "model": str(arguments.model), **asdict(report)}
+        write_json(result, arguments.json)
     return 0

@@ -24,8 +24,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from mlx_parity.report import terminal
-    from parity.report import data
+    from mlx_parity.report import data, terminal
     from parity.report import transplant as report_transplant
     from parity.stages import Settings
     from parity.transplant import transplant

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -61,60 +62,46 @@ def groups(component: Component, model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-class DriftStage(ABC):
-    """One network."""
+@dataclass(frozen=True)
+class DriftStage:
+    """One network.
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    component: ClassVar[str]
-    #: The last stage of a parity run that the reference has to do for it.
-    last: ClassVar[str]
-    #: What is measured, and its name among what the reference made.
-    output: ClassVar[str]
-    #: Whether the output's derivative by every group's output can be had.
-    differentiable: ClassVar[bool] = True
-
-    @abstractmethod
-    def run(self, side: Side, given: Given) -> Any:
-        """The output, float32, from what the reference made; computed when it is asked for if `side` is lazy."""
-
-
-class LanguageModelDrift(DriftStage):
-    """The walk along the reference's own tokens is run at once, not token by token: the same sums, 20 times faster."""
-
-    name, title, component, last, output = "llm", "Language model", "llm", "llm", "log_probs"
-
-    def run(self, side: Side, given: Given) -> Any:
-        module, x = side.module, prompt(side, given)
-        walk = given["walk"][0].tolist()
-        if len(walk) > 1:
-            x = mx.concatenate([x, module.embed_speech(walk[:-1])], axis=1)
-        hidden = module.llm(x, module.make_cache())
-        logits = module.llm_decoder(hidden[:, -len(walk) :]).astype(mx.float32)
-        return side.numpy(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
-
-
-class FlowDrift(DriftStage):
-    """Encoder and decoder in a row: speech tokens to mel."""
-
-    name, title, component, last, output = "flow", "Flow", "flow", "flow_decoder", "mel"
-
-    def run(self, side: Side, given: Given) -> Any:
-        return flow.whole(side, given)
-
-
-class VocoderDrift(DriftStage):
-    """Mel to wave, with the F0 and the source of its own.
-
-    The source sums phases as integers, which has no derivative.
+    Attributes:
+        name, title: of it; `component` has its weights.
+        last: the last stage of a parity run that the reference has to do for it.
+        output: what is measured, by its name among what the reference made.
+        run: the output, float32, from what the reference made; computed when it is asked for if the side is lazy.
+        differentiable: whether the output's derivative by every group's output can be had.
     """
 
-    name, title, component, last, output = "vocoder", "Vocoder", "hift", "vocoder", "wav"
-    differentiable = False
+    name: str
+    title: str
+    component: str
+    last: str
+    output: str
+    run: Callable[[Side, Given], Any]
+    differentiable: bool = True
 
-    def run(self, side: Side, given: Given) -> Any:
-        mel = given["mel"]
-        return vocoder.whole(side, {"mel": mel, **vocoder.draws(side.module, given.tape, mel.shape[2])})
+
+def _log_probs(side: Side, given: Given) -> Any:
+    """The walk along the reference's own tokens is run at once, not token by token: the same sums, 20 times faster."""
+    module, x = side.module, prompt(side, given)
+    walk = given["walk"][0].tolist()
+    if len(walk) > 1:
+        x = mx.concatenate([x, module.embed_speech(walk[:-1])], axis=1)
+    hidden = module.llm(x, module.make_cache())
+    logits = module.llm_decoder(hidden[:, -len(walk) :]).astype(mx.float32)
+    return side.numpy(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
 
 
-DRIFT_STAGES: tuple[DriftStage, ...] = (LanguageModelDrift(), FlowDrift(), VocoderDrift())
+def _wave(side: Side, given: Given) -> Any:
+    """With the F0 and the source of its own, which sums phases as integers: that has no derivative."""
+    mel = given["mel"]
+    return vocoder.whole(side, {"mel": mel, **vocoder.draws(side.module, given.tape, mel.shape[2])})
+
+
+DRIFT_STAGES = (
+    DriftStage("llm", "Language model", "llm", "llm", "log_probs", _log_probs),
+    DriftStage("flow", "Flow", "flow", "flow_decoder", "mel", flow.whole),
+    DriftStage("vocoder", "Vocoder", "hift", "vocoder", "wav", _wave, differentiable=False),
+)

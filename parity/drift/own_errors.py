@@ -10,11 +10,12 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_flatten
 
 from mlx_cosyvoice.llm.cache import LayerCache
 from mlx_cosyvoice.nn.backend import device_form
 from mlx_parity.intercept import ModuleCall, intercepted
-from parity.drift.rounding import Precision, map_floats, rounded
+from parity.drift.rounding import Precision, is_float, map_floats, rounded
 
 
 @dataclass
@@ -48,14 +49,8 @@ class OwnErrors:
 
 def _leaves(value: Any) -> list[mx.array]:
     """Every array of floats in a value or tuple."""
-    leaves: list[mx.array] = []
-
-    def note(leaf: mx.array) -> mx.array:
-        leaves.append(leaf)
-        return leaf
-
-    map_floats(value, note)
-    return leaves
+    leaves: list[tuple[str, Any]] = tree_flatten([value])  # type: ignore[assignment]
+    return [leaf for _, leaf in leaves if is_float(leaf)]
 
 
 @contextmanager

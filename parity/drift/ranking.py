@@ -55,15 +55,13 @@ def drift(
 ) -> DriftReport:
     """Rank the groups of layers of each network in each precision; see the module's docstring.
 
+    Arguments as for `parity.run.run`, but for these.
+
     Args:
         pair: both models, the MLX one in float32.
-        inputs: as for `parity.run.run`.
         precisions: what to try.
         stages: names out of llm, flow, vocoder; None for all.
-        settings: streaming and lengths.
-        seed: of the tape.
         verified: groups to run alone.
-        progress: called with what is going on.
 
     Raises:
         ValueError: no such stage, or a network that the model lacks or does not hold in float32.

@@ -20,6 +20,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_map
 
 from mlx_parity.intercept import ModuleCall, intercepted
 
@@ -51,7 +52,7 @@ class Precision:
 
     def weights(self, module: nn.Module) -> dict[str, mx.array]:
         """The module's own parameters (not its children's) as this precision leaves them, in float32."""
-        own = {name: value for name, value in module.items() if _is_float(value)}
+        own = {name: value for name, value in module.items() if is_float(value)}
         if not self.quantized:
             return {name: self.activation(value) for name, value in own.items()}
         if not self.quantizes(module):
@@ -77,15 +78,13 @@ def parse_precision(name: str, group_size: int = 64) -> Precision:
     return Precision(name, group_size)
 
 
-def _is_float(value: Any) -> bool:
+def is_float(value: Any) -> bool:
     return isinstance(value, mx.array) and mx.issubdtype(value.dtype, mx.floating)
 
 
 def map_floats(value: Any, function: Callable[[mx.array], mx.array]) -> Any:
     """Apply `function` to every array of floats in a value or tuple."""
-    if isinstance(value, (tuple, list)):
-        return tuple(map_floats(item, function) for item in value)
-    return function(value) if _is_float(value) else value
+    return tree_map(lambda leaf: function(leaf) if is_float(leaf) else leaf, value)
 
 
 def _stays_float32(path: str) -> bool:
@@ -98,7 +97,7 @@ def rounds_output(path: str) -> bool:
 
 
 def _rounds_input(path: str, module: nn.Module) -> bool:
-    return any(_is_float(value) for value in module.values()) and not _stays_float32(path)
+    return any(is_float(value) for value in module.values()) and not _stays_float32(path)
 
 
 @contextmanager

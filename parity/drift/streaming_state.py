@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -59,9 +59,6 @@ class OptionReport:
     rms: tuple[float, ...]
     state_bytes: tuple[int, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class OptionsReport:
@@ -72,9 +69,6 @@ class OptionsReport:
     whole_max_abs: tuple[float, ...]
     exact: OptionReport
     options: tuple[OptionReport, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "options": [option.to_dict() for option in self.options]}
 
 
 def measure(

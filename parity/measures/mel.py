@@ -1,11 +1,13 @@
-"""Mels at a glance, and their bands: which are too loud, and which too flat or too lively."""
+"""Mels at a glance, their bands (too loud, too flat or too lively), and how their error grows over the Euler steps."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from mlx_parity.compare import relative_rms
 from parity.measures._arrays import finite, matched
 
 
@@ -74,3 +76,22 @@ def _mels(actual: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndar
     if a.ndim != 3:
         raise ValueError(f"mel: must be [batch, bands, frames], not {list(a.shape)}")
     return a, b
+
+
+def euler_step_errors(actual: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> list[float]:
+    """Relative root mean square error of every step.
+
+    Args:
+        actual: the estimator's output (or the solver's state) of each step, [batch, bands, frames].
+        expected: the reference's.
+
+    Returns:
+        One number a step; infinity where anything is not finite.
+
+    Raises:
+        ValueError: the numbers of steps or the shapes differ.
+    """
+    if len(actual) != len(expected):
+        raise ValueError(f"Euler steps: {len(actual)}, the reference takes {len(expected)}")
+    steps = enumerate(zip(actual, expected, strict=True))
+    return [relative_rms(*matched(a, b, f"Euler step {step}")) for step, (a, b) in steps]

@@ -10,8 +10,11 @@ import numpy as np
 
 from mlx_parity.compare import as_json
 from mlx_parity.stage import Given, Observed, Sides
-from parity import measures
-from parity.measures.seams import MEL_WINDOW, WAVE_WINDOW
+from parity.measures import voice, wave
+from parity.measures.caches import cache_diff
+from parity.measures.mel import band_bias, band_variance_ratio, euler_step_errors
+from parity.measures.seams import MEL_WINDOW, WAVE_WINDOW, Seams, chunk_boundaries, seam_errors
+from parity.measures.tokens import first_flip
 from parity.stages.llm import log_prob_noise
 
 
@@ -28,14 +31,14 @@ def measure(observed: Observed) -> dict[str, Any]:
 
 
 def _speaker_encoder(observed: Observed) -> dict[str, Any]:
-    return {"speaker_cosine": measures.speaker_cosine(*observed.sides("embedding"))}
+    return {"speaker_cosine": voice.speaker_cosine(*observed.sides("embedding"))}
 
 
 def _llm(observed: Observed) -> dict[str, Any]:
     name, sides = "speech_token", Sides(observed.actual, observed.expected, observed.exact)
     tokens = [side.tokens[name] for side in (observed.actual, observed.expected)]
     comparable = tokens[0].shape == tokens[1].shape
-    flip = measures.first_flip(
+    flip = first_flip(
         *tokens,
         log_probs=observed.expected.tensors["log_probs"],
         near_ties=observed.stage.near_ties(name, sides, observed.given, observed.dtype, observed.factor)
@@ -57,9 +60,9 @@ def _flow_decoder(observed: Observed) -> dict[str, Any]:
         for layers in (observed.actual_layers, observed.expected_layers)
     ]
     found: dict[str, Any] = {
-        "band_bias": measures.band_bias(*mel),
-        "band_variance_ratio": measures.band_variance_ratio(*mel),
-        "euler_step_error": measures.euler_step_errors(*steps),
+        "band_bias": band_bias(*mel),
+        "band_variance_ratio": band_variance_ratio(*mel),
+        "euler_step_error": euler_step_errors(*steps),
     }
     if observed.given.settings.streaming:
         found["streaming"] = _mel_seams(observed)
@@ -75,24 +78,25 @@ def _mel_seams(observed: Observed) -> dict[str, Any]:
     mel, expected = observed.sides("mel")
     prompt, frames = observed.given["prompt_feat"].shape[1], mel.shape[2]
     chunk = observed.pair.reference.config["flow"]["decoder"]["estimator"]["static_chunk_size"]
-    boundaries = measures.chunk_boundaries(frames, chunk, offset=prompt)
+    boundaries = chunk_boundaries(frames, chunk, offset=prompt)
     streamed = mel.copy()
     for start, end in zip([0, *boundaries], boundaries, strict=False):
         piece = _decode(observed, prompt + end)
         streamed[:, :, start:end] = piece[:, :, start:]
-    seams = measures.seam_errors(streamed, expected, boundaries, MEL_WINDOW)
+    seams = seam_errors(streamed, expected, boundaries, MEL_WINDOW)
     offline = _decode_offline(observed)
-    return {
-        "boundaries_frames": boundaries,
-        "window_frames": MEL_WINDOW,
-        "seam_error": seams.error,
-        "elsewhere_error": seams.elsewhere,
-        "worst_ratio": seams.worst,
+    return _seams_by("frames", seams, MEL_WINDOW) | {
         "offline_seam_error": {
-            side: measures.seam_errors(array, offline, boundaries, MEL_WINDOW).error
+            side: seam_errors(array, offline, boundaries, MEL_WINDOW).error
             for side, array in (("mlx", streamed), ("reference", expected))
         },
     }
+
+
+def _seams_by(unit: str, seams: Seams, window: int) -> dict[str, Any]:
+    """Seams whose boundaries are counted in a unit."""
+    places = {f"boundaries_{unit}": seams.boundaries, f"window_{unit}": window}
+    return {**places, "seam_error": seams.error, "elsewhere_error": seams.elsewhere, "worst_ratio": seams.worst}
 
 
 def _decode(observed: Observed, end: int) -> np.ndarray:
@@ -112,11 +116,11 @@ def _decode_offline(observed: Observed) -> np.ndarray:
 
 def _vocoder(observed: Observed) -> dict[str, Any]:
     f0, wav = observed.sides("f0"), observed.sides("wav")
-    snr, lag = measures.aligned_snr(wav[0].reshape(-1), wav[1].reshape(-1))
+    snr, lag = wave.aligned_snr(wav[0].reshape(-1), wav[1].reshape(-1))
     return {
-        "f0_error_hz": measures.f0_error(*f0),
-        "voicing_agreement": measures.voicing_agreement(*f0),
-        "log_spectral_distance_db": measures.log_spectral_distance(*wav),
+        "f0_error_hz": voice.f0_error(*f0),
+        "voicing_agreement": voice.voicing_agreement(*f0),
+        "log_spectral_distance_db": wave.log_spectral_distance(*wav),
         "snr_db": snr,
         "lag_samples": lag,
     }
@@ -127,22 +131,16 @@ def _streaming(observed: Observed) -> dict[str, Any]:
     hops, expected, exact = (side.details or [] for side in (observed.actual, observed.expected, observed.exact))
     waves = [np.concatenate([hop.wav for hop in side], axis=1) for side in (hops, expected)]
     boundaries = np.cumsum([hop.wav.shape[1] for hop in expected])[:-1].tolist()
-    seams = measures.seam_errors(waves[0], waves[1], boundaries, WAVE_WINDOW)
+    seams = seam_errors(waves[0], waves[1], boundaries, WAVE_WINDOW)
     caches, expected_caches, exact_caches = (
         [dict(zip(("mel", "source", "speech"), hop.cache, strict=False)) for hop in side]
         for side in (hops, expected, exact)
     )
-    lost = max((difference.error for difference in measures.cache_diff(expected_caches, exact_caches)), default=0.0)
-    differences = measures.cache_diff(caches, expected_caches, observed.factor * lost)
+    lost = max((difference.error for difference in cache_diff(expected_caches, exact_caches)), default=0.0)
+    differences = cache_diff(caches, expected_caches, observed.factor * lost)
     return {
-        "streaming": {
-            "boundaries_samples": boundaries,
-            "window_samples": WAVE_WINDOW,
-            "seam_error": seams.error,
-            "elsewhere_error": seams.elsewhere,
-            "worst_ratio": seams.worst,
-        },
-        "piece_snr_db": [measures.snr_db(a.wav, b.wav) for a, b in zip(hops, expected, strict=True)],
+        "streaming": _seams_by("samples", seams, WAVE_WINDOW),
+        "piece_snr_db": [wave.snr_db(a.wav, b.wav) for a, b in zip(hops, expected, strict=True)],
         "cache_differences": [f"{difference.path} {difference.reason}" for difference in differences],
     }
 

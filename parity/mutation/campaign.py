@@ -150,14 +150,13 @@ def _try(processes: Processes, planned: Sequence[Trial], tested: Path | None) ->
 
 def plan(number: int, mutant: Mutant, bench: Bench, reach: Reach, components: dict[str, set[str]]) -> Trial:
     """Where a mutant is to be looked for, and who is to be named."""
-    order = [benches.key_of(settings, stage.name) for settings, stages in benches.modes() for stage in stages]
     expected, reached = _of_code(mutant, reach, components) if mutant.is_code else _of_folder(mutant, components)
     names = {benches.key_of(settings, stage.name): stage for settings, stages in benches.modes() for stage in stages}
     named = {name for one in expected for name in (benches.names_of(names[one]) if one in names else (one,))}
     parents = {reach.parent(name) for name in named if "*" not in name}
     # a module's method may have a name of its own
     named |= {name for one in reached for name in names[one].owners.values() if name.rpartition(".")[0] in named}
-    return Trial(number, mutant, bench, [k for k in order if k in reached], frozenset(named), frozenset(parents))
+    return Trial(number, mutant, bench, [key for key in names if key in reached], frozenset(named), frozenset(parents))
 
 
 def _of_code(mutant: Mutant, reach: Reach, components: dict[str, set[str]]) -> tuple[set[str], set[str]]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import delitem
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,10 @@ SWAPPED = "tensor-swapped"
 #: Fields of config.json that do not describe the network.
 _FORMAT = ("model_type", "format_version", "components", "dtypes", "layer_dtypes", "quantization")
 
-#: The tensors of one kind of place, and what is done: (tensors, the place, a number that settles the rest).
-Tensors = dict[str, np.ndarray]
-Change = Callable[[Tensors, str, int], np.ndarray]
-#: The content of a JSON file, the place, the number that settles the rest; changes the content.
-JsonChange = Callable[[Any, str, int], None]
+#: What is done to a tensor, by a number that settles the rest.
+Change = Callable[[np.ndarray, int], np.ndarray]
+#: Changes what holds a place of a JSON file, under its key or number there.
+JsonChange = Callable[[Any, Any], None]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TensorDamage:
 
     change: Change
     words: str
-    fits: Callable[[str, tuple[int, ...]], bool]
+    fits: Callable[[str, tuple[int, ...]], bool] = lambda name, shape: True
     packed: bool = False
 
 
@@ -49,10 +49,6 @@ class JsonDamage:
     change: JsonChange
     words: str
     places: Callable[[Any], Iterator[str]]
-
-
-def _any(name: str, shape: tuple[int, ...]) -> bool:
-    return True
 
 
 def _rows(name: str, shape: tuple[int, ...]) -> bool:
@@ -67,42 +63,36 @@ def _part(part: str) -> Callable[[str, tuple[int, ...]], bool]:
     return lambda name, shape: name.endswith(f".{part}")
 
 
-def _exchanged(tensors: Tensors, name: str, choice: int) -> np.ndarray:
-    made = tensors[name].copy()
+def _exchanged(array: np.ndarray, choice: int) -> np.ndarray:
+    """Two rows in each other's place."""
+    made = array.copy()
     row = choice % (len(made) - 1)
     made[[row, row + 1]] = made[[row + 1, row]]
     return made
 
 
-def _one_nan(tensors: Tensors, name: str, choice: int) -> np.ndarray:
-    made = tensors[name].copy()
+def _one_nan(array: np.ndarray, choice: int) -> np.ndarray:
+    made = array.copy()
     made.flat[choice % made.size] = np.nan
     return made
 
 
-def _one_group(tensors: Tensors, name: str, choice: int) -> np.ndarray:
-    """Two groups' scales or biases in each other's place."""
-    made = tensors[name].copy()
-    flat, first = made.reshape(-1), choice % (made.size - 1)
-    flat[[first, first + 1]] = flat[[first + 1, first]]
-    return made
-
-
 TENSORS: dict[str, TensorDamage] = {
-    "tensor-scaled": TensorDamage(lambda t, name, _: t[name] * t[name].dtype.type(1.01), "times 1.01", _any),
-    "tensor-swapped": TensorDamage(lambda t, name, _: t[name], "exchanged with", _any),
+    "tensor-scaled": TensorDamage(lambda x, _: x * x.dtype.type(1.01), "times 1.01"),
+    "tensor-swapped": TensorDamage(lambda x, _: x, "exchanged with"),
     "row-exchanged": TensorDamage(_exchanged, "two rows exchanged", _rows),
-    "tensor-transposed": TensorDamage(lambda t, name, _: np.ascontiguousarray(t[name].T), "transposed", _square),
-    "tensor-negated": TensorDamage(lambda t, name, _: -t[name], "its sign changed", _any),
-    "tensor-rounded": TensorDamage(
-        lambda t, name, _: t[name].astype(np.float16).astype(t[name].dtype), "rounded to float16", _any
+    "tensor-transposed": TensorDamage(lambda x, _: np.ascontiguousarray(x.T), "transposed", _square),
+    "tensor-negated": TensorDamage(lambda x, _: -x, "its sign changed"),
+    "tensor-rounded": TensorDamage(lambda x, _: x.astype(np.float16).astype(x.dtype), "rounded to float16"),
+    "tensor-nan": TensorDamage(_one_nan, "one number is NaN"),
+    "packed-scale": TensorDamage(lambda x, _: x * x.dtype.type(1.01), "times 1.01", _part("scales"), True),
+    "packed-bias": TensorDamage(lambda x, _: -x, "its sign changed", _part("biases"), True),
+    "packed-group": TensorDamage(
+        lambda x, choice: _exchanged(x.reshape(-1), choice).reshape(x.shape),
+        "two groups exchanged",
+        _part("scales"),
+        True,
     ),
-    "tensor-nan": TensorDamage(_one_nan, "one number is NaN", _any),
-    "packed-scale": TensorDamage(
-        lambda t, name, _: t[name] * t[name].dtype.type(1.01), "times 1.01", _part("scales"), True
-    ),
-    "packed-bias": TensorDamage(lambda t, name, _: -t[name], "its sign changed", _part("biases"), True),
-    "packed-group": TensorDamage(_one_group, "two groups exchanged", _part("scales"), True),
 }
 
 
@@ -114,32 +104,30 @@ def _leaves(content: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(value, f"{path}.{name}" if path else str(name))
 
 
-def _put(content: Any, path: str, change: Callable[[Any], Any]) -> None:
+def _slot(content: Any, path: str) -> tuple[Any, Any]:
+    """What holds a place, and its key or number there."""
     *parents, last = (int(name) if name.isdigit() else name for name in path.split("."))
     for name in parents:
         content = content[name]
-    content[last] = change(content[last])
+    return content, last
 
 
 def _fields(kind: type | tuple[type, ...]) -> Callable[[Any], Iterator[str]]:
     def places(content: Any) -> Iterator[str]:
         for path, value in _leaves(content):
-            if (
-                isinstance(value, kind)
-                and isinstance(value, bool) == (kind is bool)
-                and path.split(".")[0] not in _FORMAT
-            ):
+            fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+            if fits and path.split(".")[0] not in _FORMAT:
                 yield path
 
     return places
 
 
-def _number_changed(content: Any, place: str, choice: int) -> None:
-    _put(content, place, lambda value: value + 1 if isinstance(value, int) else value * 1.1)
+def _entries(path: str) -> Callable[[Any], Iterator[str]]:
+    def places(content: Any) -> Iterator[str]:
+        holder, name = _slot(content, path)
+        yield from (f"{path}.{place}" for place in range(len(holder[name])))
 
-
-def _flag_flipped(content: Any, place: str, choice: int) -> None:
-    _put(content, place, lambda value: not value)
+    return places
 
 
 def _tokenizer_flags(content: Any) -> Iterator[str]:
@@ -148,33 +136,26 @@ def _tokenizer_flags(content: Any) -> Iterator[str]:
     yield from (path for path in _fields(bool)(content) if path.split(".")[0] in wanted)
 
 
-def _merge_dropped(content: Any, place: str, choice: int) -> None:
-    del content["model"]["merges"][int(place.split(".")[-1])]
+def _number_changed(holder: Any, name: Any) -> None:
+    holder[name] = holder[name] + 1 if isinstance(holder[name], int) else holder[name] * 1.1
 
 
-def _special_dropped(content: Any, place: str, choice: int) -> None:
-    del content["added_tokens"][int(place.split(".")[-1])]
+def _flag_flipped(holder: Any, name: Any) -> None:
+    holder[name] = not holder[name]
 
 
-def _special_exchanged(content: Any, place: str, choice: int) -> None:
-    tokens, at = content["added_tokens"], int(place.split(".")[-1])
+def _special_exchanged(tokens: Any, at: Any) -> None:
     one, other = tokens[at], tokens[(at + 1) % len(tokens)]
     one["content"], other["content"] = other["content"], one["content"]
 
 
-def _merges(content: Any) -> Iterator[str]:
-    yield from (f"model.merges.{place}" for place in range(len(content["model"]["merges"])))
-
-
-def _specials(content: Any) -> Iterator[str]:
-    yield from (f"added_tokens.{place}" for place in range(len(content["added_tokens"])))
-
-
 JSON: dict[str, JsonDamage] = {
     "config-number": JsonDamage(CONFIG, _number_changed, "another number", _fields((int, float))),
-    "token-merge-dropped": JsonDamage(TOKENIZER, _merge_dropped, "left out", _merges),
-    "token-special-dropped": JsonDamage(TOKENIZER, _special_dropped, "left out", _specials),
-    "token-special-exchanged": JsonDamage(TOKENIZER, _special_exchanged, "exchanged with the next", _specials),
+    "token-merge-dropped": JsonDamage(TOKENIZER, delitem, "left out", _entries("model.merges")),
+    "token-special-dropped": JsonDamage(TOKENIZER, delitem, "left out", _entries("added_tokens")),
+    "token-special-exchanged": JsonDamage(
+        TOKENIZER, _special_exchanged, "exchanged with the next", _entries("added_tokens")
+    ),
     "token-flag": JsonDamage(TOKENIZER, _flag_flipped, "the other value", _tokenizer_flags),
 }
 
@@ -216,7 +197,7 @@ def damaged(mutant: Mutant, folder: Path, into: Path) -> Path:
         _write_tensors(mutant, folder, into)
     else:
         content = json.loads((folder / changed).read_text(encoding="utf-8"))
-        JSON[mutant.operator].change(content, mutant.place, mutant.choice)
+        JSON[mutant.operator].change(*_slot(content, mutant.place))
         (into / changed).write_text(json.dumps(content), encoding="utf-8")
     return into
 
@@ -230,5 +211,5 @@ def _write_tensors(mutant: Mutant, folder: Path, into: Path) -> None:
         metadata = file.metadata()
     if mutant.partner:
         tensors[mutant.place], tensors[mutant.partner] = tensors[mutant.partner], tensors[mutant.place]
-    tensors[mutant.place] = TENSORS[mutant.operator].change(tensors, mutant.place, mutant.choice)
+    tensors[mutant.place] = TENSORS[mutant.operator].change(tensors[mutant.place], mutant.choice)
     save_file(tensors, into / WEIGHTS, metadata)

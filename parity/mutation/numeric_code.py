@@ -8,20 +8,9 @@ from pathlib import Path
 
 #: Files with numeric code that the stages of parity reach.
 FILES = (
-    "mlx_cosyvoice/llm/*.py",
-    "mlx_cosyvoice/flow/*.py",
-    "mlx_cosyvoice/vocoder/*.py",
-    "mlx_cosyvoice/speech_tokenizer/*.py",
-    "mlx_cosyvoice/speaker_encoder/*.py",
-    "mlx_cosyvoice/nn/*.py",
-    "mlx_cosyvoice/nn/cpu/*.py",
-    "mlx_cosyvoice/decoding/*.py",
-    "mlx_cosyvoice/decoding/incremental/*.py",
-    "mlx_cosyvoice/audio/fbank.py",
-    "mlx_cosyvoice/audio/filters.py",
-    "mlx_cosyvoice/audio/framing.py",
-    "mlx_cosyvoice/audio/log_mel.py",
-    "mlx_cosyvoice/audio/mel.py",
+    *(f"mlx_cosyvoice/{part}/*.py" for part in ("llm", "flow", "vocoder", "speech_tokenizer", "speaker_encoder")),
+    *(f"mlx_cosyvoice/{part}/*.py" for part in ("nn", "nn/cpu", "decoding", "decoding/incremental")),
+    *(f"mlx_cosyvoice/audio/{name}.py" for name in ("fbank", "filters", "framing", "log_mel", "mel")),
 )
 
 _OTHER_FAMILY = "CosyVoice3's, and mutants are made of CosyVoice2"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from parity.mutation.numeric_code import called, is_room, numeric_nodes
@@ -11,9 +12,6 @@ from parity.mutation.source import Edit, Source
 
 #: Yields the edits that a mistake can make of one node.
 Operator = Callable[[Source, ast.AST], Iterator[Edit | None]]
-
-#: Name -> operator, in the order in which they are drawn from.
-OPERATORS: dict[str, Operator] = {}
 
 _ARITHMETIC: dict[type, tuple[str, str]] = {
     ast.Add: ("+", "-"),
@@ -56,14 +54,6 @@ _STATES = ("cache", "state", "past", "tail", "offset", "context", "held", "posit
 _OF_THE_HARNESS = "official_"
 
 
-def operator(name: str) -> Callable[[Operator], Operator]:
-    def enter(function: Operator) -> Operator:
-        OPERATORS[name] = function
-        return function
-
-    return enter
-
-
 def edits(source: Source, name: str) -> list[Edit]:
     """All edits that the operator can make in a file, in order."""
     found = (edit for node in numeric_nodes(source.tree) for edit in OPERATORS[name](source, node))
@@ -78,14 +68,12 @@ def changes(source: Source, edit: Edit) -> bool:
         return False
 
 
-@operator("argument-dropped")
 def argument_dropped(source: Source, node: ast.AST) -> Iterator[Edit]:
     if isinstance(node, ast.Call) and len(node.args) > 1:
         for place in range(len(node.args)):
             yield _call(source, node, node.args[:place] + node.args[place + 1 :], node.keywords)
 
 
-@operator("argument-exchanged")
 def argument_exchanged(source: Source, node: ast.AST) -> Iterator[Edit]:
     if isinstance(node, ast.Call) and called(node) not in _COMMUTATIVE:
         for place in range(len(node.args) - 1):
@@ -93,7 +81,6 @@ def argument_exchanged(source: Source, node: ast.AST) -> Iterator[Edit]:
             yield _call(source, node, [*node.args[:place], second, first, *node.args[place + 2 :]], node.keywords)
 
 
-@operator("default-not-passed")
 def default_not_passed(source: Source, node: ast.AST) -> Iterator[Edit]:
     if isinstance(node, ast.Call):
         for place, keyword in enumerate(node.keywords):
@@ -109,7 +96,6 @@ def _call(source: Source, node: ast.Call, args: list[ast.expr], keywords: list[a
     return source.replaced(node, f"{source.text(node.func)}({', '.join([*map(source.text, args), *named])})")
 
 
-@operator("arithmetic")
 def arithmetic(source: Source, node: ast.AST) -> Iterator[Edit | None]:
     if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
         yield source.between(node.left, node.right, *_ARITHMETIC[type(node.op)])
@@ -120,24 +106,12 @@ def arithmetic(source: Source, node: ast.AST) -> Iterator[Edit | None]:
         yield source.replaced(node, source.whole(node.operand))
 
 
-@operator("comparison")
 def comparison(source: Source, node: ast.AST) -> Iterator[Edit | None]:
     if isinstance(node, ast.Compare):
         for left, op, right in zip([node.left, *node.comparators], node.ops, node.comparators, strict=False):
             yield source.between(left, right, *_COMPARISONS[type(op)])
 
 
-@operator("axis")
-def axis(source: Source, node: ast.AST) -> Iterator[Edit]:
-    yield from _off_by_one(source, node, "axis")
-
-
-@operator("index")
-def index(source: Source, node: ast.AST) -> Iterator[Edit]:
-    yield from _off_by_one(source, node, "index")
-
-
-@operator("slice")
 def slice_(source: Source, node: ast.AST) -> Iterator[Edit]:
     if isinstance(node, ast.Slice):
         for bound in filter(None, (node.lower, node.upper)):
@@ -147,12 +121,7 @@ def slice_(source: Source, node: ast.AST) -> Iterator[Edit]:
                 yield source.replaced(bound, text)
 
 
-@operator("constant")
-def constant(source: Source, node: ast.AST) -> Iterator[Edit]:
-    yield from _off_by_one(source, node, "constant")
-
-
-def _off_by_one(source: Source, node: ast.AST, role: str) -> Iterator[Edit]:
+def off_by_one(role: str, source: Source, node: ast.AST) -> Iterator[Edit]:
     number = _number(node)
     if number is not None and isinstance(node, ast.expr) and _role(source, node) == role:
         changed = [number + 1, number - 1] if isinstance(number, int) else [number * 1.1, number * 0.5]
@@ -188,7 +157,6 @@ def _role(source: Source, node: ast.expr) -> str:
     return "constant"
 
 
-@operator("flag")
 def flag(source: Source, node: ast.AST) -> Iterator[Edit | None]:
     if isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield source.replaced(node, str(not node.value))
@@ -204,19 +172,16 @@ def flag(source: Source, node: ast.AST) -> Iterator[Edit | None]:
         )
 
 
-@operator("dtype")
 def dtype(source: Source, node: ast.AST) -> Iterator[Edit]:
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr in _DTYPES:
         yield source.replaced(node, f"{source.text(node.value)}.{_DTYPES[node.attr]}")
 
 
-@operator("residual-dropped")
 def residual_dropped(source: Source, node: ast.AST) -> Iterator[Edit]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and _number(node.right) is None:
         yield from (source.replaced(node, source.whole(kept)) for kept in (node.left, node.right))
 
 
-@operator("call-left-out")
 def call_left_out(source: Source, node: ast.AST) -> Iterator[Edit]:
     """f(x) becomes x, and x.f(...) becomes x."""
     if not isinstance(node, ast.Call):
@@ -227,7 +192,6 @@ def call_left_out(source: Source, node: ast.AST) -> Iterator[Edit]:
         yield source.replaced(node, source.whole(node.args[0]))
 
 
-@operator("state-not-handed-on")
 def state_not_handed_on(source: Source, node: ast.AST) -> Iterator[Edit]:
     if isinstance(node, ast.Call):
         for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:
@@ -248,3 +212,22 @@ def _updates(source: Source, node: ast.Assign | ast.AugAssign) -> bool:
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     attribute = any(isinstance(target, ast.Attribute) for target in targets)
     return bool(functions) and functions[0] != "__init__" and (attribute or isinstance(node, ast.AugAssign))
+
+
+#: Name -> operator, in the order in which they are drawn from.
+OPERATORS: dict[str, Operator] = {
+    "argument-dropped": argument_dropped,
+    "argument-exchanged": argument_exchanged,
+    "default-not-passed": default_not_passed,
+    "arithmetic": arithmetic,
+    "comparison": comparison,
+    "axis": partial(off_by_one, "axis"),
+    "index": partial(off_by_one, "index"),
+    "slice": slice_,
+    "constant": partial(off_by_one, "constant"),
+    "flag": flag,
+    "dtype": dtype,
+    "residual-dropped": residual_dropped,
+    "call-left-out": call_left_out,
+    "state-not-handed-on": state_not_handed_on,
+}

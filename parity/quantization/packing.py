@@ -6,14 +6,14 @@ Both in float32. That is no parity, in which both sides have the same weights, a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 from mlx_cosyvoice.quantize import Quantization, quantized_modules, unpacked_weight
-from mlx_parity.compare import Difference, compare
+from mlx_parity.compare import Difference, as_json, compare
 from mlx_parity.sides.pytorch import TorchSide
 from mlx_parity.stage import Given
 from parity.pair import Pair, Reference
@@ -52,14 +52,7 @@ class QuantizationDrift:
         return f"{head}: {', '.join(parts)}"
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "bits": self.bits,
-            "group_size": self.group_size,
-            "layers": self.layers,
-            "weight_error": self.weight_error,
-            "outputs": {name: difference.to_dict() for name, difference in self.outputs.items()},
-            **({"measures": self.measures} if self.measures else {}),
-        }
+        return {name: value for name, value in as_json(asdict(self)).items() if name != "component" and value != {}}
 
 
 def quantization_drift(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from converters.upload import RECORD, model_sha256
-from mlx_cosyvoice.files import write_file
 from mlx_parity.report import data
 from parity.findings import RunReport
-from parity.measures import mel_statistics
+from parity.measures.mel import mel_statistics
 
 PACKAGES = (*data.PACKAGES, "onnxruntime")
 
@@ -48,13 +46,3 @@ def _quantization(report: RunReport) -> dict[str, Any]:
             "components": {drift.component: drift.to_dict() for drift in report.quantization},
         }
     }
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, in a folder that is made if it is missing; one of that name is replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, text.encode(), force=True)
-
-
-def write_json(data: dict[str, Any], path: Path) -> None:
-    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mlx_parity.compare import Difference, as_json
+from mlx_parity.report.terminal import new_table
 from parity.drift.measure import GroupDrift, StageDrift
 from parity.drift.ranking import DriftReport
 from parity.drift.rounding import BITS
@@ -41,11 +42,8 @@ def _error(value: float | None) -> str:
 def ranking_table(stage: StageDrift, rows: int = ROWS) -> Table:
     """The groups that cost most. A share with a tilde is an estimate."""
     title = f"\n{stage.title} in {stage.precision.name}: what the error of the {OUTPUTS[stage.output]} comes from"
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    table.add_column("", justify="right")
-    table.add_column("layers", overflow="fold")
-    for name in ("dtype", "own error", "final error alone", "share of final"):
-        table.add_column(name, justify="right", no_wrap=True)
+    names = (">", "layers", ">dtype", ">own error", ">final error alone", ">share of final")
+    table = new_table(*names, title=title)
     for rank, group in enumerate(stage.groups[:rows], 1):
         name = f"[bold]{group.path}[/]" if group.path in stage.exceptions else group.path
         numbers = (_error(group.own), _error(group.alone), _percent(group))
@@ -55,22 +53,13 @@ def ranking_table(stage: StageDrift, rows: int = ROWS) -> Table:
 
 def final_table(report: DriftReport) -> Table:
     """The final errors without and with the exceptions."""
-    table = Table(title="\nFinal error", title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for name in ("output", "dtype"):
-        table.add_column(name, no_wrap=True)
-    for name in (
-        "all rounded: rel RMS",
-        "SNR dB",
-        "exceptions kept: rel RMS",
-        "SNR dB",
-        "exceptions",
-        "float32 vs reference",
-    ):
-        table.add_column(name, justify="right")
+    errors = (">all rounded: rel RMS", ">SNR dB", ">exceptions kept: rel RMS", ">SNR dB")
+    names = ("<output", "<dtype", *errors, ">exceptions", ">float32 vs reference")
+    table = new_table(*names, title="\nFinal error", wrap=True)
     for stage in report.stages:
-        errors = (f(d) for d in (stage.final, stage.kept) for f in (_rms, _snr))
+        numbers = (f(d) for d in (stage.final, stage.kept) for f in (_rms, _snr))
         count = f"{len(stage.exceptions)} of {len(stage.groups)}"
-        table.add_row(OUTPUTS[stage.output], stage.precision.name, *errors, count, _rms(stage.baseline))
+        table.add_row(OUTPUTS[stage.output], stage.precision.name, *numbers, count, _rms(stage.baseline))
     return table
 
 

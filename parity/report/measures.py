@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlx_parity.findings import StageReport
-from parity.measures import mel_statistics
+from parity.measures.mel import mel_statistics
 
 
 def mel_line(stage: StageReport) -> str | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
+from mlx_parity.report.terminal import new_table
 from parity.drift.streaming_state import OptionReport, OptionsReport
 
 MEGABYTE = 1e6
@@ -12,10 +12,8 @@ MEGABYTE = 1e6
 
 def print_options(report: OptionsReport, console: Console) -> None:
     """A row an option, and the error of every chunk under it."""
-    table = Table(title="\nIncremental flow: error of the mel, and state", title_justify="left", box=None)
-    table.add_column("option", no_wrap=True)
-    for name in ("max abs", "worst chunk", "RMS", "RMS / std", "state MB: voice", "largest"):
-        table.add_column(name, justify="right", no_wrap=True)
+    names = (">max abs", ">worst chunk", ">RMS", ">RMS / std", ">state MB: voice", ">largest")
+    table = new_table("<option", *names, title="\nIncremental flow: error of the mel, and state")
     for option in (report.exact, *report.options):
         name = "exact" if option is report.exact else str(option.option)
         table.add_row(name, *_numbers(option, report.mel_std))

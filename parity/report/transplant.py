@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mlx_parity.compare import Difference, Verdict
-from mlx_parity.report.terminal import STYLE
+from mlx_parity.report.terminal import STYLE, new_table
 from parity.transplant.matrix import FINAL, TransplantReport
 from parity.transplant.parts import PARTS
 
@@ -61,11 +61,8 @@ def print_report(report: TransplantReport, console: Console) -> None:
 
 
 def _table(report: TransplantReport) -> Table:
-    table = Table(title=TITLE, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    table.add_column("part", no_wrap=True)
-    for what in ("alone", "without", "share"):
-        for name in FINAL:
-            table.add_column(f"{what}: {WORDS[name]}", justify="right")
+    names = (f">{what}: {WORDS[name]}" for what in ("alone", "without", "share") for name in FINAL)
+    table = new_table("<part", *names, title=TITLE, wrap=True)
     table.add_row("all parts", *(_cell(report.all_mlx[name]) for name in FINAL))
     for row in report.rows:
         cells = [_cell(side[name]) for side in (row.alone, row.without) for name in FINAL]

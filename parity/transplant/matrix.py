@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from mlx_parity.compare import FACTOR, Difference, Layer, Verdict, compare, judge, worst
-from mlx_parity.localization.captured import advance
 from mlx_parity.sides import Side
 from mlx_parity.stage import Given
+from parity.drift.ranking import reference_arrays
 from parity.pair import Pair
-from parity.stages import STAGES, Settings
+from parity.stages import Settings
 from parity.transplant.parts import PARTS, Part
 
 #: What the matrix is about.
@@ -81,14 +81,8 @@ def transplant(
 ) -> TransplantReport:
     """Swap every part once in either direction.
 
-    Args:
-        pair: both models.
-        inputs: `wave16`, `wave24` (float32 samples), `text`, `transcript`.
-        stages: swap the parts of these alone; None for all. The whole pipeline is run in any case.
-        settings: streaming and lengths.
-        seed: of the tape.
-        factor: allowed error of the final mel and wave in noise floors.
-        progress: called with what is going on.
+    Arguments as for `parity.run.run`. With `stages` the parts of these alone are swapped; the whole pipeline is run in
+    any case. `factor` is for the final mel and wave.
 
     Raises:
         ValueError: a stage that cannot be swapped, or results of one side on which a part of the other cannot run.
@@ -130,7 +124,8 @@ def _run_all(
     A part that meets the same inputs in several pipelines is run once.
     """
     progress("Speech tokens (reference)")
-    start = {**inputs, "speech_token": _reference_tokens(pair, inputs, settings, seed)}
+    walk = reference_arrays(pair, inputs, {"llm"}, settings=settings, seed=seed)["walk"]
+    start = {**inputs, "speech_token": walk}
     pipelines = [_Pipeline(base) for base in (REFERENCE, MLX, FLOAT64)]
     pipelines += [_Pipeline(base, part.name) for part in swapped for base in (REFERENCE, MLX)]
     arrays = {pipeline: dict(start) for pipeline in pipelines}
@@ -143,18 +138,6 @@ def _run_all(
                 done[key] = _run_part(part, key[0], pair, arrays[pipeline], settings, seed)
             arrays[pipeline] |= done[key]
     return {pipeline: {name: made[name] for name in FINAL} for pipeline, made in arrays.items()}
-
-
-def _reference_tokens(pair: Pair, inputs: dict[str, Any], settings: Settings, seed: int) -> np.ndarray:
-    """[1, N] speech tokens that the reference speaks."""
-    arrays = dict(inputs)
-    for stage in STAGES:
-        if stage.name == "llm":
-            side = stage.reference(pair, stage.dtype(pair))
-            return stage.prepare(side, Given(arrays, settings, seed))["walk"]
-        if stage.name != "speaker_encoder":
-            advance(stage, pair, arrays, settings, seed)
-    raise AssertionError("there is no language model among the stages")
 
 
 def _digest(arrays: Any) -> str:

@@ -16,9 +16,11 @@ from mlx_parity import check
 from mlx_parity.report.culprits import culprit_to_dict
 from mlx_parity.suspects import Scene, probable_cause
 from mlx_parity.suspects.attention import Attention
-from mlx_parity.suspects.functions import gelu, gelu_tanh, silu
+from mlx_parity.suspects.functions import ACTIVATIONS
 from mlx_parity.suspects.norms import Norm
 from tests.mlx_parity.models import ids, port, reference
+
+gelu, gelu_tanh, silu = (ACTIVATIONS[name] for name in ("the exact GELU", "the GELU by tanh", "SiLU"))
 
 Array = np.ndarray
 

@@ -11,19 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from parity.measures import (
-    aligned_snr,
-    band_bias,
-    band_variance_ratio,
-    euler_step_errors,
-    f0_error,
-    find_lag,
-    log_spectral_distance,
-    seam_errors,
-    snr_db,
-    speaker_cosine,
-    voicing_agreement,
-)
+from parity.measures.mel import band_bias, band_variance_ratio, euler_step_errors
+from parity.measures.seams import seam_errors
+from parity.measures.voice import f0_error, speaker_cosine, voicing_agreement
+from parity.measures.wave import aligned_snr, find_lag, log_spectral_distance, snr_db
 
 VALUES = st.floats(-1e3, 1e3, width=32)
 MELS = hnp.arrays(np.float32, hnp.array_shapes(min_dims=3, max_dims=3, max_side=6), elements=VALUES)

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.measures import CacheDifference, cache_diff, chunk_boundaries, first_flip, seam_errors
+from parity.measures.caches import CacheDifference, cache_diff
+from parity.measures.seams import chunk_boundaries, seam_errors
+from parity.measures.tokens import first_flip
 
 TOKENS = st.lists(st.integers(0, 9), max_size=12)
 
@@ -108,48 +110,47 @@ def test_bad_seam_arguments_are_named() -> None:
         chunk_boundaries(10, 0)
 
 
-def cache() -> dict[str, object]:
+def caches() -> list[dict[str, np.ndarray]]:
+    """After three pieces, of which the last one carries nothing on."""
     rng = np.random.default_rng(0)
-    layers = [{"keys": rng.normal(size=(1, 2, 5, 4)), "values": rng.normal(size=(1, 2, 5, 4))} for _ in range(3)]
-    return {"layers": layers, "offset": 5, "mel": np.zeros((1, 80, 8), np.float32), "speech": None, "ids": np.arange(4)}
+    return [*({"mel": rng.normal(size=(1, 80, 8)), "speech": rng.normal(size=960)} for _ in range(2)), {}]
 
 
-def test_a_cache_equals_its_copy() -> None:
-    assert cache_diff(cache(), cache()) == []
-    assert cache_diff((1, [2.5, "a"]), [1, (2.5, "a")]) == []
+def test_caches_equal_their_copy() -> None:
+    assert cache_diff(caches(), caches()) == []
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
+        (lambda c: c[1].update(mel=2 * c[1]["mel"]), "cache[1].mel: relative RMS error 1"),
+        (lambda c: c[0].pop("speech"), "cache[0].speech: is missing"),
         (
-            lambda c: c["layers"][1].update(keys=2 * c["layers"][1]["keys"]),
-            "cache.layers[1].keys: relative RMS error 1",
+            lambda c: c[0].update(mel=c[0]["mel"][..., 1:]),
+            "cache[0].mel: shape [1, 80, 7], the reference's is [1, 80, 8]",
         ),
-        (lambda c: c["layers"][2].pop("values"), "cache.layers[2].values: is missing"),
-        (lambda c: c["layers"].pop(), "cache.layers: 2 entries, the reference has 3"),
-        (lambda c: c.update(offset=6), "cache.offset: 1 of 1 values differ"),
-        (lambda c: c.update(mel=c["mel"][..., 1:]), "cache.mel: shape [1, 80, 7], the reference's is [1, 80, 8]"),
-        (lambda c: c.update(speech=np.ones(2)), "cache.speech: is an array of shape [2], the reference's is None"),
-        (lambda c: c.update(ids=np.array([0, 1, 3, 2])), "cache.ids: 2 of 4 values differ"),
-        (lambda c: c.update(more=1), "cache.more: the reference has none"),
-        (lambda c: c["mel"].__setitem__((0, 0, 0), np.nan), "cache.mel: holds NaN or infinite values"),
+        (lambda c: c[2].update(mel=np.ones(2)), "cache[2].mel: the reference has none"),
+        (lambda c: c[1]["mel"].__setitem__((0, 0, 0), np.nan), "cache[1].mel: holds NaN or infinite values"),
     ],
 )
 def test_what_differs_in_a_cache_is_named(change: Callable[[Any], object], expected: str) -> None:
-    changed = cache()
+    changed = caches()
     change(changed)
-    assert [f"{found.path}: {found.reason}" for found in cache_diff(changed, cache())] == [expected]
+    assert [f"{found.path}: {found.reason}" for found in cache_diff(changed, caches())] == [expected]
+
+
+def test_a_piece_without_a_cache_lacks_all_of_it() -> None:
+    assert [found.path for found in cache_diff(caches()[:1], caches())] == ["cache[1].mel", "cache[1].speech"]
 
 
 @given(st.floats(1e-6, 1), st.floats(1e-6, 1))
 def test_a_cache_may_differ_by_its_tolerance(size: float, tolerance: float) -> None:
-    found = cache_diff([np.full(9, 1 + size)], [np.ones(9)], tolerance)
+    found = cache_diff([{"mel": np.full(9, 1 + size)}], [{"mel": np.ones(9)}], tolerance)
     if abs(size - tolerance) > 1e-9:
         assert bool(found) == (size > tolerance)
-    assert all(isinstance(entry, CacheDifference) and entry.path == "cache[0]" for entry in found)
+    assert all(isinstance(entry, CacheDifference) and entry.path == "cache[0].mel" for entry in found)
 
 
 def test_equal_nan_differ_even_so() -> None:
-    assert cache_diff(np.array([np.nan]), np.array([np.nan]))
-    assert cache_diff(math.nan, math.nan, tolerance=math.inf)
+    nan = [{"mel": np.array([math.nan])}]
+    assert cache_diff(nan, nan, tolerance=math.inf)

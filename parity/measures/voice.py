@@ -1,4 +1,4 @@
-"""Pitch: how far two F0 tracks are apart, and whether they agree on what is voiced."""
+"""The voice: how far two F0 tracks are apart, whether they agree on what is voiced, and whether it is one speaker's."""
 
 from __future__ import annotations
 
@@ -44,3 +44,22 @@ def voicing_agreement(actual: np.ndarray, expected: np.ndarray, threshold: float
     """
     a, b = matched(actual, expected, "f0")
     return float(((a > threshold) == (b > threshold)).mean()) if finite(a, b) else 0.0
+
+
+def speaker_cosine(actual: np.ndarray, expected: np.ndarray) -> float:
+    """Cosine of the angle between two embeddings of any shape, in [-1, 1]. Symmetric.
+
+    Returns:
+        1 for equal direction (two embeddings of zeros count as equal); -1 where anything is not finite.
+
+    Raises:
+        ValueError: the shapes differ or are empty.
+    """
+    a, b = (side.reshape(-1) for side in matched(actual, expected, "embedding"))
+    if not finite(a, b):
+        return -1.0
+    sizes = float(np.abs(a).max()), float(np.abs(b).max())
+    if not all(sizes):
+        return float(sizes[0] == sizes[1])
+    a, b = a / sizes[0], b / sizes[1]
+    return float(np.clip(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)), -1, 1))

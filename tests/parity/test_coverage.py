@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mlx_cosyvoice.families import COSYVOICE2
 from mlx_cosyvoice.flow.embedding import positions
 from parity.coverage import NETWORKS, Coverage, watched_lines
-from parity.models import ensure_model
+from parity.inputs import load_inputs
 from parity.pair import load_pair
 from parity.run import run
 from parity.stages import Settings, compared_in
@@ -48,13 +47,12 @@ def test_networks_of_other_families_are_left_out() -> None:
 
 
 @pytest.mark.slow
-def test_every_line_of_the_networks_is_run(tmp_path: Path, inputs: dict[str, Any]) -> None:
-    checkpoint, model = ensure_model("tiny", tmp_path)
+def test_every_line_of_the_networks_is_run(tiny_checkpoint: Path, tiny_model: Path) -> None:
     with watched_lines() as coverage:
-        pair = load_pair(checkpoint, model)
+        pair = load_pair(tiny_checkpoint, tiny_model)
         for streaming in (None, *STREAMING):
             chosen = [stage.name for stage in compared_in(streaming)]
-            run(pair, inputs, stages=chosen, settings=Settings(streaming=streaming))
+            run(pair, load_inputs(), stages=chosen, settings=Settings(streaming=streaming))
     missed = {
         f"{file}:{line} in {function}"
         for file, lines in coverage.missed_of(pair.model.family).items()
