@@ -65,9 +65,8 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(handle)
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
-    except BaseException:
+    finally:
         Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _umask() -> int:
