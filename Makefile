@@ -12,7 +12,7 @@ PIP_NOISE := $(PIP_NOISE)|^ +(Using cached|Preparing|Installing build|Checking i
 PIP_NOISE := $(PIP_NOISE)|^ +(Created wheel|Stored in|Attempting|Found existing|Uninstalling|Successfully|Downloading .* kB)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo convert parity bench train-nano test test-slow test-soak fuzz lint format clean distclean rebuild
+.PHONY: help setup demo convert parity bench train-nano eval-nano test test-slow test-soak fuzz lint format clean distclean rebuild
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,11 @@ bench: $(STAMP) ## time MLX beside PyTorch at full size [FAMILY=cosyvoice3] [CHE
 # Every stage goes on where it was stopped. The voices are Debian's: sudo apt install flite
 train-nano: $(STAMP) ## train a model of 8 million parameters that speaks digits, from nothing, in hours [WORK=folder]
 	@$(RUN) -m reference.nano all --work "$(or $(WORK),build/nano)" $(ARGS)
+
+eval-nano: $(STAMP) ## what a recogniser hears when the nano model speaks [CHECKPOINT=folder]
+	@$(call install,-e '.[convert$(comma)parity$(comma)dev$(comma)nano]')
+	@$(RUN) -m converters "$(or $(CHECKPOINT),assets/nano)" --out build/nano/model --force
+	@$(RUN) -m parity.nano --checkpoint "$(or $(CHECKPOINT),assets/nano)" --model build/nano/model $(ARGS)
 
 test: $(STAMP) ## run the tests (a few minutes), one process a core
 	@$(RUN) -m pytest -n auto --dist loadfile $(ARGS)
