@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from reference.families import COSYVOICE2
 from reference.nano.evaluate import WAYS, evaluate
 from reference.nano.export import export
 from reference.nano.stages import STAGES, Workplace
@@ -22,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--work", type=Path, default=Path("build/nano"), help="folder of corpus and checkpoints")
     parser.add_argument("--out", type=Path, default=Path("build/nano/checkpoint"), help="the folder that is exported")
+    parser.add_argument("--components", nargs="+", choices=list(COSYVOICE2.networks), help="to export (default: all)")
     parser.add_argument("--cases", type=int, default=120, help="of a split to evaluate")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="what to listen to")
     parser.add_argument("--stop", type=int, help="end before this step, as if interrupted")
@@ -40,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
         for stage in stages:
             STAGES[stage](work, arguments.stop)
         if arguments.stage in ("all", "export"):
-            print(f"{export(work, arguments.out, force=True)}: a nano checkpoint in the official layout")
+            out = export(work, arguments.out, components=arguments.components, force=True)
+            print(f"{out}: a nano checkpoint in the official layout")
     except (OSError, ArithmeticError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -22,7 +22,7 @@ from reference.nano.voices import VARIANTS
 #: Cosines are multiplied by this before the softmax; and the share of the target that the other classes get.
 SCALE, SMOOTHING = 16.0, 0.1
 #: Frames (10 ms) of a piece: at least, at most.
-PIECE = (60, 120)
+PIECE = (50, 80)
 
 
 def speaker_class(variant: int) -> int:

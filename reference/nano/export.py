@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from reference.families import COSYVOICE2
 from reference.folders.new_folder import new_folder
-from reference.nano.stages import SEED, Workplace
+from reference.nano.stages import SEED, STAGES, Workplace
 from reference.nano.text import write_text
 from reference.nano.voices import PITCHES, VARIANTS
 from reference.nano.words import written
@@ -29,6 +29,11 @@ MARKER = "nano.json"
 PROMPTS, TRANSCRIPTS = "prompts", "transcripts.json"
 #: What the `.pt` files hold their numbers in; the ONNX files, as the published ones, have float32.
 DTYPE = torch.float16
+#: What writes the graphs.
+GRAPHS: dict[str, Callable[..., SpeechTokenizerWriter | CAMPPlusWriter]] = {
+    "speech_tokenizer": SpeechTokenizerWriter,
+    "campplus": CAMPPlusWriter,
+}
 #: Where networks are in what they were trained within.
 WITHIN = {"speech_tokenizer": "tokenizer.", "campplus": "encoder.", "llm": "lm."}
 
@@ -44,28 +49,34 @@ def official(work: Workplace, name: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
 
-def export(work: Workplace, out: Path, *, force: bool = False) -> Path:
+def export(work: Workplace, out: Path, *, components: Iterable[str] | None = None, force: bool = False) -> Path:
     """Write the folder `out`, whole or not at all.
+
+    Args:
+        work: where the stages were trained.
+        out: a folder that does not exist yet.
+        components: those to write where not all are trained; None for all.
+        force: replace `out` if it was written here.
 
     Raises:
         FileNotFoundError: a stage was not trained yet.
-        FileExistsError: `out` exists (`force` replaces one that was written here).
+        FileExistsError: `out` exists (see `force`).
     """
-    sizes = work.sizes
+    sizes, chosen = work.sizes, set(COSYVOICE2.networks if components is None else components)
     with new_folder(out, force=force, replaceable=lambda folder: (folder / MARKER).is_file()) as folder:
         _, text = yaml_text(sizes, SEED).split("\n", 1)
         (folder / COSYVOICE2.yaml).write_text(f"# A nano CosyVoice2, trained by `reference.nano`.\n{text}")
         write_text(folder / BLANK_EN, sizes["llm"]["qwen"])
         for name, network in COSYVOICE2.networks.items():
-            if network.graph is None:
-                _save(folder / network.file, network.prefix, official(work, name), network.tied)
-        SpeechTokenizerWriter(sizes["speech_tokenizer"], _arrays(official(work, "speech_tokenizer"))).write(
-            folder / COSYVOICE2.networks["speech_tokenizer"].file
-        )
-        CAMPPlusWriter(sizes["campplus"], _arrays(official(work, "campplus"))).write(
-            folder / COSYVOICE2.networks["campplus"].file
-        )
-        torch.save(_speakers(work), folder / "spk2info.pt")
+            path = folder / network.file
+            if name not in chosen:
+                continue
+            if name in GRAPHS:
+                GRAPHS[name](sizes[name], _arrays(official(work, name))).write(path)
+            else:
+                _save(path, network.prefix, official(work, name), network.tied)
+        if "campplus" in chosen:
+            torch.save(_speakers(work), folder / "spk2info.pt")
         _write_prompts(work, folder / PROMPTS)
         (folder / MARKER).write_text(json.dumps(_last_figures(work), indent=1) + "\n")
     return out
@@ -108,9 +119,9 @@ def _write_prompts(work: Workplace, folder: Path) -> None:
 def _last_figures(work: Workplace) -> dict[str, Any]:
     """Stage -> steps done, and each figure as reported last."""
     figures: dict[str, Any] = {"seed": SEED}
-    for path in sorted(work.folder.glob("*.pt")):
-        state = torch.load(path, weights_only=True, mmap=True)
-        if isinstance(state, dict) and "history" in state:
+    for stage in STAGES:
+        if work.checkpoint(stage).exists():
+            state = torch.load(work.checkpoint(stage), weights_only=True, mmap=True)
             last = {name: round(points[-1][1], 5) for name, points in state["history"].items()}
-            figures[path.stem] = {"steps": state["step"], **last}
+            figures[stage] = {"steps": state["step"], **last}
     return figures
