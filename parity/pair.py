@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.model import SpeechModel, load
 from mlx_cosyvoice.weights import StoredModel, read_config
 from mlx_parity.sides.pytorch import DTYPES
+from parity.mixed import in_half
 from parity.quantization.unpacked import unpacked_weights
 from reference.families import FAMILIES
 from reference.official_config import official_config
@@ -36,14 +36,16 @@ class Reference:
         checkpoint: Path,
         replaced: Callable[[str], Mapping[str, np.ndarray]] = lambda component: {},
         llm: str | Path | None = None,
+        kept: Iterable[str] = (),
     ) -> None:
         """
         Args:
             checkpoint: the official folder.
             replaced: gives, for a component, tensors by official key that stand in for those of the checkpoint.
             llm: another file for the language model's weights, as for `convert`.
+            kept: "COMPONENT.official.path" of modules that stay float32 in half precision.
         """
-        self.checkpoint, self._replaced = checkpoint, replaced
+        self.checkpoint, self._replaced, self._kept = checkpoint, replaced, list(kept)
         self.files = require_files(checkpoint, llm=llm)
         self.family = FAMILIES[self.files.official.family.model_type]
         self.config = official_config(self.family, self.files.paths)
@@ -67,7 +69,10 @@ class Reference:
         if name not in self._loaded:
             self._loaded = {name: self._with_replaced(name, self._load(name))}
         module = self._loaded[name]
-        return module if dtype == "float32" else copy.deepcopy(module).to(DTYPES[dtype])
+        if dtype == "float32":
+            return module
+        kept = (path.removeprefix(f"{name}.") for path in self._kept if path.startswith(f"{name}."))
+        return in_half(module, DTYPES[dtype], kept)
 
     @cached_property
     def _tokenizer(self) -> TextTokenizer:
@@ -145,8 +150,8 @@ def load_pair(checkpoint: str | Path, model: str | Path, llm: str | Path | None 
     """
     folder, official = find_model(model), find_checkpoint(checkpoint, llm=llm)
     _, meta = read_config(folder)
-    original = Reference(official, llm=llm)
+    original = Reference(official, llm=llm, kept=meta["layer_dtypes"])
     if meta["quantization"] is None:
         return Pair(original, load(folder, dtype=None), original, folder)
-    packed = Reference(official, lambda component: unpacked_weights(folder, component), llm)
+    packed = Reference(official, lambda component: unpacked_weights(folder, component), llm, meta["layer_dtypes"])
     return Pair(packed, load(folder, dtype=None), original, folder)
