@@ -100,14 +100,15 @@ def test_what_float16_cannot_hold_is_bfloat16_and_right(
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "bfloat16" in line]
     assert f"needs a margin of 4 to hold: {reached[0]}" in line
     assert reached[0] in (out / "README.md").read_text()
-    report = run(
-        load_pair(checkpoint, out),
-        short_inputs(1),
-        stages=[stage],
-        settings=Settings(llm_steps=4, n_timesteps=1, sampler_rows=4),
-    )
+    assert passes(checkpoint, out, stage) == "bfloat16"
+
+
+def passes(checkpoint: Path, out: Path, stage: str) -> str:
+    """The dtype in which a stage of the model passes."""
+    settings = Settings(llm_steps=4, n_timesteps=1, sampler_rows=4)
+    report = run(load_pair(checkpoint, out), short_inputs(1), stages=[stage], settings=settings)
     assert report.verdict is Verdict.PASS
-    assert report.stages[0].dtype == "bfloat16"
+    return report.stages[0].dtype
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
@@ -135,7 +136,8 @@ def test_packed_layers_have_scales_of_bfloat16(changed: Any, tmp_path: Path) -> 
 
 
 def test_within_layers_that_are_kept_in_float32_nothing_overflows(changed: Any, tmp_path: Path) -> None:
-    factors = {f"{BLOCK}.ff.ff.0.0.weight": 1e5, f"{BLOCK}.ff.ff.2.weight": 1e-5}
+    """Which are larger than float16's largest number themselves here."""
+    factors = {f"{BLOCK}.ff.ff.0.0.weight": 1e6, f"{BLOCK}.ff.ff.2.weight": 1e-6}
     convert_it: dict[str, Any] = {"components": ["flow"], "dtype": "float16"}
     checkpoint = changed("cosyvoice3", "flow", factors)
     report = convert(checkpoint, tmp_path / "plain", **convert_it)
@@ -143,11 +145,11 @@ def test_within_layers_that_are_kept_in_float32_nothing_overflows(changed: Any, 
     assert all(f"flow.{BLOCK}.ff." in line for line in report.record["overflow"]["flow"])
     kept = convert(checkpoint, tmp_path / "kept", keep_float32_layers=[f"flow.{BLOCK}.ff"], **convert_it)
     assert (kept.dtypes, kept.record["overflow"]) == ({"flow": "float16"}, {})
+    assert passes(checkpoint, kept.out, "flow_decoder") == "float16"
 
 
-def test_results_need_a_margin_and_weights_none() -> None:
+def test_there_is_a_margin() -> None:
     assert [Reach(size, "a", "gives").overflows for size in (16376.0, 16377.0, np.inf)] == [False, True, True]
-    assert [Reach(size, "a.weight", "is").overflows for size in (65504.0, 65505.0)] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,7 @@ def test_every_layer_is_run_with_its_own_weights_alone(family: str, component: s
     def trial() -> None:
         official.origins[component].trial(network, config, np.random.default_rng(0))
         owners = {path for path, module in network.named_modules() if any(map(_is_array, module.values()))}
-        assert owners == set(read)
+        assert owners - {"decoder"} == set(read)  # that is the noise, in float32, which nothing is computed from
 
     assert overflowing(network, trial, own, official.family[component].always_float32) == []
     assert len(read) > 20
