@@ -191,7 +191,7 @@ class DiT(nn.Module):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.static_chunk_size = config["static_chunk_size"]
-        self.num_decoding_left_chunks = -1  # all; set to stream with less
+        self.num_decoding_left_chunks = -1  # all, but in a `left_context`
         self.time_embed = TimestepEmbedding(config["dim"])
         self.input_embed = InputEmbedding(config)
         self.rotary_embed = RotaryEmbedding(config["dim_head"])

@@ -162,7 +162,7 @@ class CausalConditionalDecoder(nn.Module):
         (width,) = config["channels"]
         time_dim = 4 * width
         self.static_chunk_size = config["static_chunk_size"]
-        self.num_decoding_left_chunks = -1  # all; set to stream with less
+        self.num_decoding_left_chunks = -1  # all, but in a `left_context`
         self.time_embeddings = SinusoidalPosEmb(config["in_channels"])
         self.time_mlp = TimestepEmbedding(config["in_channels"], time_dim)
 

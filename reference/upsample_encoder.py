@@ -6,7 +6,8 @@ Batches hold one utterance without padding, so the official padding masks (all o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -27,6 +28,19 @@ def chunk_mask(length: int, chunk_size: int, device: torch.device, left_chunks: 
     chunk = torch.arange(length, device=device) // chunk_size
     seen = chunk[None, :] <= chunk[:, None]
     return seen if left_chunks < 0 else seen & (chunk[None, :] >= chunk[:, None] - left_chunks)
+
+
+@contextmanager
+def left_context(network: nn.Module, chunks: int | None) -> Iterator[None]:
+    """Let every part of a network attend to at most so many chunks before its own, while the context lasts."""
+    limited: list[Any] = [part for part in network.modules() if hasattr(part, "num_decoding_left_chunks")]
+    for part in limited:
+        part.num_decoding_left_chunks = -1 if chunks is None else chunks
+    try:
+        yield
+    finally:
+        for part in limited:
+            part.num_decoding_left_chunks = -1
 
 
 class EspnetRelPositionalEncoding(nn.Module):
@@ -167,7 +181,7 @@ class UpsampleConformerEncoder(nn.Module):
         width = config["output_size"]
         layer = (config["attention_heads"], width, config["linear_units"])
         self.static_chunk_size = config["static_chunk_size"]
-        self.num_decoding_left_chunks = -1  # all; set to stream with less
+        self.num_decoding_left_chunks = -1  # all, but in a `left_context`
         self.upsampling = upsampling
         self.embed = LinearNoSubsampling(config["input_size"], width)
         self.after_norm = nn.LayerNorm(width, eps=1e-5)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, ClassVar
-from unittest import mock
 
 import numpy as np
 
@@ -18,10 +16,10 @@ if TYPE_CHECKING:
 
 #: The run's prompt and speech tokens are repeated to this many: three chunks, one of them of the prompt alone, and a
 #: rest. Neither their sum nor its multiples are the width of any layer, so time is the axis that is as long. The prompt
-#: and the 20 tokens of a first hop end two tokens before the border of a chunk.
-PROMPT_TOKENS, TOKENS = 28, 53
+#: and the 20 tokens of a first hop end one token before the border of a chunk.
+PROMPT_TOKENS, TOKENS = 29, 53
 #: New tokens of the hops, but for the last one.
-HOPS = (25, 25)
+HOPS = (24, 25)
 
 
 class FlowPieces(Stage):
@@ -68,11 +66,10 @@ def utterance(inputs: Arrays) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray,
 
 
 def _whole(side: Side, token: np.ndarray, prompt: tuple[np.ndarray, ...], left: int | None) -> object:
+    from reference.upsample_encoder import left_context
+
     arrays = (side.array(array) for array in (token, *prompt))
-    with ExitStack() as stack:
-        for network in side.module.modules() if left is not None else ():
-            if hasattr(network, "num_decoding_left_chunks"):
-                stack.enter_context(mock.patch.object(network, "num_decoding_left_chunks", left))
+    with left_context(side.module, left):
         return side.module.inference(*arrays, streaming=True, finalize=True, n_timesteps=STEPS)
 
 

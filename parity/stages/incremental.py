@@ -32,7 +32,7 @@ from parity.stages.vocoder import samples_per_frame
 FRAMES = 2 * TOKENS
 #: New tokens of every hop and whether it is the last: the first one ends, after 20 or more, at the border of a chunk of
 #: 25 and has its lookahead of 3.
-HOPS = [[25, 0], [25, 0], [TOKENS - 50, 1]]
+HOPS = [[24, 0], [25, 0], [TOKENS - 49, 1]]
 #: Tokens of utterances that end before the first hop is full.
 SHORT = (0, 1, 4)
 #: Names of what is made of a mel, and of an excitation: by the loop's window, and by a causal vocoder of its own state.

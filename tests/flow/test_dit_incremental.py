@@ -13,7 +13,7 @@ from mlx_cosyvoice.config import DiTCFMConfig, DiTConfig, DiTFlowConfig
 from mlx_cosyvoice.decoding import Hops
 from mlx_cosyvoice.decoding.incremental import IncrementalFlow
 from mlx_cosyvoice.flow import CausalMaskedDiffWithDiT
-from reference import dit
+from reference.upsample_encoder import left_context
 from tests.support import flow as inputs
 from tests.support.flow_dit import STREAM_ENDS, incremental, reference_flow, whole
 from tests.support.golden import assert_close, golden
@@ -73,20 +73,17 @@ def test_a_state_can_be_continued_more_than_once() -> None:
 
 
 @pytest.mark.parametrize("left", [0, 2])
-def test_left_context_is_that_of_the_official_mask(left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_left_context_is_that_of_the_official_mask(left: int) -> None:
     """The official `subsequent_chunk_mask` with `num_left_chunks`; positions go on counting from the start."""
-
-    def limited(length: int, size: int, device: torch.device) -> torch.Tensor:
-        chunk = torch.arange(length, device=device) // size
-        return (chunk[None] <= chunk[:, None]) & (chunk[None] >= chunk[:, None] - left)
 
     voice, token = prompt(60), speech(140)
     arrays = [np.array(each) for each in (voice.prompt_token, voice.prompt_feat, voice.embedding)]
     arguments = [torch.from_numpy(each) for each in (np.array([token]), arrays[0].astype(np.int64), *arrays[1:])]
     how: dict[str, Any] = {"streaming": True, "finalize": True, "n_timesteps": STEPS}
-    exact = reference_flow().inference(*arguments, **how)
-    monkeypatch.setattr(dit, "chunk_mask", limited)
-    expected = reference_flow().inference(*arguments, **how)
+    reference = reference_flow()
+    exact = reference.inference(*arguments, **how)
+    with left_context(reference, left):
+        expected = reference.inference(*arguments, **how)
     flow = incremental(n_timesteps=STEPS, left_context_chunks=left)
     mels, _ = in_pieces(flow, flow.start(voice), token, [50, 25], "causal")
     mel = np.concatenate(mels, axis=1).transpose(0, 2, 1)

@@ -15,7 +15,7 @@ from mlx_cosyvoice.flow.attention import rel_shift
 from mlx_cosyvoice.nn.backend import in_cpu_form
 from mlx_cosyvoice.nn.cpu import attention as cpu_attention
 from reference import flow as reference_flow
-from reference import flow_decoder, upsample_encoder
+from reference.upsample_encoder import left_context
 from tests.support import flow as support
 from tests.support.golden import as_torch, assert_close, recipe_state_dict
 from tests.support.incremental import in_pieces, incremental, prompt, speech, whole, whole_mel
@@ -24,12 +24,8 @@ STEPS = 2
 
 
 @pytest.mark.parametrize("left", [0, 1, 2])
-def test_left_context_is_that_of_the_official_mask(left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_left_context_is_that_of_the_official_mask(left: int) -> None:
     """The official `subsequent_chunk_mask` with `num_left_chunks`, in the encoder and in the estimator."""
-
-    def limited(length: int, size: int, device: torch.device) -> torch.Tensor:
-        chunk = torch.arange(length, device=device) // size
-        return (chunk[None] <= chunk[:, None]) & (chunk[None] >= chunk[:, None] - left)
 
     reference = reference_flow.build(support.config_dict("tiny"))
     reference.load_state_dict(as_torch(recipe_state_dict("flow.tiny")), strict=True)
@@ -38,9 +34,8 @@ def test_left_context_is_that_of_the_official_mask(left: int, monkeypatch: pytes
     arguments = [torch.from_numpy(each) for each in (np.array([token]), arrays[0].astype(np.int64), *arrays[1:])]
     how: dict[str, Any] = {"streaming": True, "finalize": True, "n_timesteps": STEPS}
     exact = reference.inference(*arguments, **how)
-    for module in (upsample_encoder, flow_decoder):
-        monkeypatch.setattr(module, "chunk_mask", limited)
-    expected = reference.inference(*arguments, **how)
+    with left_context(reference, left):
+        expected = reference.inference(*arguments, **how)
     flow = incremental(n_timesteps=STEPS, left_context_chunks=left)
     mels, _ = in_pieces(flow, flow.start(voice), token, [50, 25], "causal")
     mel = np.concatenate(mels, axis=1).transpose(0, 2, 1)
