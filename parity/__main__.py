@@ -44,19 +44,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     with Interrupts():
         try:
-            return _run(arguments)
+            _find(arguments)
+            return int(arguments.run(arguments))
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    try:
-        _find(arguments)
-        return int(arguments.run(arguments))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
 
 
 if __name__ == "__main__":

@@ -164,20 +164,15 @@ def _starts(sources: Sources, target: Array, head: int, allowed: float) -> Itera
             first = replace(guess, tiled=tiled)._shared(array[:, :1].reshape(len(array), 1, -1, head), width // head)
             if relative_rms(first.reshape(len(array), -1), target[:, 0]) > 4 * allowed:
                 continue
-            pairs = [
+            pairs = [  # norms of queries and keys, which come after the projections, first
                 (queries, keys)
-                for queries, keys in permutations(sorted(fitting, key=_likely), 2)
+                for queries, keys in permutations(sorted(fitting, key=lambda name: "norm" not in name), 2)
                 if values not in (queries, keys)
                 and fitting[queries].shape[-1] == width
                 and fitting[keys].shape[-1] == shared
             ]
             for queries, keys in sorted(pairs, key=lambda names: _unlikely(*names)):
                 yield Attention(queries, keys, values, head, tiled=tiled)
-
-
-def _likely(name: str) -> int:
-    """Norms of queries and keys, which come after the projections, first."""
-    return "norm" not in name
 
 
 def _unlikely(queries: str, keys: str) -> int:

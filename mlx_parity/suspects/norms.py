@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 
@@ -50,7 +49,7 @@ def norm_apart(scene: Scene) -> str:
     official = [(norm, one) for norm, one in made if scene.explains(one)]
     mine = [(norm, one) for norm, one in made if scene.close(one, scene.actual)]
     for norm, right in official:
-        for other, one in sorted(mine, key=lambda pair: _count(pair[0], norm)):
+        for other, one in sorted(mine, key=lambda pair: len(_apart(pair[0], norm))):
             if other != norm and scene.explains(scene.actual - one + right):
                 return _in_words(other, norm)
     return ""
@@ -66,23 +65,20 @@ def _norms(scene: Scene, width: int, weighted: bool) -> Iterator[Norm]:
                         yield Norm(eps, centred, weight, groups)
 
 
-def _count(norm: Norm, other: Norm) -> int:
-    return sum(getattr(norm, one.name) != getattr(other, one.name) for one in fields(norm))
+def _apart(norm: Norm, other: Norm) -> list[str]:
+    """The fields in which two differ."""
+    return [one.name for one in fields(norm) if getattr(norm, one.name) != getattr(other, one.name)]
 
 
 def _in_words(port: Norm, official: Norm) -> str:
-    def said(norm: Norm, name: str) -> Any:
-        value = getattr(norm, name)
+    def said(norm: Norm) -> dict[str, str]:
         return {
             "eps": f"an epsilon of {norm.eps:g}",
             "centred": "a layer norm" if norm.centred else "an RMS norm",
-            "weight": f"multiplies by {value or 'nothing'}",
+            "weight": f"multiplies by {norm.weight or 'nothing'}",
             "groups": f"{norm.groups} groups of channels" if norm.groups > 1 else "all channels together",
-        }[name]
+        }
 
     verbs = {"eps": "has ", "centred": "is ", "weight": "", "groups": "normalises "}
-    return "; ".join(
-        f"the port {verbs[one.name]}{said(port, one.name)}, the reference {said(official, one.name)}"
-        for one in fields(port)
-        if getattr(port, one.name) != getattr(official, one.name)
-    )
+    names, mine, right = _apart(port, official), said(port), said(official)
+    return "; ".join(f"the port {verbs[name]}{mine[name]}, the reference {right[name]}" for name in names)

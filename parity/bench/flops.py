@@ -3,44 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import FlopCounterMode
 
-#: PyTorch's attention on CPUs, which its own table of formulas does not know.
-_CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+Shape = tuple[int, ...]
 
 
-def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any) -> int:
-    """[batch, heads, time, width]: a product with the keys and one with the values."""
-    batch, heads, queries, width = query.shape
-    return 2 * batch * heads * queries * key.shape[2] * (width + value.shape[3])
+def _attention(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
+    """Of [batch, heads, time, width]: a product with the keys and one with the values."""
+    batch, heads, queries, width = query
+    return 2 * batch * heads * queries * key[2] * (width + value[3])
 
 
-class _Counter(TorchDispatchMode):
-    """Sees every operator. (torch's own FlopCounterMode watches modules too, which weight norm does not survive.)"""
+class _Counter(FlopCounterMode):
+    """Torch's own, which knows no attention on CPUs, and watches modules, which weight norm does not survive."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        operator = func._overloadpacket
-        if operator is _CPU_ATTENTION:
-            self.total += _attention(*args, **kwargs)
-        elif operator in flop_registry:
-            output = func(*args, **kwargs)
-            self.total += flop_registry[operator](*args, **kwargs, out_val=output)
-            return output
-        else:
-            with self:  # an operator made of others, such as `linear` in inference mode
-                output = func.decompose(*args, **kwargs)
-            if output is not NotImplemented:
-                return output
-        return func(*args, **kwargs)
+        attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        super().__init__(display=False, custom_mapping={attention: _attention})
+        unwatched: Any = nullcontext()
+        unwatched.parents = {"Global"}
+        self.mod_tracker = unwatched
 
 
 def counted(run: Callable[[], Any]) -> int:
@@ -51,4 +37,4 @@ def counted(run: Callable[[], Any]) -> int:
     """
     with _Counter() as counter:
         run()
-    return counter.total
+    return counter.get_total_flops()

@@ -7,23 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from parity.bench.cases import Case
 
-
-class Answers(Protocol):
-    """What this module needs of a `Worker`."""
-
-    def ask(self, what: str, **arguments: Any) -> dict[str, Any]: ...
-
-
 Runs = dict[str, list[dict[str, Any]]]
 
 
-def alternate(workers: Mapping[str, Answers], repeats: int) -> Runs:
+def alternate(workers: Mapping[str, Any], repeats: int) -> Runs:
     """Let every worker run its prepared job `repeats` times, by turns (A B A B ...): both meet the same load."""
     runs: Runs = {side: [] for side in workers}
     for _ in range(repeats):
@@ -108,20 +101,15 @@ class Result:
         if runs[0]["numbers"]:
             data["numbers"] = {name: summary([run["numbers"][name] for run in runs]) for name in runs[0]["numbers"]}
         if runs[0]["laps"]:
-            data["laps"] = _laps([run["laps"] for run in runs])
+            # lap by lap the median of every number
+            laps = zip(*(run["laps"] for run in runs), strict=True)
+            data["laps"] = [{name: statistics.median(lap[name] for lap in same) for name in same[0]} for same in laps]
         return data
 
 
 def summary(samples: Sequence[float]) -> dict[str, Any]:
     """Median, extremes and all samples of one thing, as plain data."""
     return {"median": statistics.median(samples), "min": min(samples), "max": max(samples), "samples": list(samples)}
-
-
-def _laps(runs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
-    """Lap by lap the median of every number over the runs."""
-    return [
-        {name: statistics.median(lap[name] for lap in same) for name in same[0]} for same in zip(*runs, strict=True)
-    ]
 
 
 def difference(paths: Mapping[str, Path]) -> float | None:

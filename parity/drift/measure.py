@@ -180,7 +180,7 @@ class Measure:
         explained, note = None, ""
         if self.stage.differentiable and math.isfinite(whole) and whole:
             say("shares of the final error")
-            estimated = shares(self._output, candidates, noted.only(set(finite)), low - self.exact)
+            estimated = shares(self._output, candidates, noted, finite, low - self.exact)
             explained = sum(estimated.values())
         else:
             total = sum(own**2 for own in finite.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -37,14 +37,6 @@ class OwnErrors:
             powers[path] += power
         ratios = {path: squares[path] / (powers[path] or 1.0) for path in squares}
         return {path: math.sqrt(ratio) if math.isfinite(ratio) else math.inf for path, ratio in ratios.items()}
-
-    def only(self, paths: set[str]) -> OwnErrors:
-        """The same with zeros in place of the errors of other groups."""
-        errors = [
-            error if path in paths else mx.zeros_like(error)
-            for path, error in zip(self.paths, self.errors, strict=True)
-        ]
-        return OwnErrors(self.paths, errors, self.powers)
 
 
 def _leaves(value: Any) -> list[mx.array]:
@@ -81,7 +73,11 @@ def own_errors(found: Mapping[str, nn.Module], precision: Precision) -> Iterator
 
 
 def shares(
-    run: Callable[[], mx.array], found: Mapping[str, nn.Module], noted: OwnErrors, final_error: mx.array
+    run: Callable[[], mx.array],
+    found: Mapping[str, nn.Module],
+    noted: OwnErrors,
+    finite: Collection[str],
+    final_error: mx.array,
 ) -> dict[str, float]:
     """To first order, how much of the final error comes of each group's own errors.
 
@@ -89,6 +85,7 @@ def shares(
         run: the network, float32.
         found: its groups.
         noted: their own errors.
+        finite: those groups whose errors count.
         final_error: of the network with all groups rounded; not zero.
 
     Returns:
@@ -108,9 +105,10 @@ def shares(
     zeros = [mx.zeros_like(error) for error in noted.errors]
     _, slopes = mx.vjp(perturbed, zeros, [final_error])
     total = mx.square(final_error).sum()
-    parts = [(slope * error).sum() / total for slope, error in zip(slopes, noted.errors, strict=True)]
+    own = [entry for entry in zip(noted.paths, slopes, noted.errors, strict=True) if entry[0] in finite]
+    parts = [(slope * error).sum() / total for _, slope, error in own]
     mx.eval(parts)
     result = dict.fromkeys(found, 0.0)
-    for path, part in zip(noted.paths, parts, strict=True):
+    for (path, _, _), part in zip(own, parts, strict=True):
         result[path] += float(part)
     return result

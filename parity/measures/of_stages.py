@@ -30,10 +30,6 @@ def measure(observed: Observed) -> dict[str, Any]:
         return {"not_measured": str(error)}
 
 
-def _speaker_encoder(observed: Observed) -> dict[str, Any]:
-    return {"speaker_cosine": voice.speaker_cosine(*observed.sides("embedding"))}
-
-
 def _llm(observed: Observed) -> dict[str, Any]:
     name, sides = "speech_token", Sides(observed.actual, observed.expected, observed.exact)
     tokens = [side.tokens[name] for side in (observed.actual, observed.expected)]
@@ -147,7 +143,7 @@ def _streaming(observed: Observed) -> dict[str, Any]:
 
 #: Stage name -> its measures. Stages that are not here have none beside their outputs' errors.
 MEASURES: dict[str, Callable[[Observed], dict[str, Any]]] = {
-    "speaker_encoder": _speaker_encoder,
+    "speaker_encoder": lambda observed: {"speaker_cosine": voice.speaker_cosine(*observed.sides("embedding"))},
     "llm": _llm,
     "flow_decoder": _flow_decoder,
     "vocoder": _vocoder,

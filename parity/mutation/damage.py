@@ -51,14 +51,6 @@ class JsonDamage:
     places: Callable[[Any], Iterator[str]]
 
 
-def _rows(name: str, shape: tuple[int, ...]) -> bool:
-    return len(shape) > 1 and shape[0] > 1
-
-
-def _square(name: str, shape: tuple[int, ...]) -> bool:
-    return len(shape) == 2 and shape[0] == shape[1] > 1
-
-
 def _part(part: str) -> Callable[[str, tuple[int, ...]], bool]:
     return lambda name, shape: name.endswith(f".{part}")
 
@@ -80,8 +72,14 @@ def _one_nan(array: np.ndarray, choice: int) -> np.ndarray:
 TENSORS: dict[str, TensorDamage] = {
     "tensor-scaled": TensorDamage(lambda x, _: x * x.dtype.type(1.01), "times 1.01"),
     "tensor-swapped": TensorDamage(lambda x, _: x, "exchanged with"),
-    "row-exchanged": TensorDamage(_exchanged, "two rows exchanged", _rows),
-    "tensor-transposed": TensorDamage(lambda x, _: np.ascontiguousarray(x.T), "transposed", _square),
+    "row-exchanged": TensorDamage(
+        _exchanged, "two rows exchanged", lambda name, shape: len(shape) > 1 and shape[0] > 1
+    ),
+    "tensor-transposed": TensorDamage(
+        lambda x, _: np.ascontiguousarray(x.T),
+        "transposed",
+        lambda name, shape: len(shape) == 2 and shape[0] == shape[1] > 1,
+    ),
     "tensor-negated": TensorDamage(lambda x, _: -x, "its sign changed"),
     "tensor-rounded": TensorDamage(lambda x, _: x.astype(np.float16).astype(x.dtype), "rounded to float16"),
     "tensor-nan": TensorDamage(_one_nan, "one number is NaN"),

@@ -10,12 +10,13 @@ import random
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from parity.mutation import damage
 from parity.mutation.mutant import Mutant
 from parity.mutation.numeric_code import files
 from parity.mutation.operators import OPERATORS, changes, edits
-from parity.mutation.source import Edit, Source
+from parity.mutation.source import Source
 
 
 class Pool:
@@ -29,8 +30,7 @@ class Pool:
 
     def __init__(self, root: Path, model: Path, packed: Path) -> None:
         self.root, self.model, self.packed = root, model, packed
-        self._edits: dict[str, dict[str, list[Edit]]] = {}
-        self._places: dict[str, dict[str, list[str]]] = {}
+        self._known: dict[str, dict[str, list[Any]]] = {}
 
     @cached_property
     def sources(self) -> dict[str, Source]:
@@ -54,13 +54,13 @@ class Pool:
     def _one(self, chance: random.Random) -> Mutant | None:
         """One mutant; None where the edit that was drawn changes nothing."""
         operator = chance.choice(self.operators)
+        file, place = _choose(chance, self._found(operator))
         if operator not in OPERATORS:
-            file, place = _choose(chance, self._damage(operator))
             partner = chance.choice(damage.partners(self.model, place)) if operator == damage.SWAPPED else ""
-            change = f"{_words(operator)} {partner}".rstrip()
+            words = (damage.TENSORS.get(operator) or damage.JSON[operator]).words
+            change = f"{words} {partner}".rstrip()
             return Mutant(operator, file, place, change, partner=partner, choice=chance.randrange(1 << 20))
-        file, edit = _choose(chance, self._code(operator))
-        source = self.sources[file]
+        source, edit = self.sources[file], place
         if not changes(source, edit):
             return None
         return Mutant(
@@ -68,26 +68,21 @@ class Pool:
             text=source.edited(edit),
         )
 
-    def _code(self, operator: str) -> dict[str, list[Edit]]:
-        if operator not in self._edits:
-            found = {file: edits(source, operator) for file, source in self.sources.items()}
-            self._edits[operator] = {file: some for file, some in found.items() if some}
-        return self._edits[operator]
+    def _found(self, operator: str) -> dict[str, list[Any]]:
+        """File -> the edits or, of the model's folder, the places that there are for an operator."""
+        if operator not in self._known:
+            if operator in OPERATORS:
+                found = {file: edits(source, operator) for file, source in self.sources.items()}
+                self._known[operator] = {file: some for file, some in found.items() if some}
+            else:
+                packed = operator in damage.TENSORS and damage.TENSORS[operator].packed
+                self._known[operator] = dict(damage.places(operator, self.packed if packed else self.model))
+        return self._known[operator]
 
-    def _damage(self, operator: str) -> dict[str, list[str]]:
-        if operator not in self._places:
-            packed = operator in damage.TENSORS and damage.TENSORS[operator].packed
-            self._places[operator] = damage.places(operator, self.packed if packed else self.model)
-        return self._places[operator]
 
-
-def _choose(chance: random.Random, found: dict) -> tuple:  # type: ignore[type-arg]
+def _choose(chance: random.Random, found: dict[str, list[Any]]) -> tuple[str, Any]:
     file = chance.choice(sorted(found))
     return file, chance.choice(found[file])
-
-
-def _words(operator: str) -> str:
-    return damage.TENSORS[operator].words if operator in damage.TENSORS else damage.JSON[operator].words
 
 
 def _key(mutant: Mutant) -> tuple[str, str]:

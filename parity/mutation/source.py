@@ -95,12 +95,9 @@ class Source:
 
     def _around(self, edit: Edit, kinds: Any) -> list[Any]:
         """The nodes of these kinds that hold the edit, the innermost last."""
-        found = [node for node in ast.walk(self.tree) if isinstance(node, kinds) and self._holds(node, edit)]
-        return sorted(found, key=lambda node: self.span(node)[0] - self.span(node)[1])
-
-    def _holds(self, node: ast.stmt, edit: Edit) -> bool:
-        start, end = self.span(node)
-        return start <= edit.start and edit.end <= end
+        spans = {node: self.span(node) for node in ast.walk(self.tree) if isinstance(node, kinds)}
+        found = [node for node, (start, end) in spans.items() if start <= edit.start and edit.end <= end]
+        return sorted(found, key=lambda node: spans[node][0] - spans[node][1])
 
     def diff(self, edit: Edit) -> str:
         """In unified form, with a line around it."""

@@ -175,12 +175,9 @@ def _raised(trial: Trial, error: BaseException, end: str) -> Outcome:
 def _names(trial: Trial, frames: list[traceback.FrameSummary], text: str) -> str:
     """Exactly: the edited statement is on the way, or raises within its function, or a module of it is in the text."""
     mutant = trial.mutant
-    inside = [frame.filename.endswith(mutant.file) and frame.name == _function(mutant) for frame in frames]
+    function = mutant.place.split(".")[-1] or "<module>"
+    inside = [frame.filename.endswith(mutant.file) and frame.name == function for frame in frames]
     on_the_way = [same and frame.lineno in range(*mutant.lines) for same, frame in zip(inside, frames, strict=True)]
     if inside[-1:] == [True] or any(on_the_way) or any(f"{path}." in text for path in trial.expected):
         return "exactly"
     return "parent" if any(inside) else "wrong"
-
-
-def _function(mutant: Mutant) -> str:
-    return mutant.place.split(".")[-1] or "<module>"

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mlx_parity.compare import Difference, as_json
+from mlx_parity.compare import as_json
 from mlx_parity.report.terminal import new_table
 from parity.drift.measure import GroupDrift, StageDrift
 from parity.drift.ranking import DriftReport
@@ -31,14 +31,6 @@ SIMULATED = (
 )
 
 
-def _percent(group: GroupDrift) -> str:
-    return f"{'' if group.alone is not None else '~'}{100 * group.share:.1f} %"
-
-
-def _error(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
-
-
 def ranking_table(stage: StageDrift, rows: int = ROWS) -> Table:
     """The groups that cost most. A share with a tilde is an estimate."""
     title = f"\n{stage.title} in {stage.precision.name}: what the error of the {OUTPUTS[stage.output]} comes from"
@@ -46,8 +38,9 @@ def ranking_table(stage: StageDrift, rows: int = ROWS) -> Table:
     table = new_table(*names, title=title)
     for rank, group in enumerate(stage.groups[:rows], 1):
         name = f"[bold]{group.path}[/]" if group.path in stage.exceptions else group.path
-        numbers = (_error(group.own), _error(group.alone), _percent(group))
-        table.add_row(str(rank), name, stage.precision.name, *numbers)
+        alone, estimate = ("", "~") if group.alone is None else (f"{group.alone:.3g}", "")
+        share = f"{estimate}{100 * group.share:.1f} %"
+        table.add_row(str(rank), name, stage.precision.name, f"{group.own:.3g}", alone, share)
     return table
 
 
@@ -57,18 +50,11 @@ def final_table(report: DriftReport) -> Table:
     names = ("<output", "<dtype", *errors, ">exceptions", ">float32 vs reference")
     table = new_table(*names, title="\nFinal error", wrap=True)
     for stage in report.stages:
-        numbers = (f(d) for d in (stage.final, stage.kept) for f in (_rms, _snr))
-        count = f"{len(stage.exceptions)} of {len(stage.groups)}"
-        table.add_row(OUTPUTS[stage.output], stage.precision.name, *numbers, count, _rms(stage.baseline))
+        both = (stage.final, stage.kept)
+        numbers = (text for one in both for text in (f"{one.relative_rms:.3g}", f"{one.snr_db:.1f}"))
+        count, baseline = f"{len(stage.exceptions)} of {len(stage.groups)}", f"{stage.baseline.relative_rms:.3g}"
+        table.add_row(OUTPUTS[stage.output], stage.precision.name, *numbers, count, baseline)
     return table
-
-
-def _rms(difference: Difference) -> str:
-    return f"{difference.relative_rms:.3g}"
-
-
-def _snr(difference: Difference) -> str:
-    return f"{difference.snr_db:.1f}"
 
 
 def print_drift(report: DriftReport, console: Console, rows: int = ROWS) -> None:

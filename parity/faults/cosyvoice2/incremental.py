@@ -20,20 +20,11 @@ FLOW, HOP = at("flow"), at("incremental.hop")
 VOCODER_WINDOW, SINES = at("incremental.vocoder_window"), at("hift.m_source.l_sin_gen")
 
 
-def _without_first_chunk(keys: Keys) -> Keys:
-    return last(keys, max(sum(k.shape[2] for k, _ in keys) - CHUNK, CHUNK))
-
-
 def _past_swapped(keys: Keys) -> Keys:
     k, v = joined(keys)
     past = max(k.shape[2] - CHUNK, 0)
     parts = (v[..., :past, :], k[..., past:, :]), (k[..., :past, :], v[..., past:, :])
     return [(mx.concatenate(list(parts[0]), axis=2), mx.concatenate(list(parts[1]), axis=2))]
-
-
-def _past_last(keys: Keys) -> Keys:
-    k, v = joined(keys)
-    return [(mx.roll(k, 25, 2), mx.roll(v, 25, 2))]
 
 
 def _positions(module: Any, x: mx.array, keys: int | None, other: int) -> tuple[mx.array, mx.array]:
@@ -72,7 +63,7 @@ PIECES: Mistakes = {
         ATTENTION, lambda keys: last(keys, CHUNK)
     ),
     "inc-keys-one-chunk-short: An attention of the estimator does not see the first chunk any more.": fetching(
-        OUTER, _without_first_chunk
+        OUTER, lambda keys: last(keys, max(sum(k.shape[2] for k, _ in keys) - CHUNK, CHUNK))
     ),
     "inc-keys-swapped: Keys and values of past chunks are taken for each other.": fetching(ATTENTION, _past_swapped),
     "inc-keys-twice: The chunk's own keys are attended to twice.": fetching(
@@ -88,7 +79,7 @@ PIECES: Mistakes = {
         OUTER, lambda keys: [(k[:, ::-1], v) for k, v in keys]
     ),
     "inc-relative-order: The encoder's past keys are put behind the chunk's own.": fetching(
-        at("flow.encoder.encoders.0.self_attn"), _past_last
+        at("flow.encoder.encoders.0.self_attn"), lambda keys: [tuple(mx.roll(part, 25, 2) for part in joined(keys))]
     ),
     "inc-positions-anew: The relative positions of a chunk do not count the past keys.": at(
         "flow.encoder.embed.pos_enc", kind="leaf"

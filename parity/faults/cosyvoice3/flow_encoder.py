@@ -16,14 +16,6 @@ AHEAD, STREAMED_AHEAD = (at("flow.pre_lookahead_layer", streaming=streaming) for
 MU, SPEAKER = CausalMaskedDiffWithDiT.mu, CausalMaskedDiff.speaker
 
 
-def _tiled(x: mx.array, count: int, axis: int) -> mx.array:
-    return mx.concatenate([x] * count, axis=axis)
-
-
-def _with_zeros(x: mx.array, count: int, axis: int) -> mx.array:
-    return mx.stack([x, mx.zeros_like(x)], axis=2).reshape(x.shape[0], -1, x.shape[2])
-
-
 def _repeated_first(
     original: Any, self: Any, x: mx.array, context: mx.array | None, *, streaming: bool, cache: Any = None
 ) -> mx.array:
@@ -34,13 +26,13 @@ def _repeated_first(
 
 MISTAKES: Mistakes = {
     "mu-tiled: The whole sequence is repeated in place of each of its frames.": FLOW.edits(
-        "mx.repeat", "made", of=MU, made=_tiled
+        "mx.repeat", "made", of=MU, made=lambda x, count, axis: mx.concatenate([x] * count, axis=axis)
     ),
     "mu-interpolated: The frames between tokens are interpolated where the official code repeats them.": FLOW.edits(
         "mx.repeat", "made", of=MU, made=interpolated
     ),
     "mu-once: A token makes one frame, with zeros for the second.": FLOW.edits(
-        "mx.repeat", "made", of=MU, made=_with_zeros
+        "mx.repeat", "made", of=MU, made=lambda x, count, axis: mx.stack([x, 0 * x], axis=2).flatten(1, 2)
     ),
     "repeated-before-lookahead: Tokens are repeated before the layer that looks ahead, which then sees three frames of "
     "it.": FLOW.wraps(CausalMaskedDiffWithDiT, "mu", _repeated_first),
