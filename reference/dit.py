@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reference.flow_decoder import SinusoidalPosEmb
+from reference.flow_decoder import Attention, SinusoidalPosEmb
 from reference.upsample_encoder import chunk_mask
 
 TIME_WIDTH = 256
@@ -135,25 +135,16 @@ class AdaLayerNormZero_Final(nn.Module):  # noqa: N801
         return self.norm(x) * (1 + scale) + shift
 
 
-class Attention(nn.Module):
-    """`...attn`: all four projections have a bias."""
+class RotaryAttention(Attention):
+    """`...attn`: all four projections have a bias, and positions turn queries and keys."""
 
     def __init__(self, dim: int, heads: int, head_dim: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.to_q = nn.Linear(dim, heads * head_dim)
-        self.to_k = nn.Linear(dim, heads * head_dim)
-        self.to_v = nn.Linear(dim, heads * head_dim)
-        self.to_out = nn.ModuleList([nn.Linear(heads * head_dim, dim), nn.Identity()])
+        super().__init__(dim, heads, head_dim, bias=True)
 
-    def forward(self, x: Tensor, mask: Tensor | None, turns: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, turns: Tensor) -> Tensor:  # type: ignore[override]
         """x [B, T, dim], mask [T, T] bool or None (full attention), turns of `RotaryEmbedding` -> [B, T, dim]."""
         q, k = (apply_rotary_pos_emb(project(x), turns) for project in (self.to_q, self.to_k))
-        q, k, v = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in (q, k, self.to_v(x)))
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
-        for module in self.to_out:
-            x = module(x)
-        return x
+        return self.out(q, k, self.to_v(x), mask)
 
 
 class FeedForward(nn.Module):
@@ -175,7 +166,7 @@ class DiTBlock(nn.Module):
         super().__init__()
         dim = config["dim"]
         self.attn_norm = AdaLayerNormZero(dim)
-        self.attn = Attention(dim, config["heads"], config["dim_head"])
+        self.attn = RotaryAttention(dim, config["heads"], config["dim_head"])
         self.ff_norm = nn.LayerNorm(dim, eps=EPS, elementwise_affine=False)
         self.ff = FeedForward(dim, config["ff_mult"])
 

@@ -89,18 +89,20 @@ class CausalResnetBlock1D(nn.Module):
 class Attention(nn.Module):
     """`...attn1`, diffusers' `Attention`: no bias on the projections in, bias on the one out."""
 
-    def __init__(self, dim: int, heads: int, head_dim: int) -> None:
+    def __init__(self, dim: int, heads: int, head_dim: int, *, bias: bool = False) -> None:
         super().__init__()
         self.heads = heads
-        self.to_q = nn.Linear(dim, heads * head_dim, bias=False)
-        self.to_k = nn.Linear(dim, heads * head_dim, bias=False)
-        self.to_v = nn.Linear(dim, heads * head_dim, bias=False)
+        self.to_q = nn.Linear(dim, heads * head_dim, bias=bias)
+        self.to_k = nn.Linear(dim, heads * head_dim, bias=bias)
+        self.to_v = nn.Linear(dim, heads * head_dim, bias=bias)
         self.to_out = nn.ModuleList([nn.Linear(heads * head_dim, dim), nn.Identity()])
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        q, k, v = (
-            project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for project in (self.to_q, self.to_k, self.to_v)
-        )
+        return self.out(self.to_q(x), self.to_k(x), self.to_v(x), mask)
+
+    def out(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """What queries find among keys and values, [B, T, heads * head_dim] each: [B, T, dim]."""
+        q, k, v = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in (q, k, v))
         # The official mask adds -1e10. Every query sees its own chunk, so a boolean mask gives the same weights.
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
         for module in self.to_out:

@@ -67,17 +67,21 @@ class RelPositionMultiHeadedAttention(Module):
 class Attention(Module):
     """`...attn1`, diffusers' `Attention`: no bias on the projections in, bias on the one out."""
 
-    def __init__(self, dim: int, heads: int, head_dim: int) -> None:
+    def __init__(self, dim: int, heads: int, head_dim: int, *, bias: bool = False) -> None:
         super().__init__()
         self.heads, self.scale = heads, 1 / math.sqrt(head_dim)
-        self.to_q = nn.Linear(dim, heads * head_dim, bias=False)
-        self.to_k = nn.Linear(dim, heads * head_dim, bias=False)
-        self.to_v = nn.Linear(dim, heads * head_dim, bias=False)
+        self.to_q = nn.Linear(dim, heads * head_dim, bias=bias)
+        self.to_k = nn.Linear(dim, heads * head_dim, bias=bias)
+        self.to_v = nn.Linear(dim, heads * head_dim, bias=bias)
         self.to_out = [nn.Linear(heads * head_dim, dim), Identity()]
 
     def __call__(self, x: mx.array, mask: mx.array | None, cache: Cache | None = None) -> mx.array:
         """x [B, T, dim], mask [T, T] bool or None (full; with a cache always None) -> [B, T, dim]."""
         q, k, v = (split_heads(project(x), self.heads) for project in (self.to_q, self.to_k, self.to_v))
+        return self.out(q, k, v, mask, cache)
+
+    def out(self, q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None, cache: Cache | None) -> mx.array:
+        """What queries find among keys and values, [B, heads, T, head_dim] each: [B, T, dim]."""
         x = merge_heads(functional.attention(q, attended(k, v, cache), scale=self.scale, mask=mask))
         for module in self.to_out:
             x = module(x)

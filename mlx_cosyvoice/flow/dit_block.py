@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_cosyvoice.config import DiTConfig
-from mlx_cosyvoice.flow.heads import merge_heads, split_heads
+from mlx_cosyvoice.flow.attention import Attention
+from mlx_cosyvoice.flow.heads import split_heads
 from mlx_cosyvoice.flow.rotary import apply_rotary_pos_emb
-from mlx_cosyvoice.nn import GELUTanh, Identity, Module, Sequential, SiLU, functional
-from mlx_cosyvoice.nn.cache import Cache, attended, constant
+from mlx_cosyvoice.nn import GELUTanh, Identity, Module, Sequential, SiLU
+from mlx_cosyvoice.nn.cache import Cache, constant
 
 EPS = 1e-6
 
@@ -50,18 +49,15 @@ class AdaLayerNormZero_Final(Module):  # noqa: N801
         return self.norm(x) * (1 + scale) + shift
 
 
-class Attention(Module):
-    """`...attn`: all four projections have a bias."""
+class RotaryAttention(Attention):
+    """`...attn`: all four projections have a bias, and positions turn queries and keys."""
 
     def __init__(self, dim: int, heads: int, head_dim: int) -> None:
-        super().__init__()
-        self.heads, self.scale = heads, 1 / math.sqrt(head_dim)
-        self.to_q = nn.Linear(dim, heads * head_dim)
-        self.to_k = nn.Linear(dim, heads * head_dim)
-        self.to_v = nn.Linear(dim, heads * head_dim)
-        self.to_out = [nn.Linear(heads * head_dim, dim), Identity()]
+        super().__init__(dim, heads, head_dim, bias=True)
 
-    def __call__(self, x: mx.array, mask: mx.array | None, turns: mx.array, cache: Cache | None = None) -> mx.array:
+    def __call__(  # type: ignore[override]
+        self, x: mx.array, mask: mx.array | None, turns: mx.array, cache: Cache | None = None
+    ) -> mx.array:
         """One piece of a sequence.
 
         Args:
@@ -75,10 +71,7 @@ class Attention(Module):
         """
         q, k = (apply_rotary_pos_emb(project(x), turns) for project in (self.to_q, self.to_k))
         q, k, v = (split_heads(each, self.heads) for each in (q, k, self.to_v(x)))
-        x = merge_heads(functional.attention(q, attended(k, v, cache), scale=self.scale, mask=mask))
-        for module in self.to_out:
-            x = module(x)
-        return x
+        return self.out(q, k, v, mask, cache)
 
 
 class FeedForward(Module):
@@ -98,7 +91,7 @@ class DiTBlock(Module):
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.attn_norm = AdaLayerNormZero(config.dim)
-        self.attn = Attention(config.dim, config.heads, config.dim_head)
+        self.attn = RotaryAttention(config.dim, config.heads, config.dim_head)
         self.ff_norm = nn.LayerNorm(config.dim, eps=EPS, affine=False)
         self.ff = FeedForward(config.dim, config.ff_mult)
 

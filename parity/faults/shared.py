@@ -15,7 +15,7 @@ from parity.pieces import STEPS
 #: Of an activation: that it is none.
 NO_ACTIVATION = "getattr(functional, self.function)(x)", "x"
 #: Of attention: its scale, by the model's width in place of a head's; and the heads, as [head_dim, heads].
-SCALE_OF_WIDTH = "scale=self.scale", "scale=x.shape[-1] ** -0.5"
+SCALE_OF_WIDTH = "scale=self.scale", "scale=self.to_q.weight.shape[1] ** -0.5"
 HEAD_ORDER = "heads, -1).transpose(0, 2, 1, 3)", "-1, heads).transpose(0, 3, 1, 2)"
 #: Of what the language model continues: the rows around its words.
 FRAME = "self.sos, self.embed_text(words), self.task_id"

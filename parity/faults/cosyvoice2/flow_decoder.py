@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlx_cosyvoice.flow import cfm, heads
+from mlx_cosyvoice.flow import attention, cfm, heads
 from parity.faults.base import Mistakes, at
 from parity.faults.shared import HEAD_ORDER, SCALE_OF_WIDTH, activation
 
@@ -104,7 +104,7 @@ MISTAKES: Mistakes = {
         "h = self.block1(x, cache) + ", "h, late = self.block1(x, cache), ", "(h, cache)", "(h, cache) + late"
     ),
     "attention-scale: The attention divides by the root of the model's width, not of a head's.": ATTENTIONS.edits(
-        *SCALE_OF_WIDTH
+        *SCALE_OF_WIDTH, of=attention.Attention.out
     ),
     "head-order: Heads are split as [head_dim, heads] in place of [heads, head_dim].": ATTENTIONS.edits(
         *HEAD_ORDER, of=heads.split_heads

@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_cosyvoice.flow import cfm, dit_block, heads
+from mlx_cosyvoice.flow import attention, cfm, dit_block, heads
 from parity.faults.base import Mistakes, Planted, at
 from parity.faults.shared import HEAD_ORDER, NO_ACTIVATION, SCALE_OF_WIDTH, activation
 
@@ -107,7 +107,7 @@ MISTAKES: Mistakes = {
     ).edits(*activation("gelu")),
     # attention
     "dit-attention-scale: The attention divides by the root of the model's width, not of a head's.": ATTENTION.edits(
-        *SCALE_OF_WIDTH
+        *SCALE_OF_WIDTH, of=attention.Attention.out
     ),
     "dit-head-order: Heads are split as [head_dim, heads] in place of [heads, head_dim].": ATTENTION.edits(
         *HEAD_ORDER, of=heads.split_heads
