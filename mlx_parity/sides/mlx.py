@@ -84,7 +84,8 @@ class MLXSide(Side):
         if not self.is_packed(module):
             return weight
         how = _packing(module)
-        return as_numpy(mx.dequantize(*mx.quantize(mx.array(weight).astype(module.scales.dtype), **how), **how))
+        packed, *scales = mx.quantize(mx.array(weight).astype(_packed_in(module)), **how)
+        return as_numpy(mx.dequantize(packed, *(one.astype(module.scales.dtype) for one in scales), **how))
 
     def parameters(self, module: nn.Module) -> dict[str, np.ndarray]:
         if self.is_packed(module):
@@ -136,6 +137,13 @@ def _packing(module: nn.Module) -> dict[str, Any]:
     """How a module's weight is packed, as `mx.quantize` wants it."""
     how = {"group_size": module.group_size, "bits": module.bits}
     return how | ({"mode": module.mode} if hasattr(module, "mode") else {})
+
+
+def _packed_in(module: nn.Module) -> mx.Dtype:
+    """The dtype in which a module's weight was packed: a loader may widen scales that are stored in half precision."""
+    scales, own = module.scales, module.scales.dtype
+    halves = (one for one in (mx.float16, mx.bfloat16) if mx.array_equal(scales.astype(one).astype(own), scales))
+    return next(halves, own)
 
 
 def _copied(value: Any) -> Any:

@@ -64,3 +64,15 @@ def test_a_scale_that_is_wrong_is_named() -> None:
     original, _, packed = models()
     packed.up.scales = packed.up.scales * 1.02
     assert named(check(original, packed, X)) == [("up", "weights")]
+
+
+def test_scales_that_a_loader_has_widened_are_right() -> None:
+    _, plain, packed = models()
+    for name in ("up", "down"):
+        weight = getattr(plain, name).weight.astype(mx.float16)
+        parts = mx.quantize(weight, group_size=32, bits=4)
+        packed[name].weight, packed[name].scales, packed[name].biases = (
+            parts[0],
+            *(part.astype(mx.float32) for part in parts[1:]),
+        )
+    assert check(plain, packed, X).verdict is Verdict.PASS
