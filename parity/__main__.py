@@ -7,9 +7,9 @@ import sys
 
 import mlx_cosyvoice  # noqa: F401  (loads the BLAS before mlx)
 from mlx_cosyvoice.cli.interrupts import INTERRUPTED, Interrupts
-from parity.commands import bench, capture, demo, drift, faults, localise, mutate, run, streaming, transplant
+from parity.commands import bench, capture, demo, drift, faults, localise, mutate, run, streaming, transplant, upstream
 
-COMMANDS = (run, capture, demo, drift, faults, localise, mutate, transplant, bench, streaming)
+COMMANDS = (run, capture, demo, drift, faults, localise, mutate, transplant, bench, streaming, upstream)
 
 
 def _find(arguments: argparse.Namespace) -> None:

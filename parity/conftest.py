@@ -1,4 +1,4 @@
-"""`pytest parity/ [--checkpoint DIR --model DIR] [--audio WAV] [--fault NAME]`: two tests a stage, in both modes."""
+"""`pytest parity/ [--checkpoint DIR --model DIR] [--audio WAV] [--fault NAME] [--official DIR]`: two tests a stage."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--checkpoint", type=Path, help="official checkpoint folder (default: a tiny synthetic one)")
     group.addoption("--model", type=Path, help="MLX model converted from it (default: converted for the test)")
     group.addoption("--audio", type=Path, help="a recording (default: the sample in the project)")
+    group.addoption("--official", type=Path, help="a checkout of FunAudioLLM/CosyVoice to hold reference/ against")
     group.addoption("--fault", help="switch on a mistake of `python -m parity faults --list`: its stage must fail")
 
 

@@ -38,6 +38,17 @@ class YamlNodes:
         """
         return self._value(self._node(path))
 
+    def plain(self, path: str) -> dict[str, Any]:
+        """What stands in the mapping at a path, by name, but for what a tag would make. Raises as a call."""
+        found: dict[str, Any] = {}
+        for name, child in self._followed(self._node(path)).value:
+            node = self._followed(child)
+            if not isinstance(node, yaml.MappingNode):
+                found[name.value] = self._value(child)
+            elif node.tag == yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG:
+                found[name.value] = self.plain(f"{path}.{name.value}")
+        return found
+
     def _node(self, path: str) -> Any:
         node = self._root
         for key in path.split("."):

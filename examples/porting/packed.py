@@ -34,8 +34,9 @@ def made(name):
     from reference.synthetic.checkpoint import write_checkpoint
 
     folder = Path(tempfile.mkdtemp())
-    options = {"quantize": 4, "group_size": 32, "quantize_components": PARTS} if name == "PACKED" else {}
-    return convert(write_checkpoint(folder / "checkpoint"), folder / "model", **options).out
+    bits = 4 if name == "PACKED" else None
+    checkpoint, out = write_checkpoint(folder / "checkpoint"), folder / "model"
+    return convert(checkpoint, out, quantize=bits, group_size=32, quantize_components=PARTS).out
 
 
 def to_tokens(side, given):

@@ -15,9 +15,9 @@ PORTING = Path(__file__).parents[2] / "examples" / "porting"
 
 @pytest.fixture
 def packed(tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PortFile:
-    options = {"quantize": 4, "group_size": 32, "quantize_components": ("llm", "flow")}
+    made = convert(tiny_checkpoint, tmp_path / "packed", quantize=4, group_size=32, quantize_components=("llm", "flow"))
     monkeypatch.setenv("MODEL", str(tiny_model))
-    monkeypatch.setenv("PACKED", str(convert(tiny_checkpoint, tmp_path / "packed", **options).out))
+    monkeypatch.setenv("PACKED", str(made.out))
     return load_port_file(PORTING / "packed.py")
 
 
