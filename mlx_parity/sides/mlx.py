@@ -84,8 +84,9 @@ class MLXSide(Side):
         if not self.is_packed(module):
             return weight
         how = _packing(module)
-        packed, *scales = mx.quantize(mx.array(weight).astype(_packed_in(module)), **how)
-        return as_numpy(mx.dequantize(packed, *(one.astype(module.scales.dtype) for one in scales), **how))
+        packed, *rest = mx.quantize(mx.array(weight).astype(_packed_in(module)), **how)
+        scales, biases, *_ = (*(one.astype(module.scales.dtype) for one in rest), None)  # some modes have no biases
+        return as_numpy(mx.dequantize(packed, scales, biases, **how))
 
     def parameters(self, module: nn.Module) -> dict[str, np.ndarray]:
         if self.is_packed(module):
