@@ -100,8 +100,10 @@ def test_snake(dtype: mx.Dtype) -> None:
     alpha[3] = 0  # a channel without a wave
     exact, rate = (np.array(a.astype(mx.float32)).astype(np.float64) for a in (x, alpha))
     expected = exact + np.square(np.sin(exact * rate)) / (rate + 1e-9)
-    error = np.abs(np.array(functional.snake(x, alpha).astype(mx.float32)) - expected) / np.maximum(1, np.abs(expected))
-    assert error.max() <= 20 * TOLERANCE[dtype]  # float32 rounds the argument of the sine, of up to 100
+    for frames in (3000, 5):  # of few numbers MLX computes the formula
+        got, right = functional.snake(x[:, :frames], alpha), expected[:, :frames]
+        error = np.abs(np.array(got.astype(mx.float32)) - right) / np.maximum(1, np.abs(right))
+        assert error.max() <= 20 * TOLERANCE[dtype]  # float32 rounds the argument of the sine, of up to 100
 
 
 def distance(a: mx.array, b: mx.array | np.ndarray) -> float:
