@@ -61,6 +61,7 @@ class StageJudge:
             self.calls = calls
             outputs = self.outputs = self._call(side, calls)
         misled = self._misled(side, calls)
+        self._latest = {}
         for call in calls.entered:
             self._latest[call.path] = call
             if call.caller not in self.accused and not call.caller.startswith(misled):
@@ -98,6 +99,7 @@ class StageJudge:
             if calls and not self._fed(calls):
                 self._unfed = raised
             else:
+                self._latest = {call.path: call for call in calls.entered} if calls else {}  # of who called it how
                 self._blame(*raised)
                 self.culprits[-1].within = (
                     "" if calls else raised_in(side, self.stage.component, error).partition(".")[0]
@@ -285,12 +287,23 @@ class StageJudge:
                 self._doubtful.append((call, kind, layer))
                 continue
             self.layers.append(layer)
-            if _of_another_length(call, arrays[0], expected, arrays[1]):  # for which its caller is blamed
-                continue
+            if _length(arrays[0]) != _length(arrays[1]) and self._misshapen(call, expected):
+                continue  # another is blamed for it
             if layer.verdict is Verdict.DIVERGED and call.path not in explained:
                 self._blame(
                     call.path, kind, call.path, f"on the reference's own input: {evidence_of(layer)}", layer, at=call
                 )
+
+    def _misshapen(self, call: Call, expected: Call) -> bool:
+        """Whether a call's input was longer or shorter than the reference's, or what the last one within it returned.
+
+        Such an output cannot be replaced by the reference's.
+        """
+        pairs = [(call.arguments.get(INPUT), expected.arguments.get(INPUT))]
+        known, returned = self.captured.calls, [one for one in self.calls.returned if not one.answered]
+        inside = [one for one in returned if one.caller == call.path and one.key in known]
+        pairs += [(_first(one.output), _first(known[one.key].output)) for one in inside[-1:]]
+        return any(_length(own) != _length(right) for own, right in pairs)
 
     def _typical_floor(self, path: str, place: int, one: np.ndarray) -> float:
         """Of one output of a module, by all of its calls."""
@@ -333,10 +346,9 @@ def _length(value: Value) -> int:
     return value.size if isinstance(value, np.ndarray) else 0
 
 
-def _of_another_length(call: Call, output: Value, expected: Call, right: Value) -> bool:
-    """Whether an output is longer or shorter than the reference's because the call's input was."""
-    inputs = [_length(one.arguments.get(INPUT)) for one in (call, expected)]
-    return inputs[0] != inputs[1] and _length(output) != _length(right)
+def _first(output: Value) -> Value:
+    """An output, or the first of several."""
+    return output[0] if isinstance(output, tuple) and output else output
 
 
 def _equal(one: Value, other: Value) -> bool:

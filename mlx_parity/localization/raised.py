@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mlx_parity import intercept
 from mlx_parity.sides import Side
 
 
@@ -45,5 +46,7 @@ def raised_in(side: Side, component: str, error: Exception) -> str:
         for name, network in networks.items()
         for path, module in getattr(network, "named_modules", tuple)()
     }
-    owners = [id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    # one that stops a call on its way has the module, which may not have been entered
+    owners = [id(frame.f_locals.get("self")) for frame in frames if frame.f_code.co_filename != intercept.__file__]
     return next((paths[owner] for owner in reversed(owners) if owner in paths), "")

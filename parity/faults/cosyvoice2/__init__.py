@@ -34,6 +34,7 @@ FAULTS: tuple[Fault, ...] = (
     *faults_of("offline", offline.MISTAKES),
     *faults_of("streaming", streaming.MISTAKES, "official"),
     *faults_of("flow_pieces", incremental.PIECES, "incremental"),
+    *faults_of("flow_left_context", incremental.LEFT_CONTEXT, "incremental"),
     *faults_of("incremental", incremental.LOOP, "incremental"),
     *faults_of("text_tokenizer", stored.TEXT),
     *faults_of("llm", stored.LLM),

@@ -98,6 +98,15 @@ PIECES: Mistakes = {
     ),
 }
 
+LEFT_CONTEXT: Mistakes = {
+    "left-context-none: An attention of the estimator sees its own chunk only, not the one before.": fetching(
+        ATTENTION, lambda keys: last(keys, CHUNK)
+    ),
+    "left-context-a-key-short: An attention of the estimator does not see the oldest key that it may see.": fetching(
+        OUTER, lambda keys: last(keys, max(sum(k.shape[2] for k, _ in keys) - 1, CHUNK))
+    ),
+}
+
 LOOP: Mistakes = {
     "inc-voice-of-another: A voice starts from the state of another one with the same prompt.": at(
         "incremental.voices"
