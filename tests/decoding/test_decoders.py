@@ -279,6 +279,12 @@ def test_a_vocoder_needs_enough_frames_to_hold_some_back():
     assert end is None
 
 
+def test_a_vocoder_says_nothing_of_no_frames():
+    wav, end = StreamingVocoder(models()[1]).step(None, mx.zeros((1, 0, 80)), noise, final=True)
+    assert wav.shape == (0,)
+    assert end is None
+
+
 @pytest.mark.parametrize("frames", [0, -1])
 def test_a_vocoder_without_memory_is_refused(frames):
     with pytest.raises(ValueError, match=f"mel_frames must be at least 1, not {frames}"):
