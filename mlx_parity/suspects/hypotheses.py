@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations, permutations, product
 from typing import Any
 
@@ -45,7 +46,15 @@ def attention_apart(scene: Scene) -> str:
     official = next(_searched(scene, sources, exact, options), None)
     if official is None:
         return ""
+
+    @cache
+    def shows(guess: Attention) -> bool:
+        """Whether it may be the port's: at the second position, where masks make no difference."""
+        return relative_rms(guess(sources, 2)[:, 1], port[:, 1]) <= 4 * scene.allowed
+
     for other in (*_changed(official, sources, options, 1), *_changed(official, sources, options, 2)):
+        if other.ahead == 0 and not shows(replace(other, window=min(other.window, 2))):
+            continue
         if scene.close(other(sources), port) and scene.explains(
             (port - other(sources) + official(sources)).reshape(scene.exact.shape)
         ):
