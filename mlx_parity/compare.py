@@ -188,6 +188,18 @@ class Layer:
         """Error in noise floors."""
         return self.error / self.floor if self.floor else math.inf
 
+    @property
+    def words(self) -> str:
+        """How far off it is, or why that is not known."""
+        if self.difference is None or self.reason:
+            return self.reason
+        d = self.difference
+        return (
+            f"{self.ratio:.3g} noise floors off, max abs {d.max_abs:.3g}, relative RMS {d.relative_rms:.3g}, "
+            f"SNR {d.snr_db:.1f} dB, mean {d.mean:.4g} against {d.mean_reference:.4g}, "
+            f"std {d.std:.4g} against {d.std_reference:.4g}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         row: dict[str, Any] = {"type": self.type, "verdict": self.verdict.value}
         if self.difference:

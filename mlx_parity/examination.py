@@ -10,7 +10,7 @@ from typing import Any
 from mlx_parity.compare import EPSILON, Verdict
 from mlx_parity.findings import Culprit, StageReport
 from mlx_parity.free_run import run_freely
-from mlx_parity.localization.blame import StageJudge, evidence_of
+from mlx_parity.localization.blame import StageJudge
 from mlx_parity.localization.captured import Captured
 from mlx_parity.localization.memory import give_back
 from mlx_parity.localization.raised import raised_in
@@ -159,7 +159,7 @@ def _where_they_part(captured: Captured, report: StageReport) -> Culprit:
         module = stage.suspect(path)
     before = f"{right[-1].path} agrees, " if right else ""
     evidence = f"{before}{wrong.path} is the first that does not, though every module is right by itself"
-    return Culprit(module, "glue", report.name, module, [evidence, evidence_of(wrong)], wrong, inferred=True)
+    return Culprit(module, "glue", report.name, module, [evidence, wrong.words], wrong, inferred=True)
 
 
 def _common(path: str, other: str) -> str:

@@ -80,6 +80,14 @@ class StageReport:
         return worst(verdicts)
 
     @property
+    def tally(self) -> tuple[str, float | None]:
+        """How many of the layers passed, and the largest error in floors of those that have one."""
+        rows = self.layers + self.outputs
+        passed = sum(layer.verdict is Verdict.PASS for layer in rows)
+        ratios = (layer.ratio for layer in rows if layer.difference is not None)
+        return f"{passed}/{len(rows)}", max(ratios, default=None)
+
+    @property
     def worst_layer(self) -> Layer | None:
         """The layer that fails first in data-flow order, else the one with the largest error over floor."""
         layers = self.layers + self.outputs

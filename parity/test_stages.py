@@ -23,14 +23,7 @@ Report = Callable[[Streaming | None], RunReport]
 
 
 def _describe(layer: Layer) -> str:
-    if layer.difference is None:
-        return f"{layer.path}: {layer.verdict.value}, {layer.reason}"
-    d = layer.difference
-    return (
-        f"{layer.path}: {layer.verdict.value}, {layer.ratio:.3g} noise floors, max abs {d.max_abs:.3g}, "
-        f"SNR {d.snr_db:.1f} dB, mean {d.mean:.4g} (reference {d.mean_reference:.4g}), "
-        f"std {d.std:.4g} (reference {d.std_reference:.4g})"
-    )
+    return f"{layer.path}: {layer.verdict.value}, {layer.words}"
 
 
 def _blame(stage: StageReport) -> str:

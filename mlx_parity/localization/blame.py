@@ -271,7 +271,7 @@ class StageJudge:
         if within(*values, dtype=dtype, factor=self.factor):
             return ""
         layer = judge(name, "argument", *values, dtype=dtype, factor=self.factor)
-        return "" if layer.verdict is Verdict.PASS else f"is wrong: {evidence_of(layer)}"
+        return "" if layer.verdict is Verdict.PASS else f"is wrong: {layer.words}"
 
     def _judge_output(self, call: Call, explained: Set[str]) -> None:
         expected, exact = self.captured.calls.get(call.key), self.captured.exact.get(call.key)
@@ -290,9 +290,7 @@ class StageJudge:
             if _length(arrays[0]) != _length(arrays[1]) and self._misshapen(call, expected):
                 continue  # another is blamed for it
             if layer.verdict is Verdict.DIVERGED and call.path not in explained:
-                self._blame(
-                    call.path, kind, call.path, f"on the reference's own input: {evidence_of(layer)}", layer, at=call
-                )
+                self._blame(call.path, kind, call.path, f"on the reference's own input: {layer.words}", layer, at=call)
 
     def _misshapen(self, call: Call, expected: Call) -> bool:
         """Whether a call's input was longer or shorter than the reference's, or what the last one within it returned.
@@ -322,9 +320,7 @@ class StageJudge:
             wrong = {*self.accused, *(place for one in self.culprits for place in (one.module, one.place))}
             explained = any(module.startswith(f"{call.path}.") for module in wrong)
             if layer.verdict is Verdict.DIVERGED and not explained:
-                self._blame(
-                    call.path, kind, call.path, f"on the reference's own input: {evidence_of(layer)}", layer, at=call
-                )
+                self._blame(call.path, kind, call.path, f"on the reference's own input: {layer.words}", layer, at=call)
 
     def _judge_outputs(self, outputs: Outputs) -> None:
         """What the stage's own code makes of its modules' outputs, all of which were replaced by right ones."""
@@ -336,7 +332,7 @@ class StageJudge:
             self.layers.append(layer)
             if layer.verdict is Verdict.DIVERGED:
                 module, kind = stage.owner(layer.path)
-                self._blame(module, kind, module, f"output `{layer.path}`: {evidence_of(layer)}", layer)
+                self._blame(module, kind, module, f"output `{layer.path}`: {layer.words}", layer)
                 if not stage.component and kind == "glue":  # what it does wrong may be that of one of its parts
                     self._seen[module, kind].within = module
 
@@ -387,14 +383,3 @@ def _allowed(mask: np.ndarray) -> np.ndarray:
 
 def _describe(value: Value) -> str:
     return f"a tensor of shape {list(value.shape)}" if isinstance(value, np.ndarray) else repr(value)
-
-
-def evidence_of(layer: Layer) -> str:
-    """How far off a layer is, in words."""
-    if layer.difference is None or layer.reason:
-        return layer.reason
-    d = layer.difference
-    return (
-        f"{layer.ratio:.3g} noise floors off, max abs {d.max_abs:.3g}, SNR {d.snr_db:.1f} dB, "
-        f"mean {d.mean:.4g} against {d.mean_reference:.4g}, std {d.std:.4g} against {d.std_reference:.4g}"
-    )

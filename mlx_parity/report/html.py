@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from mlx_parity.compare import FACTOR, Layer, Verdict
+from mlx_parity.compare import FACTOR, Verdict
 from mlx_parity.findings import RunReport, StageReport
 from mlx_parity.report.culprits import MOST_EVIDENCE, headline
 from mlx_parity.report.data import write_text
@@ -65,24 +65,11 @@ def write_html(
 
 
 def _pipeline_step(stage: StageReport) -> str:
-    rows = stage.layers + stage.outputs
-    passed = sum(layer.verdict is Verdict.PASS for layer in rows)
-    ratios = [layer.ratio for layer in rows if layer.difference is not None]
-    worst = f"worst {max(ratios):.2g} floors" if ratios else "exact"
+    passed, ratio = stage.tally
+    worst = "exact" if ratio is None else f"worst {ratio:.2g} floors"
     return (
         f'<li class="{stage.verdict.value}"><a href="#stage-{stage.name}"><strong>{escape(stage.title)}</strong>'
-        f"<span>{stage.verdict.value}</span><small>{passed}/{len(rows)} layers, {worst}</small></a></li>"
-    )
-
-
-def _evidence(layer: Layer) -> str:
-    if layer.difference is None:
-        return escape(layer.reason)
-    d = layer.difference
-    return (
-        f"error is {layer.ratio:.3g} noise floors; max abs {d.max_abs:.3g}, relative RMS {d.relative_rms:.3g}, "
-        f"SNR {d.snr_db:.1f} dB; mean {d.mean:.4g} against {d.mean_reference:.4g}, "
-        f"std {d.std:.4g} against {d.std_reference:.4g}"
+        f"<span>{stage.verdict.value}</span><small>{passed} layers, {worst}</small></a></li>"
     )
 
 
@@ -108,7 +95,7 @@ def _culprits(report: RunReport, command: Callable[[str, str], str]) -> str:
         if stage.verdict is Verdict.PASS or stage.culprits or stage.name in blamed or layer is None:
             continue
         title = f"{stage.title}: first wrong layer is {layer.path} ({layer.type})"
-        cards.append(_card(stage.verdict, title, [_evidence(layer)], command("run", stage.name)))
+        cards.append(_card(stage.verdict, title, [layer.words], command("run", stage.name)))
     return "".join(cards)
 
 

@@ -26,13 +26,11 @@ def summary(report: RunReport, result: dict[str, Any]) -> str:
     lines = [f"## Parity: {MARKS[report.verdict]}{mode}", ""]
     lines += ["| stage | verdict | layers | worst error / floor | first wrong layer |", "|---|---|---:|---:|---|"]
     for stage in report.parts:
-        rows = stage.layers + stage.outputs
-        passed = sum(layer.verdict is Verdict.PASS for layer in rows)
-        ratios = [layer.ratio for layer in rows if layer.difference is not None]
-        worst = f"{max(ratios):.3g}" if ratios else "exact"
+        passed, ratio = stage.tally
+        worst = "exact" if ratio is None else f"{ratio:.3g}"
         wrong = stage.worst_layer
         first = f"`{wrong.path}`" if wrong is not None and wrong.verdict is not Verdict.PASS else ""
-        lines.append(f"| {stage.title} | {MARKS[stage.verdict]} | {passed}/{len(rows)} | {worst} | {first} |")
+        lines.append(f"| {stage.title} | {MARKS[stage.verdict]} | {passed} | {worst} | {first} |")
     lines.append("")
     lines += [f"{line}\n" for stage in report.stages for line in report.lines(stage)[:1]]
     lines += [f"{line[:1].upper()}{line[1:]}\n" for line in report.notes()]

@@ -92,17 +92,15 @@ def stage_table(report: RunReport) -> Table:
     seconds = (f">{name} s" for name in report.names)
     table = new_table("<stage", "<verdict", ">dtype", ">layers", ">err/floor", ">SNR dB", *seconds, "worst layer")
     for stage in report.parts:
-        rows = stage.layers + stage.outputs
-        passed = sum(layer.verdict is Verdict.PASS for layer in rows)
-        finite = [layer.ratio for layer in rows if layer.difference is not None]
+        passed, ratio = stage.tally
         snr = [layer.difference.snr_db for layer in stage.outputs if layer.difference is not None]
         worst = stage.worst_layer
         table.add_row(
             stage.title,
             _verdict(stage.verdict),
             stage.dtype,
-            f"{passed}/{len(rows)}",
-            _number(max(finite)) if finite else "exact",
+            passed,
+            "exact" if ratio is None else _number(ratio),
             _number(min(snr), 4) if snr else "-",
             f"{stage.seconds_reference:.2f}",
             f"{stage.seconds_model:.2f}",

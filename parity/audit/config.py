@@ -12,17 +12,6 @@ from mlx_parity.compare import Layer, Verdict
 from parity.pair import Pair
 from reference.official_config import said_by
 
-#: Field of config.json that no official file says -> why not. Each ends where the next dot would be.
-OUR_OWN = {
-    "model_type": "names the family that the folder is read as",
-    "format_version": "counts the changes of our own format",
-    "components": "lists what was converted",
-    "dtypes": "chosen when it was converted; every tensor is held to it",
-    "layer_dtypes": "chosen when it was converted; every tensor is held to it",
-    "quantization": "chosen when it was converted; every packed tensor is held to it",
-    "quantization_config": "repeats `quantization` under the name that the Hugging Face hub looks for",
-}
-
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The path of each field in nested mappings, and its value; tuples become lists."""

@@ -107,20 +107,12 @@ def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | Non
 
 
 def _print_healthy(reports: list[RunReport], console: Console) -> None:
-    from parity.stages.base import mode_title
+    from mlx_parity.report.culprits import print_culprits
 
     for report in reports:
-        mode = mode_title(report.settings.streaming)
-        console.print(f"healthy model, {mode}: {report.verdict.value}, {len(report.culprits)} culprits")
-        for culprit in report.culprits:
-            console.print(
-                f"  {culprit.module} ({culprit.kind}): {culprit.evidence[0]}",
-                highlight=False,
-                markup=False,
-                style="red",
-            )
-        for line in report.unobserved[:5]:
-            console.print(f"  [yellow]not observed[/]: {line}", highlight=False)
+        console.print(f"healthy model, {report.mode}: {report.verdict.value}, {len(report.culprits)} culprits")
+        if report.culprits or report.unobserved:
+            print_culprits(report, console)
 
 
 def _print_trial(trial: Trial, number: str, console: Console) -> None:

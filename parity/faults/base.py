@@ -174,7 +174,8 @@ def _rewritten(function: Any, texts: tuple[str, ...], names: Mapping[str, Any]) 
     for name in ("_", function.__name__):
         code = next(one for one in code.co_consts if isinstance(one, CodeType) and one.co_name == name)
     known = {**function.__globals__, **names}
-    made = FunctionType(code, known, function.__name__, function.__defaults__, function.__closure__)
+    closure = function.__closure__ if code.co_freevars else None
+    made = FunctionType(code, known, function.__name__, function.__defaults__, closure)
     made.__kwdefaults__ = function.__kwdefaults__
     return made
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from parity.mutation.mutant import ENDS, Outcome
@@ -72,10 +72,7 @@ def markdown(outcomes: Sequence[Outcome], *, seed: int, seconds: float) -> str:
     ]
     for key in ("operator", "file"):
         lines += [f"| {key} | {' | '.join(COLUMNS)} |", f"|---|{'---:|' * len(COLUMNS)}"]
-        for name, some in grouped(outcomes, key).items():
-            group = counts(some)
-            lines.append(f"| {name} | {' | '.join(str(group[column]) for column in COLUMNS)} |")
-        lines.append("")
+        lines += [f"| {' | '.join(cells)} |" for *cells, _ in _rows(outcomes, key)] + [""]
     for title, wanted in _CHAPTERS.items():
         chosen = [outcome for outcome in outcomes if wanted(outcome)]
         lines += [f"## {title}: {len(chosen)}", ""]
@@ -88,6 +85,13 @@ _CHAPTERS: dict[str, Callable[[Outcome], bool]] = {
     "Named wrongly": lambda outcome: outcome.named == "wrong",
     "Survivors": lambda outcome: outcome.end == "survives",
 }
+
+
+def _rows(outcomes: Iterable[Outcome], key: str) -> Iterator[list[str]]:
+    """The cells of a table: operator or file, `COLUMNS`, and seconds."""
+    for name, some in grouped(outcomes, key).items():
+        group, seconds = counts(some), sum(outcome.seconds for outcome in some)
+        yield [name, *(str(group[column]) for column in COLUMNS), f"{seconds:.0f}"]
 
 
 def _share(part: int, whole: int) -> str:
@@ -116,9 +120,8 @@ def print_tables(outcomes: Sequence[Outcome], console: Any) -> None:
 
     for key in ("operator", "file"):
         table = Table(key, *COLUMNS, "seconds")
-        for name, some in grouped(outcomes, key).items():
-            group, seconds = counts(some), sum(outcome.seconds for outcome in some)
-            table.add_row(name, *(str(group[column]) for column in COLUMNS), f"{seconds:.0f}")
+        for cells in _rows(outcomes, key):
+            table.add_row(*cells)
         console.print(table)
 
 

@@ -14,7 +14,18 @@ from mlx_cosyvoice.vocoder import CausalHiFTGenerator
 from mlx_cosyvoice.vocoder.source import SineGen2
 from parity.faults import shared
 from parity.faults.base import Context, Mistakes, at, patched
-from parity.faults.caches import CHUNK, Keys, each, extending, fetching, joined, last, of_one_entry, one_late
+from parity.faults.caches import (
+    CHUNK,
+    Keys,
+    each,
+    extending,
+    extending_within,
+    fetching,
+    joined,
+    last,
+    of_one_entry,
+    one_late,
+)
 from parity.pair import Pair
 
 ESTIMATOR = "flow.decoder.estimator"
@@ -119,7 +130,7 @@ LOOP: Mistakes = {
     "resblock-forgets: A dilated convolution of the vocoder starts every hop behind zeros.": extending(
         at("hift.resblocks.4.convs1.2", kind="leaf"), mx.zeros_like
     ),
-    "ups-late: The frames kept for an upsampling are one frame too old.": extending(at("hift.ups.1"), one_late),
+    "ups-late: The frames kept for an upsampling are one frame too old.": extending_within(at("hift.ups.1"), one_late),
     "f0-layer-forgets: A layer of the f0 predictor starts every hop behind zeros.": extending(
         at("hift.f0_predictor.condnet.4", kind="leaf"), mx.zeros_like
     ),
