@@ -19,7 +19,9 @@ MISTAKES: Mistakes = {
         "token >= self.config.speech_token_size", "token == self.eos_token", of=LOOP
     ),
     "sampler-forgets: The sampler never knows what was said before.": at("llm.generate", "llm.generate_bistream").edits(
-        "(log_probs, self.decoded, ignore_eos)", "(log_probs, [], ignore_eos)", of=drawing.Called.draw
+        "self.decoded.append(self._sampler(log_probs, self.decoded, ignore_eos))",
+        "self.decoded = [*self.decoded, self._sampler(log_probs, [], ignore_eos)]",
+        of=drawing.Called.draw,
     ),
     "fill-due-late: The fill token is due one token later than the block of speech is long.": BISTREAM.edits(
         "self.next_fill - len", "self.next_fill + 1 - len", of=bistream.Bistream._block
