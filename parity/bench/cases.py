@@ -95,14 +95,8 @@ def speech_inputs(config: Config, prompt_seconds: float, seconds: float) -> dict
 
 
 def flow(config: Config, seconds: float = SECONDS, name: str = "flow") -> Case:
-    return Case(
-        name,
-        f"Flow, {PROMPT_SECONDS:g} s prompt + {seconds:g} s",
-        "flow",
-        "flow",
-        speech_inputs(config, PROMPT_SECONDS, seconds),
-        audio_seconds=seconds,
-    )
+    title, inputs = f"Flow, {PROMPT_SECONDS:g} s prompt + {seconds:g} s", speech_inputs(config, PROMPT_SECONDS, seconds)
+    return Case(name, title, "flow", "flow", inputs, audio_seconds=seconds)
 
 
 def vocoder(config: Config, seconds: float = SECONDS, name: str = "vocoder") -> Case:
@@ -143,26 +137,16 @@ def llm_prefill(config: Config) -> Case:
 def llm_decode(config: Config) -> Case:
     """Sampling is part of it."""
     inputs = {**_llm_prompt(config, DECODE_FROM), "uniforms": _random(4).random(64 * DECODE_STEPS)}
-    return Case(
-        "llm_decode",
-        f"LLM, {DECODE_STEPS} tokens from position {DECODE_FROM} on",
-        "llm_decode",
-        "llm",
-        inputs,
-        {"steps": DECODE_STEPS},
-        tokens=DECODE_STEPS,
-        memory_bytes=DECODE_STEPS * decode_bytes(config, DECODE_FROM + DECODE_STEPS // 2),
-    )
+    title = f"LLM, {DECODE_STEPS} tokens from position {DECODE_FROM} on"
+    least = DECODE_STEPS * decode_bytes(config, DECODE_FROM + DECODE_STEPS // 2)
+    steps = {"steps": DECODE_STEPS}
+    return Case("llm_decode", title, "llm_decode", "llm", inputs, steps, tokens=DECODE_STEPS, memory_bytes=least)
 
 
 def lean(case: Case) -> Case:
     """The same where PyTorch leaves out what MLX does: upstream's text logits, which nobody reads."""
-    return replace(
-        case,
-        name=f"{case.name}_lean",
-        title=f"{case.title}, no unused logits",
-        settings={**case.settings, "text_head": False},
-    )
+    settings = {**case.settings, "text_head": False}
+    return replace(case, name=f"{case.name}_lean", title=f"{case.title}, no unused logits", settings=settings)
 
 
 def decode_bytes(config: Config, position: int) -> int:
@@ -196,18 +180,9 @@ def hops(config: Config, name: str, seconds: float) -> Case:
 
     The first utterance of a voice each time. Warming up is the job's own affair, as a short utterance does for it.
     """
-    label, settings = HOPS[name]
-    return Case(
-        f"hops_{name}",
-        f"Flow and vocoder hop by hop, {label}, {seconds:g} s",
-        "hops",
-        "flow+hift",
-        speech_inputs(config, PROMPT_SECONDS, seconds),
-        settings,
-        audio_seconds=seconds,
-        sides=("mlx",),
-        warm_up=False,
-    )
+    (label, settings), inputs = HOPS[name], speech_inputs(config, PROMPT_SECONDS, seconds)
+    title = f"Flow and vocoder hop by hop, {label}, {seconds:g} s"
+    return Case(f"hops_{name}", title, "hops", "flow+hift", inputs, settings, seconds, sides=("mlx",), warm_up=False)
 
 
 def voice_prefill(config: Config) -> Case:
@@ -221,17 +196,8 @@ def pipeline(config: Config, decoding: str) -> Case:
     """Text to audio with all components, as a user calls it."""
     inputs = speech_inputs(config, PROMPT_SECONDS, SECONDS)
     tokens = inputs.pop("speech_token").shape[1]
-    return Case(
-        f"pipeline_{decoding}",
-        f"Text to {SECONDS:g} s of audio, {decoding} decoding",
-        "pipeline",
-        "all",
-        inputs,
-        {"decoding": decoding, "tokens": tokens},
-        audio_seconds=SECONDS,
-        tokens=tokens,
-        sides=("mlx",),
-    )
+    title, settings = f"Text to {SECONDS:g} s of audio, {decoding} decoding", {"decoding": decoding, "tokens": tokens}
+    return Case(f"pipeline_{decoding}", title, "pipeline", "all", inputs, settings, SECONDS, tokens, sides=("mlx",))
 
 
 #: The stages that both sides run and that `ratios` holds, in data-flow order.
