@@ -21,6 +21,8 @@ SEED = 2026
 #: Training texts a variant, and test strings a variant.
 PER_VARIANT, TESTS_PER_VARIANT = 160, 6
 HELD_OUT = ("test", "held")
+#: Utterances of a training variant whose speaker embeddings are computed.
+EMBEDDED = 24
 
 
 @dataclass
@@ -92,15 +94,35 @@ class Workplace:
 
     @cached_property
     def embeddings(self) -> dict[str, Tensor]:
-        """The speaker embeddings of every utterance, [utterances, 192] a split, made once for this encoder."""
+        """The speaker embeddings of every utterance, [utterances, 192] a split, made once for this encoder.
+
+        In training, where they take long, those of a variant's first utterances serve the others too.
+        """
         path = self.folder / "embeddings.pt"
         if not path.exists() or path.stat().st_mtime < self.checkpoint("campplus").stat().st_mtime:
             network = campplus.Classifier(self.sizes["campplus"])
             network.load_state_dict(self.weights("campplus"))
             encoder = network.encoder.eval()
             corpora = {"train": self.train, **self.held_out}
-            save(path, {name: campplus.embeddings(encoder, one.utterances, one) for name, one in corpora.items()})
+            found = {}
+            for name, corpus in corpora.items():
+                source = _embedded_as(corpus, EMBEDDED if name == "train" else len(corpus.utterances))
+                needed = sorted(set(source))
+                made = campplus.embeddings(encoder, [corpus.utterances[index] for index in needed], corpus)
+                found[name] = made[[needed.index(index) for index in source]]
+            save(path, found)
         return torch.load(path, weights_only=True)
+
+
+def _embedded_as(corpus: Corpus, most: int) -> list[int]:
+    """For every utterance, which one's embedding it gets: one of the first `most` of its variant."""
+    of_variant: dict[int, list[int]] = {}
+    source = []
+    for index, utterance in enumerate(corpus.utterances):
+        alike = of_variant.setdefault(utterance.variant, [])
+        alike.append(index)
+        source.append(alike[(len(alike) - 1) % most])
+    return source
 
 
 def make_data(work: Workplace, stop: int | None) -> None:
