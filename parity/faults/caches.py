@@ -1,4 +1,4 @@
-"""Faults of modules that see something else than what their cache holds."""
+"""Faults of modules that use another cache than their caller's."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_cosyvoice.nn import functional
-from mlx_cosyvoice.nn.cache import Cache, attended, extended
+from mlx_cosyvoice.nn.cache import Cache
 from parity.faults.base import Place, Planted
 
 #: Blocks of keys and values, the oldest first.
@@ -18,28 +17,41 @@ Keys = Sequence[tuple[mx.array, mx.array]]
 CHUNK = 50
 
 
+class _Borrowed:
+    """A cache with a method of its own; all others are another one's."""
+
+    def __init__(self, original: Cache, **own: Any) -> None:
+        self.__dict__.update(own)
+        self._original = original
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+
+def _with_cache(place: Place, change: Callable[[Cache], Any]) -> Planted:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return self(*(change(value) if isinstance(value, Cache) else value for value in args), **kwargs)
+
+    return place.behaves(call)
+
+
 def fetching(place: Place, change: Callable[[Keys], Any]) -> Planted:
     """An attention sees other keys and values than the cache holds."""
-    return place.edits("attended(", "seen(", seen=lambda *new: change(attended(*new)))
+
+    def cache(own: Cache) -> Any:
+        return _Borrowed(own, update_and_fetch=lambda *new: change(own.update_and_fetch(*new)))
+
+    return _with_cache(place, cache)
 
 
 def extending(place: Place, change: Callable[[mx.array], mx.array]) -> Planted:
     """A convolution sees other frames before its own; `change` gets the past ones."""
-    return place.edits("extended(", "seen(", seen=lambda x, reach, cache: _extended(x, reach, cache, change))
 
+    def extend(own: Cache, x: mx.array, reach: int) -> mx.array:
+        past, new = mx.split(own.extend(x, reach), [reach], axis=1)
+        return mx.concatenate([change(past), new], axis=1)
 
-def extending_within(place: Place, change: Callable[[mx.array], mx.array]) -> Planted:
-    """The same of a module that is a convolution behind something else."""
-
-    def convolved(self: Any, x: mx.array, cache: Cache | None) -> mx.array:
-        return functional.conv1d(_extended(x, self.pad[0], cache, change), self.weight) + self.bias
-
-    return place.edits("super().__call__(", "convolved(self, ", convolved=convolved)
-
-
-def _extended(x: mx.array, reach: int, cache: Cache | None, change: Callable[[mx.array], mx.array]) -> mx.array:
-    past, new = mx.split(extended(x, reach, cache), [reach], axis=1)
-    return mx.concatenate([past if cache is None else change(past), new], axis=1)
+    return _with_cache(place, lambda own: _Borrowed(own, extend=lambda x, reach: extend(own, x, reach)))
 
 
 def one_late(past: mx.array) -> mx.array:

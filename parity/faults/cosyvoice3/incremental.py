@@ -19,7 +19,6 @@ from parity.faults.caches import (
     Keys,
     each,
     extending,
-    extending_within,
     fetching,
     joined,
     last,
@@ -130,7 +129,7 @@ LOOP: Mistakes = {
     "resblock-forgets: A dilated convolution of the vocoder starts every hop behind zeros.": extending(
         at("hift.resblocks.4.convs1.2", kind="leaf"), mx.zeros_like
     ),
-    "ups-late: The frames kept for an upsampling are one frame too old.": extending_within(at("hift.ups.1"), one_late),
+    "ups-late: The frames kept for an upsampling are one frame too old.": extending(at("hift.ups.1"), one_late),
     "f0-layer-forgets: A layer of the f0 predictor starts every hop behind zeros.": extending(
         at("hift.f0_predictor.condnet.4", kind="leaf"), mx.zeros_like
     ),
