@@ -145,7 +145,7 @@ MISTAKES: Mistakes = {
     "noise-of-this-length: The noise is laid out for this many frames, not cut from that of 300 s: only the first band "
     "begins alike.": at("flow", "flow.decoder").edits(
         "source[:, :frames]",
-        "source.swapaxes(1, 2).reshape(-1)[: frames * source.shape[2]].reshape(1, -1, frames).swapaxes(1, 2)",
+        "self.rand_noise.swapaxes(1, 2).reshape(-1)[: 80 * frames].reshape(1, -1, frames).swapaxes(1, 2)",
         of=cfm.CausalConditionalCFM.starting_noise,
     ),
     "dit-mask-missing: While speech is streamed, every frame attends to all frames, as in upstream's TensorRT "
