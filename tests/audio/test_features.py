@@ -126,6 +126,12 @@ def test_fbank_of_a_quiet_band_beside_a_loud_one() -> None:
     assert_close(ours, expected, 1e-5, "fbank")
 
 
+def test_a_long_mean_is_as_exact_as_a_short_one() -> None:
+    features = np.random.default_rng(3).normal(-10, 4, (1, 2898, 80)).astype(np.float32)
+    exact = features - features.mean(axis=1, keepdims=True, dtype=np.float64)
+    assert np.abs(np.array(audio.mean_normalize(mx.array(features))) - exact).max() < 3e-6
+
+
 def test_mean_normalize_is_per_clip() -> None:
     clips = mx.random.uniform(shape=(2, 30, 80), key=mx.random.key(0)) + mx.array([1.0, -3.0])[:, None, None]
     assert float(mx.abs(audio.mean_normalize(clips).mean(axis=1)).max()) < 1e-5
