@@ -12,7 +12,6 @@ from mlx_cosyvoice.quantize import SCALE_DTYPES
 from mlx_cosyvoice.weights import DTYPES
 from mlx_parity.audit.evidence import evidence, rounded
 from mlx_parity.compare import EPSILON, Layer, Verdict
-from parity.audit.held import StoredTensor
 
 #: Weights that are judged at a time.
 BLOCK = 1 << 20
@@ -21,7 +20,7 @@ BLOCK = 1 << 20
 TIE = 1e-3
 
 PARTS = ("weight", "scales", "biases")
-Parts = Mapping[str, mx.array | StoredTensor]
+Parts = Mapping[str, mx.array]
 
 
 class Grid(NamedTuple):
@@ -117,9 +116,9 @@ def _off_the_grid(groups: np.ndarray, parts: Mapping[str, mx.array], grid: Grid,
     return off
 
 
-def _grid_layer(path: str, array: mx.array | StoredTensor, expected: np.ndarray, tied: np.ndarray, dtype: str) -> Layer:
+def _grid_layer(path: str, array: mx.array, expected: np.ndarray, tied: np.ndarray, dtype: str) -> Layer:
     """Scales or biases, which are those of the official weights but for rounding."""
-    found = np.array(array[:].astype(mx.float32))
+    found = np.array(array.astype(mx.float32))
     if np.all(tied | (np.abs(found - expected) <= EPSILON[dtype] * np.abs(expected))):
         return Layer(path, "weights", Verdict.PASS, found.shape)
     return Layer(path, "weights", Verdict.DIVERGED, found.shape, reason=evidence(found, expected, dtype, ()))

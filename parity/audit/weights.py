@@ -15,7 +15,7 @@ from mlx_cosyvoice.quantize import is_quantized
 from mlx_cosyvoice.weights import DTYPES
 from mlx_parity.audit.evidence import evidence, rounded
 from mlx_parity.compare import EPSILON, MINIMUM_STEPS, Layer, Verdict, compare
-from parity.audit.held import Held, StoredTensor, held
+from parity.audit.held import Held, held
 from parity.audit.packed import audit_packed
 from parity.pair import Pair
 
@@ -88,8 +88,8 @@ class _Auditor:
         """The tensor in float64, which differs from the official ones where these are computed with."""
         return rule.make(*(self.fetch(key).astype(np.float64) for key in sources))
 
-    def _differing(self, name: str, array: mx.array | StoredTensor, official: np.ndarray, dtype: str) -> Layer:
-        found = np.array(array[:].astype(mx.float32))
+    def _differing(self, name: str, array: mx.array, official: np.ndarray, dtype: str) -> Layer:
+        found = np.array(array.astype(mx.float32))
         reason = evidence(found, official, dtype, self._others(name, official.shape))
         if found.shape != official.shape:
             return self._wrong(name, reason, found.shape)
@@ -107,9 +107,7 @@ class _Auditor:
                     yield f"{self.model.component}.{prefix}{parameter}", rule.make(*map(self.fetch, keys))
 
 
-def _equal(
-    tensor: mx.array | StoredTensor, official: np.ndarray, dtype: str, exactly: Callable[[], np.ndarray]
-) -> bool:
+def _equal(tensor: mx.array, official: np.ndarray, dtype: str, exactly: Callable[[], np.ndarray]) -> bool:
     """Whether a tensor is the official one after rounding: bit by bit, but where it was computed from others."""
     rows = max(1, BLOCK * len(official) // max(official.size, 1))
     for start in range(0, len(official), rows):
@@ -117,7 +115,7 @@ def _equal(
         found = np.array(tensor[block].astype(mx.float32))
         if not np.array_equal(found, rounded(official[block], dtype)):
             exact = exactly()
-            return not np.array_equal(exact, official) and _near(np.array(tensor[:].astype(mx.float32)), exact, dtype)
+            return not np.array_equal(exact, official) and _near(np.array(tensor.astype(mx.float32)), exact, dtype)
     return True
 
 
