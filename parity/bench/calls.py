@@ -10,8 +10,7 @@ import numpy as np
 
 from mlx_parity.sides import Side
 from mlx_parity.stage import Given
-from parity.bench.endless import endless
-from parity.bench.jobs import Job, Outcome
+from parity.bench.jobs import Job, Outcome, endless
 from parity.stages import Settings, flow, llm, vocoder
 from parity.stages.speaker_encoder import SpeakerEncoder
 from parity.stages.speech_tokenizer import SpeechTokenizer

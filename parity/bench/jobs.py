@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from mlx_parity.intercept import ModuleCall, intercepted
 
 
 @dataclass
@@ -63,3 +67,14 @@ def rate(run: Callable[[], Any], work: float) -> float:
         run()
         best = min(best, time.perf_counter() - started)
     return work / best
+
+
+def endless(llm: Any) -> AbstractContextManager[None]:
+    """Within, the language model of either side does not end its speech, as random weights would at any time."""
+
+    def answer(call: ModuleCall) -> Any:
+        scores = call.run()
+        scores[..., llm.speech_token_size :] = -math.inf
+        return scores
+
+    return intercepted({"llm_decoder": llm.llm_decoder}, answer)

@@ -13,8 +13,7 @@ from mlx_cosyvoice.decoding.incremental.prefill import PrefilledVoices
 from mlx_cosyvoice.prompt import Prompt
 from mlx_cosyvoice.speech.decoders import Decoders
 from mlx_cosyvoice.voices import Voice
-from parity.bench.endless import endless
-from parity.bench.jobs import Job, Outcome, clock
+from parity.bench.jobs import Job, Outcome, clock, endless
 
 #: Tokens of the utterance that warms up: three hops.
 WARM_UP = 75

@@ -29,7 +29,7 @@ from parity.drift.measure import VERIFIED, Measure, StageDrift
 from parity.drift.networks import DRIFT_STAGES, DriftStage
 from parity.drift.rounding import Precision
 from parity.pair import Pair
-from parity.quantization.weights import is_quantized
+from parity.quantization.packing import is_quantized
 from parity.stages import Settings, stages_of
 
 #: Quantization is for the language model, which has most of the weights; the other networks stay as they are.

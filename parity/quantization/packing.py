@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import mlx.nn as nn
 import numpy as np
 import torch
 
@@ -17,8 +18,13 @@ from mlx_parity.compare import Difference, as_json, compare
 from mlx_parity.sides.pytorch import TorchSide
 from mlx_parity.stage import Given
 from parity.pair import Pair, Reference
-from parity.quantization.weights import is_quantized
 from parity.stages import STAGES, Outputs, Settings
+
+
+def is_quantized(pair: Pair, component: str) -> bool:
+    """Whether a component has packed weights."""
+    model = getattr(pair.model, component, None) if component else None
+    return isinstance(model, nn.Module) and bool(quantized_modules(model))
 
 
 @dataclass
