@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 PORTING = Path(__file__).resolve().parent
-sys.path[:0] = [str(PORTING.parents[1]), str(PORTING)]  # for `examples`, also where this runs as a script
+sys.path.insert(0, str(PORTING.parents[1]))  # for `examples`, also where this runs as a script
 
 import transformers
-from bare_packages import pass_by_init
 
+from examples.porting.bare_packages import pass_by_init
 from examples.porting.faults import PORTS, Fault, in_place_of
 from examples.porting.mlx_lm_zoo import VOCABULARY, read
 from examples.porting.zoo.build import build

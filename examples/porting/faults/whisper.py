@@ -22,7 +22,7 @@ WHISPER = Port(
                     "x = x + mx.roll(self.positional_embedding, x.shape[-1] // 2, axis=1)\n",
                 ),
             ),
-            ("encoder/encoder",),
+            ("encoder",),
         ),
         Fault(
             "strides-exchanged",
@@ -37,7 +37,7 @@ WHISPER = Port(
             "position-with-cache",
             "With a cache, the decoder's positions are one too early.",
             (("kv_cache[0][0][0].shape[1] if kv_cache", "kv_cache[0][0][0].shape[1] - 1 if kv_cache"),),
-            ("decoder/decoder",),
+            ("decoder",),
         ),
         Fault(
             "residual-dropped",
