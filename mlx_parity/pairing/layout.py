@@ -7,7 +7,7 @@ from itertools import permutations
 
 import numpy as np
 
-from mlx_parity.compare import FACTOR, relative_rms, within
+from mlx_parity.compare import relative_rms
 
 #: An order of axes: `array.transpose(order)` has the reference's.
 Order = tuple[int, ...]
@@ -17,14 +17,6 @@ CLOSE = 0.2
 
 #: A second order that is at most so many times as far off is as good.
 ALIKE = 4.0
-
-
-@dataclass(frozen=True)
-class Found:
-    """The order that fits, or None and the reason: none does, or several do."""
-
-    order: Order | None
-    reason: str = ""
 
 
 def orders(shape: tuple[int, ...], expected: tuple[int, ...]) -> list[Order]:
@@ -54,35 +46,16 @@ def shaped(value: np.ndarray, own: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(value, own) if fits else value
 
 
-def find_layout(
-    actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, *, dtype: str, factor: float = FACTOR
-) -> Found:
-    """The one order of axes that brings a port's array within the noise floor of the reference.
-
-    Args:
-        actual: the port's.
-        expected: the reference's, in the working dtype.
-        exact: the reference's, in float64.
-        dtype: the working dtype, a key of `mlx_parity.compare.EPSILON`.
-        factor: allowed error in noise floors.
-    """
-    tried = orders(actual.shape, expected.shape)
-    if not tried:
-        return Found(None, f"no order of axes takes shape {list(actual.shape)} to {list(expected.shape)}")
-    fit = [order for order in tried if within(actual.transpose(order), expected, exact, dtype=dtype, factor=factor)]
-    if len(fit) == 1:
-        return Found(fit[0])
-    if not fit:
-        return Found(None, f"none of {len(tried)} orders of its axes is within {factor:g} noise floors")
-    return Found(None, f"{len(fit)} orders of its axes fit alike: {', '.join(map(str, map(list, fit)))}")
-
-
 @dataclass(frozen=True)
 class Arrangement:
-    """How a port's array becomes the reference's: in another shape of as many numbers, then with its axes reordered."""
+    """How a port's array becomes the reference's: in another shape of as many numbers, then with its axes reordered.
+
+    It is `sure` unless other orders are as close, as those of an array that is symmetric.
+    """
 
     shape: tuple[int, ...]
     order: Order
+    sure: bool = True
 
     def to_reference(self, own: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """A port's array, in the shape that the reference's has."""
@@ -95,31 +68,29 @@ class Arrangement:
 
 
 def arrange(own: np.ndarray, right: np.ndarray) -> Arrangement | None:
-    """The arrangement in which an array is close to the reference's, also where it is not within the noise; else None.
+    """The arrangement in which an array is closest to the reference's, also where it is not within the noise.
 
-    Where several are as close, as in an array that is symmetric, the first: they hold the same numbers.
+    None where it is close in no order.
     """
     if own.size != right.size:
         return None
     if own.ndim == right.ndim:
-        order = _likely_order(own, right)
-        return Arrangement(own.shape, order) if order is not None else None
+        return _closest(own, right)
     long, wanted = without_ones(own.shape), without_ones(right.shape)
     if sorted(long) == sorted(wanted):
-        order = _likely_order(own.reshape(long), right.reshape(wanted))
-        return Arrangement(long, order) if order is not None else None
+        return _closest(own.reshape(long), right.reshape(wanted))
     merged = Arrangement(right.shape, tuple(range(right.ndim)))
     return merged if relative_rms(merged.to_reference(own, right.shape), right) < CLOSE else None
 
 
-def _likely_order(own: np.ndarray, right: np.ndarray) -> Order | None:
+def _closest(own: np.ndarray, right: np.ndarray) -> Arrangement | None:
     tried = orders(own.shape, right.shape)
     if len(tried) < 2:
-        return tried[0] if tried else None
+        return Arrangement(own.shape, tried[0]) if tried else None
     errors = {order: relative_rms(own.transpose(order), right) for order in tried}
     best = min(tried, key=errors.__getitem__)
     rivals = [order for order in tried if errors[order] <= ALIKE * errors[best]]
-    return rivals[0] if errors[best] < CLOSE else None
+    return Arrangement(own.shape, rivals[0], len(rivals) == 1) if errors[best] < CLOSE else None
 
 
 def aligned(own: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -19,13 +19,9 @@ Rename = Callable[[str], str] | Mapping[str, str]
 
 @dataclass
 class Pairing:
-    """`modules`: path in the reference -> path in the port. What is left over on either side is listed, never dropped.
-
-    `how` says of every reference's path by what it was paired: name, rename, weights, parts or order.
-    """
+    """`modules`: path in the reference -> path in the port. What is left over on either side is listed."""
 
     modules: dict[str, str] = field(default_factory=dict)
-    how: dict[str, str] = field(default_factory=dict)
     only_reference: list[str] = field(default_factory=list)
     only_port: list[str] = field(default_factory=list)
 
@@ -76,16 +72,16 @@ class _Pairer:
         self._taken: dict[str, str] = {}
         self._weighed = False
 
-    def _pair(self, path: str, twin: str, how: str) -> bool:
+    def _pair(self, path: str, twin: str) -> bool:
         """Pair the reference's `path` with the port's `twin`, if both are free."""
         if path in self.found.modules or twin in self._taken:
             return False
-        self.found.modules[path], self.found.how[path], self._taken[twin] = twin, how, path
+        self.found.modules[path], self._taken[twin] = twin, path
         return True
 
-    def _pair_all(self, pairs: Iterable[tuple[str, str]], how: str) -> bool:
+    def _pair_all(self, pairs: Iterable[tuple[str, str]]) -> bool:
         """Whether any of them could be paired."""
-        return sum(self._pair(path, twin, how) for path, twin in pairs) > 0
+        return sum(self._pair(path, twin) for path, twin in pairs) > 0
 
     def _free(self) -> tuple[list[str], list[str]]:
         mine = [path for path in self.reference if path not in self.found.modules]
@@ -101,7 +97,7 @@ class _Pairer:
         for twin in self.port:
             path = renamed(twin, rename)
             if path in self.reference and (unlike or self._both_or_none_weigh(path, twin)):
-                self._pair(path, twin, "name" if path == twin else "rename")
+                self._pair(path, twin)
 
     def _both_or_none_weigh(self, path: str, twin: str) -> bool:
         """Whether modules of both sides, or neither, have weights of their own."""
@@ -120,7 +116,7 @@ class _Pairer:
             for digest, paths in digests.items()
             if len(paths) == 1 and len(twins.get(digest, ())) == 1
         ]
-        return self._pair_all(pairs, "weights")
+        return self._pair_all(pairs)
 
     def by_parts(self) -> bool:
         """Parents all of whose paired parts have one parent on the other side."""
@@ -134,7 +130,7 @@ class _Pairer:
             for path, twins in parents.items()
             if len(twins) == 1 and claimed.count(*twins) == 1
         ]
-        return self._pair_all(sure, "parts")
+        return self._pair_all(sure)
 
     def by_own_name(self) -> bool:
         """Left-over children of paired parents that are called alike in them."""
@@ -144,7 +140,7 @@ class _Pairer:
             for path in self._free()[0]
             if _parent(path) in self.found.modules
         ]
-        return self._pair_all([(path, twin) for path, twin in pairs if twin in free], "name")
+        return self._pair_all([(path, twin) for path, twin in pairs if twin in free])
 
     def by_order(self) -> bool:
         """Left-over children of paired parents, kind by kind, where there are as many on either side."""
@@ -157,7 +153,7 @@ class _Pairer:
                 right = [path for path in others if self.kinds[1][path] == kind]
                 if len(left) == len(right):
                     pairs += zip(left, right, strict=True)
-        return self._pair_all(pairs, "order")
+        return self._pair_all(pairs)
 
     def done(self) -> Pairing:
         """What was found, in the order of the reference's modules."""

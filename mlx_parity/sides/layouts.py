@@ -28,26 +28,35 @@ class Layouts:
 
     def to_reference(self, module: Any, own: np.ndarray, like: np.ndarray | None, incoming: bool) -> np.ndarray:
         """A port's array as the reference has it; `like` is the reference's, where it is known."""
-        if like is None or not np.issubdtype(like.dtype, np.floating):
-            order = self._found.get(_key(module, own, incoming)) or _declared(module, own)
-            return own if order is None else own.transpose(order)
-        arrangement = self._arrangement(module, own, like, incoming)
-        return own if arrangement is None else arrangement.to_reference(own, like.shape)
+        if like is not None and np.issubdtype(like.dtype, np.floating):
+            arrangement = self._arrangement(module, own, like, incoming)
+            if arrangement is not None:
+                return arrangement.to_reference(own, like.shape)
+        order = self._known(module, own, incoming)
+        return own if order is None else own.transpose(order)
 
     def from_reference(self, module: Any, own: np.ndarray, value: np.ndarray, incoming: bool) -> np.ndarray:
         """The reference's array as the port has it, which has made `own` in its place."""
         arrangement = self._arrangement(module, own, value, incoming)
-        return value if arrangement is None else arrangement.from_reference(value, own.shape)
+        if arrangement is not None:
+            return arrangement.from_reference(value, own.shape)
+        order = self._known(module, own, incoming)  # what it made may be longer or shorter
+        return value if order is None or value.ndim != own.ndim else value.transpose(np.argsort(order))
+
+    def _known(self, module: Any, own: np.ndarray, incoming: bool) -> Order | None:
+        """The order at other calls, of what goes in for what comes out and the reverse, or the one that is declared."""
+        found = (self._found.get(_key(module, own, way)) for way in (incoming, not incoming))
+        return next(filter(None, found), _declared(module, own))
 
     def _arrangement(self, module: Any, own: np.ndarray, right: np.ndarray, incoming: bool) -> Arrangement | None:
         key = _key(module, own, incoming)
         found = arrange(own, right)
         if found:
-            if len(found.order) == own.ndim:
+            if found.sure and len(found.order) == own.ndim:
                 self._found.setdefault(key, found.order)
             return found
         # it is wrong in any order: as at other calls, as declared, or in the first that fits
-        for order in (self._found.get(key), _declared(module, own), *orders(own.shape, right.shape)[:1]):
+        for order in (self._known(module, own, incoming), *orders(own.shape, right.shape)[:1]):
             if order is not None and tuple(own.shape[axis] for axis in order) == right.shape:
                 return Arrangement(own.shape, order)
         return None
