@@ -123,6 +123,11 @@ def _root_mean_square(array: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) if array.size else 0.0
 
 
+def allowed(mask: np.ndarray) -> np.ndarray:
+    """Which places a mask lets through, whether it is boolean or added to the scores."""
+    return mask if mask.dtype == bool else mask > -1e4
+
+
 def within(actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, *, dtype: str, factor: float = FACTOR) -> bool:
     """Whether `judge` would pass a layer by its own floor, in a fraction of the time."""
     if not actual.shape == expected.shape == exact.shape:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Set
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
 from mlx_parity.compare import EPSILON, Verdict
 from mlx_parity.findings import Culprit, StageReport
 from mlx_parity.free_run import run_freely
+from mlx_parity.localization.arguments import under_the_ports_names
 from mlx_parity.localization.blame import StageJudge
 from mlx_parity.localization.captured import Captured
 from mlx_parity.localization.memory import give_back
@@ -94,15 +96,17 @@ def _judged(pair: Any, captured: Captured, factor: float, accused: Set[str]) -> 
 
 def _with_twins_alone(pair: Any, captured: Captured, factor: float, accused: Set[str]) -> tuple[Captured, StageJudge]:
     """What was captured of modules that do the same on both sides, and its judge. The others are judged as parts."""
-    judge = _judged(pair, captured, factor, accused)
-    while unlike := unlike_calls(captured, judge.calls, ended=judge.outputs is not None):
+    side, judge = captured.stage.model(pair), _judged(pair, captured, factor, accused)
+    kinds = {f"{captured.stage.prefix}{path}": side.kind(module) for path, module in side.modules().items()}
+    while unlike := unlike_calls(captured, judge.calls, kinds, ended=judge.outputs is not None):
         for how in dict.fromkeys(unlike.values()):
             captured = without(captured, [path for path in unlike if unlike[path] == how], how)
         judge = _judged(pair, captured, factor, accused)
     if judge.culprits:
-        false = false_twins(captured, judge.culprits, lambda some: _judged(pair, some, factor, accused).culprits)
+        again = partial(_judged, pair, factor=factor, accused=accused)
+        false = false_twins(captured, judge.culprits, lambda some: again(some).culprits)
         captured = without(captured, false, "no twin of its namesake, which what is around it makes up for")
-        judge = _judged(pair, captured, factor, accused)  # with all layouts that were found by now
+        return under_the_ports_names(captured, again(captured), again)  # with all layouts that were found by now
     return captured, judge
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mlx_parity.compare import Layer, Verdict, dtype_of, judge, typical_floor, within
+from mlx_parity.compare import Layer, Verdict, allowed, dtype_of, judge, typical_floor, within
 from mlx_parity.findings import Culprit
 from mlx_parity.free_run import exempt_modules, judge_outputs
 from mlx_parity.localization.captured import Captured, constants_of
@@ -258,12 +258,14 @@ class StageJudge:
 
     def _array_differs(self, name: str, actual: np.ndarray, expected: np.ndarray, exact: Value) -> str:
         if expected.dtype == bool or actual.dtype == bool:
-            actual, expected = (np.squeeze(_allowed(mask)) for mask in (actual, expected))
+            actual, expected = (np.squeeze(allowed(mask)) for mask in (actual, expected))
             actual, expected = _broadcast(actual, expected)
             if actual.shape != expected.shape:
                 return f"has shape {list(actual.shape)}, the reference's {list(expected.shape)}"
             count = int((actual != expected).sum())
-            return f"differs in {count} of {expected.size} places" if count else ""
+            last = [int(np.atleast_2d(mask)[..., -1, :].sum()) for mask in (actual, expected)]
+            seen = f", at the end it lets {last[0]} through, the reference's {last[1]}"
+            return f"differs in {count} of {expected.size} places{seen}" if count else ""
         if not np.issubdtype(expected.dtype, np.floating):
             return "" if np.array_equal(np.squeeze(actual), np.squeeze(expected)) else "holds other numbers"
         values = [np.squeeze(value) for value in (actual, expected, exact)]  # sides may broadcast over other axes
@@ -374,11 +376,6 @@ def _broadcast(mask: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, ...]:
         return tuple(np.broadcast_arrays(mask, other))
     except ValueError:
         return mask, other
-
-
-def _allowed(mask: np.ndarray) -> np.ndarray:
-    """Which places a mask lets through, whether it is boolean or added to the scores."""
-    return mask if mask.dtype == bool else mask > -1e4
 
 
 def _describe(value: Value) -> str:

@@ -286,8 +286,10 @@ def observe(side: Side, stage: Stage, feed: Feed | None = None) -> Iterator[Call
         arguments = _Arguments(function, call.args, call.kwargs)
         noted = recorder.enter(call.path, side.states(arguments), feed, _numbers(side, arguments.get(INPUT)))
         right, kept = feed.get((call.path, noted.index)), stage.keep(call.path, noted.index)
+        known = right.arguments if right else {}
+        arguments |= {name: side.spelled_out(one, known[name]) for name, one in arguments.items() if name in known}
         if kept:
-            note, known = partial(side.noted, module, incoming=True), right.arguments if right else {}
+            note = partial(side.noted, module, incoming=True)
             noted.arguments = {name: memory.map(side, one, note, known.get(name)) for name, one in arguments.items()}
         if right is not None:
             put = partial(side.fed, module, incoming=True)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from mlx_parity.audit.weights import ALIKE
 from mlx_parity.findings import Culprit
 from mlx_parity.localization.captured import Captured
 from mlx_parity.localization.isolate import INPUT, Call, Calls
@@ -68,12 +69,12 @@ def without(captured: Captured, modules: Collection[str], why: str = "") -> Capt
 CALLED = "called with an array of shape"
 
 
-def unlike_calls(captured: Captured, seen: Calls, ended: bool) -> dict[str, str]:
+def unlike_calls(captured: Captured, seen: Calls, kinds: Mapping[str, str], ended: bool) -> dict[str, str]:
     """The modules that the port calls more or less often than the reference does, or for arrays of other sizes -> how.
 
     Of the latter the first one, with those of its name in other blocks, and with its parts if it is called with another
-    array: where it was fed what it is not called with, sizes behind it are wrong as well. `ended` says whether the port
-    came to its end, so that what it did not call it does not call.
+    array: where it was fed what it is not called with, sizes behind it are wrong as well. `kinds` are the port's types,
+    and `ended` says whether it came to its end, so that what it did not call it does not call.
     """
     here, there = Counter(call.path for call in seen.entered), Counter(path for path, _ in captured.calls)
     unlike = {
@@ -82,7 +83,9 @@ def unlike_calls(captured: Captured, seen: Calls, ended: bool) -> dict[str, str]
         if here[path] > there[path] or (ended and here[path] < there[path])
     }
     sizes = {
-        call.path: how for call in seen.entered if (how := _other_size(captured, call)) and call.path not in unlike
+        call.path: how
+        for call in seen.entered
+        if (how := _other_size(captured, call, kinds)) and call.path not in unlike
     }
     if sizes:
         first = next(iter(sizes))
@@ -92,13 +95,17 @@ def unlike_calls(captured: Captured, seen: Calls, ended: bool) -> dict[str, str]
     return unlike
 
 
-def _other_size(captured: Captured, call: Call) -> str:
-    """What has another size in a call than in the reference's, if anything has."""
+def _other_size(captured: Captured, call: Call, kinds: Mapping[str, str]) -> str:
+    """What has another size in a call than in the reference's, if anything has.
+
+    What a layer of one kind on both sides returns follows from its weights and options: of another size it is wrong.
+    """
     twin = captured.calls.get(call.key)
     if twin is None:
         return ""
     pairs = [(CALLED.removesuffix(" of shape"), call.arguments.get(INPUT), twin.arguments.get(INPUT))]
-    if call.output is not None:
+    kind = captured.types[call.path].lower()
+    if call.output is not None and not (kind == kinds[call.path].lower() and kind.startswith(("conv", *ALIKE))):
         pairs.append(("returning an array", first_float(call.output), first_float(twin.output)))
     for what, one, other in pairs:
         if isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and one.size != other.size:

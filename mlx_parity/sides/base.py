@@ -101,6 +101,10 @@ class Side(ABC):
         """Whether a value is one of the framework's arrays, or NumPy's."""
         return isinstance(value, (self.array_type, np.ndarray))
 
+    def spelled_out(self, value: Any, like: Any) -> Any:
+        """An argument; of a word that stands for an array the array, unless it says what the other side's does."""
+        return value
+
     @abstractmethod
     def is_float(self, array: Any) -> bool:
         """Whether an array of the framework holds floats."""

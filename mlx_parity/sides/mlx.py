@@ -12,6 +12,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
+from mlx_parity.compare import allowed
 from mlx_parity.pairing.layout import shaped
 from mlx_parity.sides.base import Side
 from mlx_parity.sides.layouts import Layouts
@@ -44,6 +45,13 @@ class MLXSide(Side):
     def numpy(self, array: mx.array, *, channels_first: bool = False) -> Any:
         array = _swapped(array, channels_first)
         return array if self.lazy else as_numpy(array)
+
+    def spelled_out(self, value: Any, like: Any) -> Any:
+        if not isinstance(value, str) or value != "causal" or not isinstance(like, np.ndarray) or like.ndim < 2:
+            return value
+        queries, keys = like.shape[-2:]
+        causal = np.tri(queries, keys, keys - queries, dtype=bool)
+        return value if (allowed(like) == causal).all() else mx.array(causal)
 
     @classmethod
     def dtype_of(cls, module: nn.Module) -> str:
