@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from .fault import EditError, Fault, Port, edited, in_place_of
+from .fault import EditError, Fault, edited, in_place_of
 from .gemma3_text import GEMMA3_TEXT
 from .llama import LLAMA
 from .mixtral import MIXTRAL
 from .phi import PHI
+from .trial import Trial, accepted, counted
 from .whisper import WHISPER
 
 #: Architecture -> the port of it.
 PORTS = {"llama": LLAMA, "gemma3_text": GEMMA3_TEXT, "phi": PHI, "mixtral": MIXTRAL, "whisper": WHISPER}
 
-__all__ = ["PORTS", "EditError", "Fault", "Port", "edited", "in_place_of"]
+__all__ = ["PORTS", "EditError", "Fault", "Trial", "accepted", "counted", "edited", "in_place_of"]

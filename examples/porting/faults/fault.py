@@ -25,17 +25,19 @@ class Fault:
         edits: how the port's source changes.
         expected: where it is to be named: the module that computes something else or, where that has no twin, the
             smallest module around it that has one. Paths of the original, with `*` and `[...]` as in file names, after
-            `stage/` where the port has several stages. What is in no module of a stage is the stage's own.
+            `stage/` where the port has several stages. The outermost module is called as the stage is.
+        missed: why it is named elsewhere, if it is.
     """
 
     name: str
     mistake: str
     edits: tuple[Edit, ...]
     expected: tuple[str, ...]
+    missed: str = ""
 
 
 @dataclass(frozen=True)
-class Port:
+class PublicPort:
     """A public port: the module that its source is in, its faults, and what mends it where it is not healthy.
 
     `later` are faults that were thought of after the harness had been changed for one of the first.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .fault import Fault, Port
+from .fault import Fault, PublicPort
 
-GEMMA3_TEXT = Port(
+GEMMA3_TEXT = PublicPort(
     "mlx_lm.models.gemma3_text",
     (
         Fault(
@@ -57,6 +57,14 @@ GEMMA3_TEXT = Port(
             "Embeddings are not scaled by the root of the width.",
             (("        h *= mx.array(self.args.hidden_size**0.5).astype(h.dtype)\n", ""),),
             ("model.embed_tokens",),
+        ),
+    ),
+    later=(
+        Fault(
+            "no-window",
+            "Layers with a window get the mask of those without.",
+            (("mask = global_mask if is_global else sliding_window_mask", "mask = global_mask"),),
+            ("model",),
         ),
     ),
     mended=(("mx.array(self.args.hidden_size**0.5, mx.bfloat16)", "mx.array(self.args.hidden_size**0.5)"),),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .fault import Fault, Port
+from .fault import Fault, PublicPort
 
 ATTENTION, MLP = ("model.layers.*.self_attn",), ("model.layers.*.mlp",)
 SDPA = "        output = scaled_dot_product_attention(\n"
 
-LLAMA = Port(
+LLAMA = PublicPort(
     "mlx_lm.models.llama",
     (
         Fault(
@@ -56,6 +56,14 @@ LLAMA = Port(
             "The output projection is applied as a product of matrices, without its bias.",
             (("return self.o_proj(output)", "return output @ self.o_proj.weight.T"),),
             ATTENTION,
+        ),
+    ),
+    later=(
+        Fault(
+            "window-of-16",
+            "All layers see the last 16 positions alone.",
+            (("create_attention_mask(h, cache[self.fa_idx])", "create_attention_mask(h, cache[0], window_size=16)"),),
+            ("model",),
         ),
     ),
 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .fault import Fault, Port
+from .fault import Fault, PublicPort
 
 EXPERTS = ("model.layers.*.mlp",)
 
-MIXTRAL = Port(
+MIXTRAL = PublicPort(
     "mlx_lm.models.mixtral",
     (
         Fault(
@@ -49,6 +49,8 @@ MIXTRAL = Port(
             "All layers write into the cache of the first.",
             (("            h = layer(h, mask, c)\n", "            h = layer(h, mask, cache[0])\n"),),
             ("model",),
+            "Nothing is known of a cache, which is an object, and transformers hands one to all layers. Attention is "
+            "named, which finds keys there that are not its own.",
         ),
         Fault(
             "weight-rounded",
@@ -62,6 +64,19 @@ MIXTRAL = Port(
                 ),
             ),
             ("model.layers.2.self_attn.o_proj",),
+        ),
+    ),
+    later=(
+        Fault(
+            "mask-one-ahead",
+            "The mask lets every position see the next one.",
+            (
+                (
+                    "mask = create_attention_mask(h, cache[0])",
+                    "mask = mx.tri(h.shape[1], k=1, dtype=mx.bool_) if h.shape[1] > 1 else None",
+                ),
+            ),
+            ("model",),
         ),
     ),
 )

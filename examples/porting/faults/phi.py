@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .fault import Fault, Port
+from .fault import Fault, PublicPort
 
 ATTENTION = ("model.layers.*.self_attn",)
 LAYERS = "    @property\n    def layers(self):\n"
 
-PHI = Port(
+PHI = PublicPort(
     "mlx_lm.models.phi",
     (
         Fault(
@@ -52,6 +52,14 @@ PHI = Port(
             "Attention does not use its mask.",
             (("            mask=mask,\n", "            mask=None,\n"),),
             ATTENTION,
+        ),
+    ),
+    later=(
+        Fault(
+            "mask-not-made",
+            "The model hands no mask to its layers.",
+            (("mask = create_attention_mask(x, cache[0])", "mask = None"),),
+            ("model",),
         ),
     ),
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .fault import Fault, Port
+from .fault import Fault, PublicPort
 
-WHISPER = Port(
+WHISPER = PublicPort(
     "mlx_whisper.whisper",
     (
         Fault(
@@ -50,6 +50,26 @@ WHISPER = Port(
             "The mask lets every position see those after it.",
             (("mask[:n_ctx, :n_ctx]", "mask[:n_ctx, :n_ctx].T"),),
             ("decoder/layers.*.self_attn",),
+        ),
+    ),
+    later=(
+        Fault(
+            "audio-cut",
+            "The decoder leaves the last position of the audio out.",
+            (("x, xa, mask=self._mask", "x, xa[:, :-1], mask=self._mask"),),
+            ("decoder",),
+        ),
+        Fault(
+            "padding-left-out",
+            "The first convolution has no padding.",
+            (("n_mels, n_state, kernel_size=3, padding=1", "n_mels, n_state, kernel_size=3"),),
+            ("encoder/conv1",),
+        ),
+        Fault(
+            "dilated",
+            "The second convolution is dilated.",
+            (("kernel_size=3, stride=2, padding=1", "kernel_size=3, stride=2, padding=1, dilation=2"),),
+            ("encoder/conv2",),
         ),
     ),
     mended=(
