@@ -104,7 +104,7 @@ def _with_twins_alone(pair: Any, captured: Captured, factor: float, accused: Set
         judge = _judged(pair, captured, factor, accused)
     if judge.culprits:
         again = partial(_judged, pair, factor=factor, accused=accused)
-        false = false_twins(captured, judge.culprits, lambda some: again(some).culprits)
+        false = false_twins(captured, judge, again)
         captured = without(captured, false, "no twin of its namesake, which what is around it makes up for")
         return under_the_ports_names(captured, again(captured), again)  # with all layouts that were found by now
     return captured, judge

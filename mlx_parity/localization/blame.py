@@ -37,6 +37,7 @@ class StageJudge:
         self.unobserved: list[str] = []
         self.outputs: Outputs | None = None
         self.calls = Calls()
+        self.blamed = set[tuple[str, str, str]]()  # a module, what is wrong with it, and a call at which it shows
         self._seen: dict[tuple[str, str], Culprit] = {}
         self.shown: dict[tuple[str, str], Call] = {}
         self._place = {key: place for place, key in enumerate(captured.calls)}
@@ -133,6 +134,7 @@ class StageJudge:
         call = self._cut_off(module)
         if call is not None:
             module, kind, place, argument = call.caller, "glue", call.path, "cache"
+        self.blamed.add((module, kind, place))
         known = self._seen.get((module, kind))
         if known:
             known.evidence.append(evidence)

@@ -15,43 +15,37 @@ import numpy as np
 
 from mlx_parity.audit.weights import ALIKE
 from mlx_parity.findings import Culprit
+from mlx_parity.localization.blame import StageJudge
 from mlx_parity.localization.captured import Captured
 from mlx_parity.localization.isolate import INPUT, Call, Calls
 from mlx_parity.taps import first_float
 
-#: Judges a stage: what was captured -> the culprits.
-Judge = Callable[[Captured], list[Culprit]]
 
-
-def false_twins(captured: Captured, culprits: list[Culprit], judge: Judge) -> list[str]:
+def false_twins(captured: Captured, judge: StageJudge, again: Callable[[Captured], StageJudge]) -> list[str]:
     """The modules without whose comparison nothing else is wrong that was right before, and less is wrong than before.
 
     Args:
         captured: of the stage.
-        culprits: of an isolated run.
-        judge: runs it again without some modules.
+        judge: of an isolated run.
+        again: judges it without some modules.
     """
     dropped: list[str] = []
-    known = _blamed(culprits)
-    for names in _suspects(captured, culprits):
+    known = judge.blamed
+    for names in _suspects(captured, judge.culprits):
         tried: list[str] = []
         while names:
             tried += names
-            now = _blamed(judge(without(captured, [*dropped, *tried])))
+            now = again(without(captured, [*dropped, *tried])).blamed
             if now < known:
                 dropped, known = [*dropped, *tried], now
                 break
             # what is around it may be no twin for the same reason, if it is that which is blamed instead
-            around = {module for module, _ in now - known}
+            around = {module for module, _, _ in now - known}
             outer = {path for path in around if any(name.startswith(f"{path}.") for name in tried)}
             names = _all_alike(captured, outer) if outer == around else []
         if not known:
             break
     return dropped
-
-
-def _blamed(culprits: list[Culprit]) -> set[tuple[str, str]]:
-    return {(culprit.module, culprit.kind) for culprit in culprits}
 
 
 def without(captured: Captured, modules: Collection[str], why: str = "") -> Captured:

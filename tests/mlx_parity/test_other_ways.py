@@ -231,3 +231,46 @@ def test_modules_of_one_name_in_two_networks_are_two_culprits() -> None:
     ports = [Port(name, model, nn.Sequential(layer), needs=("x",), rename={r"layers\.": ""}) for name in names]
     report = Pipeline(ports).run({"x": time()})
     assert [(culprit.stage, culprit.module) for culprit in report.culprits] == [("encoder", "0"), ("decoder", "0")]
+
+
+class Gated(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.mix, self.out = Half(), torch.nn.Linear(WIDTH, WIDTH), torch.nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.mix(self.gate(x)))
+
+
+class Half(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x / 2)
+
+
+class GatedPort(nn.Module):
+    """What goes into the layer of its gate is not halved, and what goes into its last layer is."""
+
+    def __init__(self, model: Gated) -> None:
+        super().__init__()
+        self.gate, self.mix, self.out = Whole(linear(model.gate.layer)), linear(model.mix), linear(model.out)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.out(self.mix(self.gate(x)) / 2)
+
+
+class Whole(nn.Module):
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.layer(x)
+
+
+def test_what_is_wrong_in_a_part_is_not_taken_for_what_is_wrong_around_it() -> None:
+    model = Gated().eval()
+    assert named(check(model, GatedPort(model), time())) == [("gate", "glue"), ("model", "glue")]
