@@ -45,11 +45,12 @@ run. Two ports are not healthy as they come ([zoo.md](zoo.md), [peers.md](peers.
 """
 
 LATER = """
-## Tried once
+## Thought of afterwards
 
-When the thirty above were tried first, 26 were named exactly. `window-one-short`, `keys-of-the-text` and
-`strides-exchanged` led to changes of the harness, and so did `no-window` of those below. The others were invented
-after the change that they are about, and tried once.
+When the thirty above were run first, 26 were named exactly. `window-one-short`, `keys-of-the-text` and
+`strides-exchanged` led to changes of the harness, for which `no-window`, `audio-cut`, `padding-left-out` and `dilated`
+were invented; `no-window` was named at its layers, and led to another change, made with `mask-not-made` in mind, for
+which `window-of-16` and `mask-one-ahead` were invented. All but `no-window` were named exactly when first run.
 """
 
 
