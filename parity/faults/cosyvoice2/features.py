@@ -81,6 +81,6 @@ MISTAKES: Mistakes = {
         "as_samples(wave, WINDOW)", "as_samples(wave * 32768, WINDOW)", of=KALDIS
     ),
     "fbank-mean-kept: The mean over time is not taken off the filter bank.": FBANK.edits(
-        " - features.mean(axis=1, keepdims=True)", "", of=fbank.mean_normalize
+        "return centered - centered.mean(axis=1, keepdims=True)", "return features", of=fbank.mean_normalize
     ),
 }
