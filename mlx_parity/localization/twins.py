@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from mlx_parity.taps import first_float
 
 
 def false_twins(captured: Captured, judge: StageJudge, again: Callable[[Captured], StageJudge]) -> list[str]:
-    """The modules without whose comparison nothing else is wrong that was right before, and less is wrong than before.
+    """The modules without whose comparison nothing is wrong where it was right before, and fewer modules are blamed.
 
     Args:
         captured: of the stage.
@@ -36,16 +36,20 @@ def false_twins(captured: Captured, judge: StageJudge, again: Callable[[Captured
         while names:
             tried += names
             now = again(without(captured, [*dropped, *tried])).blamed
-            if now < known:
+            if now <= known and _modules(now) < _modules(known):
                 dropped, known = [*dropped, *tried], now
                 break
             # what is around it may be no twin for the same reason, if it is that which is blamed instead
-            around = {module for module, _, _ in now - known}
+            around = _modules(now - known)
             outer = {path for path in around if any(name.startswith(f"{path}.") for name in tried)}
             names = _all_alike(captured, outer) if outer == around else []
         if not known:
             break
     return dropped
+
+
+def _modules(blamed: Set[tuple[str, str, str]]) -> set[str]:
+    return {module for module, _, _ in blamed}
 
 
 def without(captured: Captured, modules: Collection[str], why: str = "") -> Captured:
