@@ -45,7 +45,7 @@ bench: $(STAMP) ## time MLX beside PyTorch at full size [FAMILY=cosyvoice3] [CHE
 train-nano: $(STAMP) ## train a model of 8 million parameters that speaks digits, from nothing, in hours [WORK=folder]
 	@$(RUN) -m reference.nano all --work "$(or $(WORK),build/nano)" $(ARGS)
 
-eval-nano: $(STAMP) ## what a recogniser hears when the nano model speaks [CHECKPOINT=folder]
+eval-nano: $(STAMP) ## what a listener says of the nano model, beside its bounds; hours, but it goes on where it was stopped [CHECKPOINT=folder]
 	@$(call install,-e '.[convert$(comma)parity$(comma)dev$(comma)nano]')
 	@$(RUN) -m converters "$(or $(CHECKPOINT),assets/nano)" --out build/nano/model --force
 	@$(RUN) -m parity.nano --checkpoint "$(or $(CHECKPOINT),assets/nano)" --model build/nano/model $(ARGS)

@@ -1,0 +1,102 @@
+"""`python -m parity.nano`: what a recogniser hears when the nano model speaks strings that its training never saw.
+
+`python -m parity.nano choices` is another command: what the choices cost that a user can make.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+
+from mlx_cosyvoice.cli.interrupts import INTERRUPTED
+from mlx_parity.report.data import write_text
+from parity.nano.bench import Bench
+from parity.nano.cases import BESIDE, VOICES
+from parity.nano.measures import MEASURES
+from parity.nano.results import Results
+from parity.nano.run import measure_all
+from parity.nano.summary import criteria, markdown
+from reference.nano.words import TESTS
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status 0: every bound of the acceptance that was measured is met; 1: one is missed; 2: it cannot be said."""
+    arguments = _parser().parse_args(argv)
+    # a second of flite is quiet at its ends, and one word lasts as long as another
+    warnings.filterwarnings("ignore", module="mlx_cosyvoice")
+    try:
+        bench = Bench(arguments.checkpoint, arguments.model, arguments.work, arguments.speaker_encoder)
+        results = Results(arguments.results or arguments.work / "eval.jsonl", bench.weights)
+        if not arguments.summary:
+            _measure(bench, results, arguments)
+    except (OSError, LookupError, ValueError, ModuleNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the next run goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    text = markdown(results)
+    print(text)
+    if arguments.markdown:
+        write_text(arguments.markdown, text)
+    return int(any(one.met is False for one in criteria(results)))
+
+
+def _measure(bench: Bench, results: Results, arguments: argparse.Namespace) -> None:
+    if arguments.speaker_encoder is None:
+        print("without --speaker-encoder nobody says whose voice it is: likeness is left out", file=sys.stderr)
+    voices, likeness = arguments.voices, arguments.speaker_encoder is not None
+    left_out = measure_all(bench, results, arguments.measures, voices, arguments.strings, likeness=likeness)
+    if left_out:
+        print(f"LEFT OUT, as flite is not installed (apt install flite): {', '.join(left_out)}", file=sys.stderr)
+
+
+def parse_strings(text: str) -> range:
+    """How many of the held-out strings, as "20", or which, as "20:40".
+
+    Raises:
+        ArgumentTypeError: it is neither, or there are not so many.
+    """
+    first, _, last = text.rpartition(":")
+    if (first or "0").isdecimal() and last.isdecimal() and int(first or 0) < int(last) <= TESTS:
+        return range(int(first or 0), int(last))
+    raise argparse.ArgumentTypeError(f"{text!r} is neither N nor M:N, numbers up to {TESTS}")
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What both commands are told."""
+    parser.add_argument("--checkpoint", type=Path, default=Path("assets/nano"), metavar="DIR", help="has the prompts")
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="converted from it, in float32")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/nano"), metavar="DIR", help="for conversions (default: build/nano)"
+    )
+    parser.add_argument("--results", type=Path, metavar="FILE", help="to go on with (default: in the folder of --work)")
+    parser.add_argument(
+        "--speaker-encoder", type=Path, metavar="ONNX", help="the official campplus.onnx, which judges likeness"
+    )
+    parser.add_argument("--summary", action="store_true", help="measure nothing; print what was measured")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there, too")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m parity.nano", description=__doc__)
+    add_common(parser)
+    parser.add_argument(
+        "--measures",
+        nargs="+",
+        choices=list(MEASURES),
+        default=list(MEASURES),
+        metavar="NAME",
+        help=", ".join(MEASURES),
+    )
+    parser.add_argument("--voices", nargs="+", choices=[*VOICES, *BESIDE], default=[*VOICES, *BESIDE], metavar="NAME")
+    parser.add_argument(
+        "--strings", type=parse_strings, default=range(TESTS), metavar="N or M:N", help="held-out ones (default: all)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
