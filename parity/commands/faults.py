@@ -33,6 +33,23 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--only", metavar="NAME,...", help="these faults alone")
     parser.add_argument("--list", action="store_true", help="print the catalogue and do nothing else")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.add_argument(
+        "--audible",
+        action="store_true",
+        help="say instead what a listener notices of each, by the nano checkpoint (default: assets/nano)",
+    )
+    audible = parser.add_argument_group("with --audible")
+    audible.add_argument(
+        "--results",
+        type=Path,
+        default=Path("build/nano/audible.jsonl"),
+        metavar="FILE",
+        help="to go on with, where a run was stopped (default: build/nano/audible.jsonl)",
+    )
+    audible.add_argument(
+        "--speaker-encoder", type=Path, metavar="ONNX", help="who judges likeness (default: the checkpoint's own)"
+    )
+    audible.add_argument("--markdown", type=Path, metavar="FILE", help="write the page there")
     parser.set_defaults(run=run)
 
 
@@ -52,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
             console.print(f"[bold]{fault.name}[/] ({fault.stage}, {mode_title(fault.streaming)})")
             console.print(f"  {escape(fault.mistake)}", highlight=False)
         return 0
+    if arguments.audible:
+        return _listen(arguments, faults, console)
     if arguments.checkpoint:
         return _try(arguments.checkpoint, arguments.model, faults, arguments.json, console)
     with tempfile.TemporaryDirectory() as folder:
@@ -74,6 +93,34 @@ def _family(arguments: argparse.Namespace) -> str:
     if asked not in (None, found):
         raise ValueError(f"--family {asked}: {arguments.checkpoint} is a checkpoint of {found}")
     return found
+
+
+def _listen(arguments: argparse.Namespace, faults: list[Any], console: Console) -> int:
+    """What a listener notices; 0 unless nothing can be heard at all, which is an error."""
+    from rich.console import Console as Screen
+
+    from converters.convert import convert
+    from mlx_parity.report.data import write_text
+    from parity.faults.audible.listener import Listener
+    from parity.faults.audible.table import markdown
+    from parity.faults.audible.trials import try_all
+    from parity.nano.results import Results
+    from parity.nano.weights import weights_of
+
+    with tempfile.TemporaryDirectory() as folder, Screen(stderr=True).status("") as status:
+        checkpoint = arguments.checkpoint or Path("assets/nano")
+        model = arguments.model or convert(checkpoint, Path(folder) / "model").out
+        results = Results(arguments.results, weights_of(checkpoint, model))
+        try:
+            listener = Listener(checkpoint, model, arguments.speaker_encoder)
+        except ModuleNotFoundError as error:
+            raise ValueError(str(error)) from error
+        try_all(listener, results, faults, progress=status.update)
+    page = markdown(results, faults)
+    console.print(page, markup=False, highlight=False, soft_wrap=True)
+    if arguments.markdown:
+        write_text(arguments.markdown, page)
+    return 0
 
 
 def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | None, console: Console) -> int:
