@@ -72,12 +72,10 @@ def key_of(settings: Settings, stage: str) -> str:
 
 def stages_by_component() -> dict[str, set[str]]:
     """Component -> the names of the stages that run it."""
-    from parity.stages.loop import Loop
-
     found: dict[str, set[str]] = {}
     for settings, stages in modes():
         for stage in stages:
-            for component in stage.networks._fields if isinstance(stage, Loop) else (stage.component,):
+            for component in stage.components or (stage.component,):
                 found.setdefault(component, set()).add(key_of(settings, stage.name))
     return found
 

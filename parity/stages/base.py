@@ -55,16 +55,23 @@ class Stage(AnyStage):
     def dtype(self, pair: Pair) -> str:
         return pair.dtype(self.component)
 
+    def of_reference(self, pair: Pair, dtype: str) -> Any:
+        """What the reference's side holds: its component, if there is one."""
+        return pair.reference.component(self.component, dtype) if self.component else None
+
+    def of_model(self, pair: Pair) -> Any:
+        """What the port's side holds."""
+        return getattr(pair.model, self.component) if self.component else None
+
     def reference(self, pair: Pair, dtype: str) -> TorchSide:
         from mlx_parity.sides.pytorch import TorchSide
 
-        return TorchSide(pair.reference.component(self.component, dtype) if self.component else None, dtype)
+        return TorchSide(self.of_reference(pair, dtype), dtype)
 
     def model(self, pair: Pair) -> MLXSide:
         from parity.sides.mlx import MLXSide
 
-        module = getattr(pair.model, self.component) if self.component else None
-        return MLXSide(module, pair.dtype(self.component))
+        return MLXSide(self.of_model(pair), pair.dtype(self.component))
 
     def call_before(self, path: str, index: int) -> int:
         return call_before(path, index)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import soundfile
@@ -20,9 +20,7 @@ from mlx_parity.sides import Side
 from parity.stages.base import Arrays, Given, Outputs, Stage
 
 if TYPE_CHECKING:
-    from mlx_parity.sides.pytorch import TorchSide
     from parity.pair import Pair
-    from parity.sides.mlx import MLXSide
 
 #: Sample rate of the file with the tones, and what it is read at.
 FILE_RATE, RATES = 44100, (16000, 24000)
@@ -48,15 +46,11 @@ class AudioFeatures(Stage):
     gives = ("log_mel", "fbank", "prompt_mel")
     owners: ClassVar[Mapping[str, str]] = {f"shortest_{name}": f"audio_features.{name}" for name in SHORTEST}
 
-    def reference(self, pair: Pair, dtype: str) -> TorchSide:
-        from mlx_parity.sides.pytorch import TorchSide
+    def of_reference(self, pair: Pair, dtype: str) -> Any:
+        return pair.reference.family.mel_fmax
 
-        return TorchSide(pair.reference.family.mel_fmax, dtype)
-
-    def model(self, pair: Pair) -> MLXSide:
-        from parity.sides.mlx import MLXSide
-
-        return MLXSide(pair.model.family.mel)
+    def of_model(self, pair: Pair) -> Any:
+        return pair.model.family.mel
 
     def call(self, side: Side, given: Given) -> Outputs:
         features = _of_package if side.name == "mlx" else _of_reference

@@ -24,7 +24,6 @@ from parity.stages.llm import sampler
 from parity.stages.loop import Loop
 
 if TYPE_CHECKING:
-    from mlx_parity.sides.pytorch import TorchSide
     from parity.pair import Pair
 
 
@@ -104,13 +103,9 @@ class Generation(Loop):
     def suspect(self, output: str) -> str:
         return self.owners[output]
 
-    def reference(self, pair: Pair, dtype: str) -> TorchSide:
+    def of_reference(self, pair: Pair, dtype: str) -> Any:
         """In float64 the network is that of float32: of all that it has, only rows of its embeddings are looked up."""
-        if dtype != "float64":
-            return super().reference(pair, dtype)
-        from mlx_parity.sides.pytorch import TorchSide
-
-        return TorchSide(Networks(pair.reference.component("llm", "float32")), dtype)
+        return Networks(pair.reference.component("llm", "float32" if dtype == "float64" else pair.dtype("llm")))
 
     def prepare(self, side: Side, given: Given) -> dict[str, Any]:
         return {IDS: np.array([[getattr(side.module.llm, name) for name in (END, FILL)]])}

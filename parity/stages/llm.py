@@ -23,7 +23,6 @@ from parity.stages.base import Arrays, Given, Outputs, Sides, Stage
 from parity.stages.sampler_trials import Draw, make_trials
 
 if TYPE_CHECKING:
-    from mlx_parity.sides.pytorch import TorchSide
     from parity.pair import Pair
 
 #: Uniform numbers of a token: one for the nucleus, one for the draw after a repetition.
@@ -115,10 +114,10 @@ class LanguageModel(Stage):
     details = (*Stage.details, Sampling)
     owners: ClassVar[Mapping[str, str]] = {"log_probs_after_prefix": "llm.prefill_prefix"}
 
-    def reference(self, pair: Pair, dtype: str) -> TorchSide:
-        side = super().reference(pair, dtype)
-        drop_text_head(side.module)
-        return side
+    def of_reference(self, pair: Pair, dtype: str) -> Any:
+        llm = super().of_reference(pair, dtype)
+        drop_text_head(llm)
+        return llm
 
     def keep(self, path: str, call: int) -> bool:
         # the words of the prompt are looked up in one call

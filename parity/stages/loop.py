@@ -10,7 +10,6 @@ from parity.stages.base import Stage
 if TYPE_CHECKING:
     from mlx_parity.sides.pytorch import TorchSide
     from parity.pair import Pair
-    from parity.sides.mlx import MLXSide
 
 
 class Networks(NamedTuple):
@@ -32,22 +31,19 @@ class Loop(Stage):
 
     def dtype(self, pair: Pair) -> str:
         """The coarsest of its networks' dtypes."""
-        return max(map(pair.dtype, self.networks._fields), key=EPSILON.__getitem__)
+        return max(map(pair.dtype, self.components), key=EPSILON.__getitem__)
 
     def suspect(self, output: str) -> str:
         """The network, as the loop was judged by itself."""
         return "flow" if "mel" in output or output.startswith("voice") else "hift"
 
+    def of_reference(self, pair: Pair, dtype: str) -> Any:
+        dtypes = {name: dtype if dtype == "float64" else pair.dtype(name) for name in self.components}
+        return self.networks(*(pair.reference.component(name, own) for name, own in dtypes.items()))
+
+    def of_model(self, pair: Pair) -> Any:
+        return self.networks(*(getattr(pair.model, name) for name in self.components))
+
     def reference(self, pair: Pair, dtype: str) -> TorchSide:
-        from mlx_parity.sides.pytorch import TorchSide
-
-        double = dtype == "float64"
-        parts = (
-            pair.reference.component(name, dtype if double else pair.dtype(name)) for name in self.networks._fields
-        )
-        return TorchSide(self.networks(*parts), dtype if double else "float32")
-
-    def model(self, pair: Pair) -> MLXSide:
-        from parity.sides.mlx import MLXSide
-
-        return MLXSide(self.networks(*(getattr(pair.model, name) for name in self.networks._fields)))
+        """The loop itself works in float32, whatever its networks do."""
+        return super().reference(pair, dtype if dtype == "float64" else "float32")

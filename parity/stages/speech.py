@@ -16,9 +16,7 @@ from mlx_parity.tape import Tape
 from parity.stages.base import Arrays, Given, Outputs, Stage
 
 if TYPE_CHECKING:
-    from mlx_parity.sides.pytorch import TorchSide
     from parity.pair import Pair
-    from parity.sides.mlx import MLXSide
 
 INSTRUCTION = "Speak slowly and softly."
 #: Where the noise of a piece begins, in samples, and how many are looked at.
@@ -53,15 +51,11 @@ class Speech(Stage):
     def suspect(self, output: str) -> str:
         return self.owners[output]
 
-    def reference(self, pair: Pair, dtype: str) -> TorchSide:
-        from mlx_parity.sides.pytorch import TorchSide
+    def of_reference(self, pair: Pair, dtype: str) -> Any:
+        return Speaking(pair.reference.family, _encode(pair))
 
-        return TorchSide(Speaking(pair.reference.family, _encode(pair)), dtype)
-
-    def model(self, pair: Pair) -> MLXSide:
-        from parity.sides.mlx import MLXSide
-
-        return MLXSide(Speaking(pair.model.family, _encode(pair)))
+    def of_model(self, pair: Pair) -> Any:
+        return Speaking(pair.model.family, _encode(pair))
 
     def prepare(self, side: Side, given: Given) -> dict[str, Any]:
         family = side.module.family
@@ -80,9 +74,7 @@ class Speech(Stage):
 
 
 def _encode(pair: Pair) -> Callable[[str], list[int]]:
-
-    tokenizer = pair.reference.component("text_tokenizer", "float32")
-    encode: Callable[[str], list[int]] = tokenizer.encode
+    encode: Callable[[str], list[int]] = pair.reference.component("text_tokenizer", "float32").encode
     return encode
 
 
