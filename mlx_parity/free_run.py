@@ -54,18 +54,7 @@ def run_freely(
         layers = judge_outputs(stage, third, given, "float32", factor, witness, "witness")
         report.outputs += [replace(layer, path=f"{stage.witness}.{layer.path}") for layer in layers]
     if not report.unobserved:
-        observed = Observed(
-            pair,
-            stage,
-            given,
-            factor,
-            actual,
-            captured.outputs,
-            captured.exact_outputs,
-            actual_layers,
-            expected_layers,
-        )
-        report.measures = stage.measures(observed)
+        report.measures = stage.measures(Observed(pair, stage, given, factor, sides, actual_layers, expected_layers))
         expected = captured.outputs.tensors
         # a model that streams in other hops makes what the reference does not
         report.arrays = {name: (mine, expected[name]) for name, mine in actual.tensors.items() if name in expected}

@@ -80,17 +80,15 @@ class Sides:
 class Observed:
     """What the comparison of one stage saw; arrays in the reference's layout.
 
-    `exact` is the float64 reference. The layers map a module's path (path#call from the second call on) to its
-    output. `given` was made by the reference in the working dtype.
+    The layers map a module's path (path#call from the second call on) to its output. `given` was made by the reference
+    in the working dtype.
     """
 
     pair: Any
     stage: Stage
     given: Given
     factor: float
-    actual: Outputs
-    expected: Outputs
-    exact: Outputs
+    outputs: Sides
     actual_layers: Mapping[str, np.ndarray]
     expected_layers: Mapping[str, np.ndarray]
 
@@ -104,9 +102,9 @@ class Observed:
         Raises:
             ValueError: the port has none.
         """
-        if name not in self.actual.tensors:
+        if name not in self.outputs.actual.tensors:
             raise ValueError(f"{name}: not observed on MLX")
-        return self.actual.tensors[name], self.expected.tensors[name]
+        return self.outputs.actual.tensors[name], self.outputs.expected.tensors[name]
 
 
 class Pieces(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlx_parity.compare import as_json
-from mlx_parity.stage import Given, Observed, Sides
+from mlx_parity.stage import Given, Observed
 from parity.measures import voice, wave
 from parity.measures.caches import cache_diff
 from parity.measures.mel import band_bias, band_variance_ratio, euler_step_errors
@@ -31,20 +31,16 @@ def measure(observed: Observed) -> dict[str, Any]:
 
 
 def _llm(observed: Observed) -> dict[str, Any]:
-    name, sides = "speech_token", Sides(observed.actual, observed.expected, observed.exact)
-    tokens = [side.tokens[name] for side in (observed.actual, observed.expected)]
-    comparable = tokens[0].shape == tokens[1].shape
-    flip = first_flip(
-        *tokens,
-        log_probs=observed.expected.tensors["log_probs"],
-        near_ties=observed.stage.near_ties(name, sides, observed.given, observed.dtype, observed.factor)
-        if comparable
-        else None,
-    )
+    name, sides = "speech_token", observed.outputs
+    mine, theirs = sides.actual.tokens[name], sides.expected.tokens[name]
+    ties = None
+    if mine.shape == theirs.shape:
+        ties = observed.stage.near_ties(name, sides, observed.given, observed.dtype, observed.factor)
+    flip = first_flip(mine, theirs, log_probs=sides.expected.tensors["log_probs"], near_ties=ties)
     return {
-        "tokens": observed.expected.tokens[name].size,
+        "tokens": theirs.size,
         "first_flip": asdict(flip) if flip else None,
-        "sampler_draws": observed.expected.tokens["sampler"].size,
+        "sampler_draws": sides.expected.tokens["sampler"].size,
         "log_prob_noise": log_prob_noise(sides, observed.dtype),
     }
 
@@ -124,7 +120,8 @@ def _vocoder(observed: Observed) -> dict[str, Any]:
 
 def _streaming(observed: Observed) -> dict[str, Any]:
     """Whether the pieces of the waveform join as the reference's do, and what differs in what is carried between."""
-    hops, expected, exact = (side.details or [] for side in (observed.actual, observed.expected, observed.exact))
+    sides = observed.outputs
+    hops, expected, exact = (side.details or [] for side in (sides.actual, sides.expected, sides.exact))
     waves = [np.concatenate([hop.wav for hop in side], axis=1) for side in (hops, expected)]
     boundaries = np.cumsum([hop.wav.shape[1] for hop in expected])[:-1].tolist()
     seams = seam_errors(waves[0], waves[1], boundaries, WAVE_WINDOW)
