@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,13 @@ from typing import Any
 from mlx_parity.captures import capture, captured_in
 from mlx_parity.compare import FACTOR
 from mlx_parity.examination import examine_all
-from mlx_parity.localization.captured import captures
+from mlx_parity.localization.captured import Captured, captures
+from mlx_parity.stage import Stage as AnyStage
 from parity.audit import accused_by, audit
 from parity.findings import RunReport
 from parity.pair import Pair
 from parity.quantization.packing import quantization_drift
-from parity.stages import Settings, choose_stages, stages_of
-from parity.unneeded import Unneeded
+from parity.stages import Settings, Stage, choose_stages, stages_of
 
 
 def run(
@@ -54,15 +54,43 @@ def run(
     settings = settings or Settings()
     there = stages_of(pair.reference.family.networks)
     chosen = choose_stages(stages, settings, there)
-    audits = audit(pair, chosen, progress)
     arrays = dict(inputs)
     if recorded is None:
         captured = captures(pair, arrays, there, chosen, settings, seed, progress)
     else:
         captured = captured_in(recorded, chosen, pair=pair, about=_about(pair, settings))
-    reports = examine_all(pair, captured, partial(accused_by, audits), factor, progress, Unneeded(pair, chosen).after)
-    packing = quantization_drift(pair, arrays, {report.name for report in reports}, settings, seed, progress)
-    return RunReport(reports, settings, audits, packing, pair.model.family.title)
+    report = judged(pair, captured, chosen, settings, factor, progress)
+    run_stages = {stage.name for stage in report.stages}
+    report.quantization = quantization_drift(pair, arrays, run_stages, settings, seed, progress)
+    return report
+
+
+def judged(
+    pair: Pair,
+    captured: Iterable[Captured],
+    stages: Sequence[Stage],
+    settings: Settings,
+    factor: float,
+    progress: Callable[[str], None],
+) -> RunReport:
+    """Hold the MLX model against what the reference did in `stages`; the other arguments as for `run`."""
+    audits = audit(pair, stages, progress)
+    reports = examine_all(pair, captured, partial(accused_by, audits), factor, progress, Unneeded(pair, stages).after)
+    return RunReport(reports, settings, audits, family=pair.model.family.title)
+
+
+class Unneeded:
+    """The components of the model that have to be read for the stages of a run."""
+
+    def __init__(self, pair: Pair, stages: Sequence[Stage]) -> None:
+        self._pair, self._unread = pair, pair.unread()
+        self._left = {stage.name: set(stage.components) for stage in stages}
+
+    def after(self, stage: AnyStage) -> None:
+        """That stage is done: free what it needed and no later one does."""
+        freed = self._left.pop(stage.name) & self._unread
+        for component in freed.difference(*self._left.values()):
+            self._pair.let_go(component)
 
 
 def record(
@@ -72,15 +100,13 @@ def record(
     *,
     stages: Sequence[str] | None = None,
     settings: Settings | None = None,
-    seed: int = 0,
-    progress: Callable[[str], None] = lambda message: None,
+    **options: Any,
 ) -> Path:
     """Write what the reference does into a folder, for any number of runs; arguments as for `run`."""
     settings = settings or Settings()
     there = stages_of(pair.reference.family.networks)
-    chosen = choose_stages(stages, settings, there)
-    options: dict[str, Any] = {"settings": settings, "seed": seed, "progress": progress}
-    return capture(folder, there, inputs, pair=pair, chosen=chosen, about=_about(pair, settings), **options)
+    options |= {"chosen": choose_stages(stages, settings, there), "about": _about(pair, settings)}
+    return capture(folder, there, inputs, pair=pair, settings=settings, **options)
 
 
 def _about(pair: Pair, settings: Settings) -> dict[str, Any]:

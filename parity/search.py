@@ -8,20 +8,16 @@ ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from mlx_parity.compare import FACTOR
-from mlx_parity.examination import examine_all
 from mlx_parity.localization.captured import Captured, captures
-from parity.audit import accused_by, audit
 from parity.findings import RunReport
 from parity.inputs import load_inputs
 from parity.pair import Pair
-from parity.run import run
+from parity.run import judged, run
 from parity.stages import STAGES, Settings, choose_stages, stages_of
 from parity.stages.base import Streaming
-from parity.unneeded import Unneeded
 
 
 class ReferenceCapture:
@@ -72,9 +68,7 @@ def localise_in(
 ) -> RunReport:
     """Hold the MLX model of `pair`, as it is now, against what the reference did in some stages."""
     stages = [stage for stage in STAGES if any(one.stage.name == stage.name for one in captured)]
-    audits = audit(pair, stages, progress)
-    reports = examine_all(pair, captured, partial(accused_by, audits), factor, progress, Unneeded(pair, stages).after)
-    return RunReport(reports, settings, audits, family=pair.model.family.title)
+    return judged(pair, captured, stages, settings, factor, progress)
 
 
 def localise(
