@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -36,7 +36,8 @@ def run_freely(
     expected_layers = recorded(captured.calls)
     exact_layers, exempt = captured.layers, exempt_modules(pair, stage)
     calls = _calls_of_modules(expected_layers)
-    for path in _union(exact_layers, expected_layers, actual_layers):
+    # in the order of the first, then what only others saw
+    for path in dict.fromkeys((*exact_layers, *expected_layers, *actual_layers)):
         module_path = path.split("#")[0]
         if module_path in exempt and path not in actual_layers:
             report.exempt[module_path] = exempt[module_path]
@@ -96,11 +97,6 @@ def _calls_of_modules(recording: Recording) -> dict[str, list[str]]:
     return calls
 
 
-def _union(*recordings: Iterable[str]) -> list[str]:
-    """All paths, in the order of the first recording, then what only others saw."""
-    return list(dict.fromkeys(path for recording in recordings for path in recording))
-
-
 def exempt_modules(pair: Any, stage: Stage) -> dict[str, str]:
     """Modules of the reference that the port leaves out on purpose -> why."""
     return {f"{stage.prefix}{path}": why for path, why in stage.model(pair).exempt().items()}
@@ -147,13 +143,9 @@ def _floor_of(
 
 def _other_floor(name: str, sides: Sides, carried: Callable[[str, Sides], float]) -> float:
     """The `typical_floor` of an output over all hops, or what is carried on to it."""
-    return max(typical_output_floor(name, sides.expected, sides.exact), carried(name, sides))
-
-
-def typical_output_floor(name: str, expected: Outputs, exact: Outputs) -> float:
-    """The `typical_floor` of an output over all hops."""
-    alike = [other for other in expected.tensors if _HOP.sub("", other) == _HOP.sub("", name)]
-    return _floor_of(expected.tensors, exact.tensors, alike, exact.tensors.get(name))
+    expected, exact = sides.expected.tensors, sides.exact.tensors
+    alike = [other for other in expected if _HOP.sub("", other) == _HOP.sub("", name)]
+    return max(_floor_of(expected, exact, alike, exact.get(name)), carried(name, sides))
 
 
 def judge_tokens(stage: Stage, name: str, sides: Sides, given: Given, dtype: str, factor: float) -> Layer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -97,13 +97,10 @@ class _Alone:
         path_of = {twin: path for path, twin in pairing.modules.items()}
         named = {path: stored.get(twin, {}) for path, twin in pairing.modules.items()}
         self.sides = (
-            _left(official, lambda path, name: _twin(name, named.get(path, {})) is None),
-            {
-                f"{path_of.get(twin, twin)}.{name}": array
-                for twin, own in stored.items()
-                for name, array in own.items()
-                if _twin(name, official.get(path_of.get(twin, ""), {})) is None
-            },
+            _left((path, own, named.get(path, {})) for path, own in official.items()),
+            _left(
+                (path_of.get(twin, twin), own, official.get(path_of.get(twin, ""), {})) for twin, own in stored.items()
+            ),
         )
 
     def twin_of(self, path: str, *, in_port: bool, dtype: str) -> str:
@@ -115,8 +112,16 @@ class _Alone:
         return equal[0] if len(equal) == 1 else ""
 
 
-def _left(every: Parameters, wanted: Callable[[str, str], bool]) -> dict[str, np.ndarray]:
-    return {f"{path}.{name}": array for path, own in every.items() for name, array in own.items() if wanted(path, name)}
+def _left(
+    modules: Iterable[tuple[str, Mapping[str, np.ndarray], Mapping[str, np.ndarray]]],
+) -> dict[str, np.ndarray]:
+    """Of modules, by path, the parameters that their twins do not have."""
+    return {
+        f"{path}.{name}": array
+        for path, own, other in modules
+        for name, array in own.items()
+        if _twin(name, other) is None
+    }
 
 
 def _same_numbers(one: np.ndarray, other: np.ndarray, dtype: str) -> bool:
@@ -152,7 +157,8 @@ def _module(
         if order is not None:
             yield Layer(f"{path}.{name}", "weights", Verdict.PASS, found.shape), 0.0
         else:
-            laid = _laid_out(found, right)
+            alike = orders(found.shape, right.shape)
+            laid = found.transpose(alike[0]) if alike else found
             reason = evidence(laid, right, dtype, _others(path, name, right.shape, every))
             yield wrong(f"{path}.{name}", shape=found.shape, reason=reason), _deviation(laid, rounded(right, dtype))
     for twin in official.keys() - set(names.values()) if stored else ():  # or the port computes all that it needs
@@ -192,12 +198,6 @@ def _without_axes(found: np.ndarray, right: np.ndarray) -> np.ndarray:
     """The stored parameter with the reference's axes, where only the number of those of length 1 is another."""
     alike = without_ones(found.shape) == without_ones(right.shape)
     return found.reshape(right.shape) if found.ndim != right.ndim and alike else found
-
-
-def _laid_out(found: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The stored parameter with axes as long as the reference's, where an order of them makes it so."""
-    tried = orders(found.shape, right.shape)
-    return found.transpose(tried[0]) if tried else found
 
 
 def _others(path: str, name: str, shape: tuple[int, ...], every: Parameters) -> Iterator[tuple[str, np.ndarray]]:

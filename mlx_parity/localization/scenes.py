@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from mlx_parity.compare import dtype_of, noise_floor
 from mlx_parity.localization.captured import Captured
-from mlx_parity.localization.isolate import INPUT, Call, CallsByKey
+from mlx_parity.localization.isolate import INPUT, CallsByKey
 from mlx_parity.sides import Side
 from mlx_parity.suspects import Scene
 from mlx_parity.suspects.settings import numbers_of
@@ -29,7 +28,7 @@ def scene_of(
     calls = seen.get(key), captured.calls.get(key), captured.exact.get(key)
     if None in calls:
         return None
-    arrays = [_value(call, argument) for call in calls if call is not None]
+    arrays = [call.arguments.get(argument) if argument else first_float(call.output) for call in calls if call]
     if not all(isinstance(one, np.ndarray) and np.issubdtype(one.dtype, np.floating) for one in arrays):
         return None
     actual, expected, exact = arrays
@@ -47,10 +46,6 @@ def scene_of(
         parameters=side.parameters(live) if leaf else {},
         numbers=numbers_of(live) if live is not None else (),
     )
-
-
-def _value(call: Call, argument: str) -> Any:
-    return call.arguments.get(argument) if argument else first_float(call.output)
 
 
 def _sources(calls: CallsByKey, key: tuple[str, int], module: str, *, before: bool) -> Iterator[tuple[str, np.ndarray]]:

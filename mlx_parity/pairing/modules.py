@@ -96,12 +96,9 @@ class _Pairer:
         """Modules of one name; those of which one alone has weights only where they may be `unlike`."""
         for twin in self.port:
             path = renamed(twin, rename)
-            if path in self.reference and (unlike or self._both_or_none_weigh(path, twin)):
+            alike = (path in self._weighing[0]) == (twin in self._weighing[1])
+            if path in self.reference and (unlike or alike):
                 self._pair(path, twin)
-
-    def _both_or_none_weigh(self, path: str, twin: str) -> bool:
-        """Whether modules of both sides, or neither, have weights of their own."""
-        return (path in self._weighing[0]) == (twin in self._weighing[1])
 
     def by_weights(self) -> bool:
         """Modules of which both sides have one alone with these numbers in it. Looked at once."""
@@ -180,11 +177,8 @@ def _digests(side: Network, modules: Mapping[str, Any]) -> dict[str, list[str]]:
         arrays = side.parameters(module)
         if arrays:
             digest = hashlib.sha256()
-            for array in sorted((np.sort(array, axis=None) for array in arrays.values()), key=_order):
+            ordered = (np.sort(array, axis=None) for array in arrays.values())
+            for array in sorted(ordered, key=lambda one: (one.size, float(one[0]), float(one[-1]))):
                 digest.update(str(array.size).encode() + array.astype(np.float32).tobytes())
             found[digest.hexdigest()].append(path)
     return found
-
-
-def _order(array: np.ndarray) -> tuple[int, float, float]:
-    return array.size, float(array[0]), float(array[-1])

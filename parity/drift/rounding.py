@@ -96,10 +96,6 @@ def rounds_output(path: str) -> bool:
     return path not in FLOAT32_OUTPUT and not _stays_float32(path)
 
 
-def _rounds_input(path: str, module: nn.Module) -> bool:
-    return any(is_float(value) for value in module.values()) and not _stays_float32(path)
-
-
 @contextmanager
 def rounded(roots: Iterable[tuple[str, nn.Module]], precision: Precision) -> Iterator[None]:
     """Round these modules and all below them while the context lasts.
@@ -113,7 +109,7 @@ def rounded(roots: Iterable[tuple[str, nn.Module]], precision: Precision) -> Ite
     }
 
     def answer(call: ModuleCall) -> Any:
-        if _rounds_input(call.path, call.module):
+        if any(map(is_float, call.module.values())) and not _stays_float32(call.path):
             call.args = map_floats(call.args, precision.activation)
         output = call.run()
         return map_floats(output, precision.activation) if rounds_output(call.path) else output

@@ -52,7 +52,7 @@ class Processes:
         Text that it sends on its way is handed to `say`.
         """
         receiver, sender = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_sending, args=(function, arguments, sender), daemon=True)
+        process = self._context.Process(target=function, args=(*arguments, sender.send), daemon=True)
         process.start()
         sender.close()
         self._running.add(process)
@@ -62,10 +62,6 @@ class Processes:
             process.kill()
             process.join()
             self._running.discard(process)
-
-
-def _sending(function: Callable[..., None], arguments: tuple[Any, ...], sender: Any) -> None:
-    function(*arguments, sender.send)
 
 
 def _received(receiver: Any, say: Callable[[str], None] | None) -> Any:

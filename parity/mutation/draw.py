@@ -54,7 +54,9 @@ class Pool:
     def _one(self, chance: random.Random) -> Mutant | None:
         """One mutant; None where the edit that was drawn changes nothing."""
         operator = chance.choice(self.operators)
-        file, place = _choose(chance, self._found(operator))
+        found = self._found(operator)
+        file = chance.choice(sorted(found))
+        place = chance.choice(found[file])
         if operator not in OPERATORS:
             partner = chance.choice(damage.partners(self.model, place)) if operator == damage.SWAPPED else ""
             words = (damage.TENSORS.get(operator) or damage.JSON[operator]).words
@@ -78,11 +80,6 @@ class Pool:
                 packed = operator in damage.TENSORS and damage.TENSORS[operator].packed
                 self._known[operator] = dict(damage.places(operator, self.packed if packed else self.model))
         return self._known[operator]
-
-
-def _choose(chance: random.Random, found: dict[str, list[Any]]) -> tuple[str, Any]:
-    file = chance.choice(sorted(found))
-    return file, chance.choice(found[file])
 
 
 def _key(mutant: Mutant) -> tuple[str, str]:

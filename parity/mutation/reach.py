@@ -86,15 +86,14 @@ class Tracer:
 
     def _owner(self, frame: FrameType | None) -> int:
         """Identity of the innermost module that a frame runs for; 0 for none."""
-        if threading.current_thread() is not threading.main_thread() and not _has_module(frame):
-            frame = sys._current_frames().get(threading.main_thread().ident or 0)  # a thread works for who waits for it
-        while frame is not None:
-            module = _module(frame)
-            if module is not None:
-                self._kept[id(module)] = module
-                return id(module)
-            frame = frame.f_back
-        return 0
+        module = _innermost(frame)
+        if module is None and threading.current_thread() is not threading.main_thread():
+            # a thread works for who waits for it
+            module = _innermost(sys._current_frames().get(threading.main_thread().ident or 0))
+        if module is None:
+            return 0
+        self._kept[id(module)] = module
+        return id(module)
 
     def _build(self, frame: FrameType) -> None:
         """A constructor runs: the line that asked for it builds the module."""
@@ -135,9 +134,8 @@ def _module(frame: FrameType) -> Any:
     return owner if isinstance(owner, nn.Module) else None
 
 
-def _has_module(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if _module(frame) is not None:
-            return True
+def _innermost(frame: FrameType | None) -> Any:
+    """The first module that a frame, or one that it was called from, is a method of."""
+    while frame is not None and (module := _module(frame)) is None:
         frame = frame.f_back
-    return False
+    return None if frame is None else module

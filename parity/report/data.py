@@ -22,27 +22,12 @@ def to_dict(report: RunReport, *, checkpoint: str = "", model: str = "") -> dict
         mel = stage.arrays.get("mel")
         if mel is not None and mel[0].shape == mel[1].shape and all(np.isfinite(side).all() for side in mel):
             result["stages"][stage.name]["mel"] = mel_statistics(*mel)
-    return {
-        **result,
-        "checkpoint": checkpoint,
-        "model": model,
-        "settings": vars(report.settings),
-        **_model_sha256(Path(model)),
-        **_quantization(report),
-    }
-
-
-def _model_sha256(model: Path) -> dict[str, str]:
-    """Which model it is, for the model card of one that is published."""
-    return {"model_sha256": model_sha256(model)} if (model / RECORD).is_file() else {}
-
-
-def _quantization(report: RunReport) -> dict[str, Any]:
-    if not report.quantization:
-        return {}
-    return {
-        "quantization": {
+    result |= {"checkpoint": checkpoint, "model": model, "settings": vars(report.settings)}
+    if (Path(model) / RECORD).is_file():  # which model it is, for the model card of one that is published
+        result["model_sha256"] = model_sha256(Path(model))
+    if report.quantization:
+        result["quantization"] = {
             "summary": [drift.summary() for drift in report.quantization],
             "components": {drift.component: drift.to_dict() for drift in report.quantization},
         }
-    }
+    return result

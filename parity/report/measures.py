@@ -34,12 +34,6 @@ def _number(value: Any, digits: int = 3) -> str:
     return str(value) if isinstance(value, str) else f"{value:.{digits}g}"
 
 
-def _largest(values: list[Any]) -> tuple[int, Any]:
-    """The largest entry and its place; one that is no number wins."""
-    place = max(range(len(values)), key=lambda place: float(values[place]))
-    return place, values[place]
-
-
 def _flip(flip: dict[str, Any] | None) -> str:
     if flip is None:
         return "no token flips"
@@ -61,7 +55,7 @@ def _seams(streaming: dict[str, Any]) -> str:
     unit, boundaries = boundaries_of(streaming)
     if not boundaries:
         return "no chunk boundary in so short a mel"
-    place, error = _largest(streaming["seam_error"])
+    place, error = max(enumerate(streaming["seam_error"]), key=lambda seam: float(seam[1]))
     elsewhere = streaming["elsewhere_error"]
     against = "" if elsewhere is None else f", {_number(elsewhere)} elsewhere"
     return f"worst of {len(boundaries)} seams at {unit} {boundaries[place]}: {_number(error)}{against}"

@@ -123,13 +123,9 @@ class LanguageModel(Stage):
         # the words of the prompt are looked up in one call
         return call < (1 if path.endswith(".embed_tokens") else KEPT_STEPS)
 
-    @staticmethod
-    def _draws(tape: Tape, step: int) -> np.ndarray:
-        return tape.uniform(f"llm/step{step}", (DRAWS,))
-
     def prepare(self, side: Side, given: Given) -> dict[str, Any]:
         given = given.adding({LONG: _long(given)})
-        draws = [self._draws(given.tape, number) for number in range(given.settings.llm_steps)]
+        draws = [given.tape.uniform(f"llm/step{number}", (DRAWS,)) for number in range(given.settings.llm_steps)]
         left = iter(draws)
 
         rows: list[np.ndarray] = []

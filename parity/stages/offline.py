@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -60,8 +59,10 @@ class Offline(Loop):
 def _run(side: Side, given: Given, right: dict[float, Made] | None) -> Outputs:
     """The utterance at every speed; with `right`, that is what the networks answer."""
     outputs, asked = Outputs(details={}), list[tuple[tuple[np.ndarray, ...], np.ndarray]]()
+    (flow, hift), method = side.module, entry(side)
     for speed in SPEEDS:
-        with _watched(Watch(side, speed, outputs, right[speed] if right else None, asked)):
+        watch = Watch(side, speed, outputs, right[speed] if right else None, asked)
+        with intercepted({"flow": flow}, watch.flow, method), intercepted({"hift": hift}, watch.hift, method):
             _speak(side, given, speed)
     return outputs
 
@@ -136,10 +137,3 @@ class Watch:
     def _note(self, name: str, array: np.ndarray) -> None:
         kind = self.outputs.tensors if np.issubdtype(array.dtype, np.floating) else self.outputs.tokens
         kind[f"{name}_{self.speed}"] = array
-
-
-@contextmanager
-def _watched(watch: Watch) -> Iterator[None]:
-    (flow, hift), method = watch.side.module, entry(watch.side)
-    with intercepted({"flow": flow}, watch.flow, method), intercepted({"hift": hift}, watch.hift, method):
-        yield
