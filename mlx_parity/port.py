@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from mlx_parity.audit.culprits import culprits_of
 from mlx_parity.audit.weights import audit_weights
 from mlx_parity.captures import capture, captured_in
 from mlx_parity.compare import FACTOR, Verdict
 from mlx_parity.examination import examine_all, made_up_for
-from mlx_parity.findings import RunReport, StageReport
+from mlx_parity.findings import RunReport, StageReport, culprits_of
 from mlx_parity.localization.captured import Captured, captures
 from mlx_parity.pairing.layout import aligned
 from mlx_parity.pairing.modules import Pairing, Rename, pair_modules

@@ -19,7 +19,6 @@ from mlx_cosyvoice.model import SpeechModel, load
 from mlx_cosyvoice.weights import StoredModel, read_config
 from mlx_parity.sides.pytorch import DTYPES
 from parity.mixed import in_half
-from parity.quantization.unpacked import unpacked_weights
 from reference.families import FAMILIES
 from reference.official_config import official_config
 from reference.text_tokenizer import TextTokenizer
@@ -155,3 +154,14 @@ def load_pair(checkpoint: str | Path, model: str | Path, llm: str | Path | None 
         return Pair(original, load(folder, dtype=None), original, folder)
     packed = Reference(official, lambda component: unpacked_weights(folder, component), llm, meta["layer_dtypes"])
     return Pair(packed, load(folder, dtype=None), original, folder)
+
+
+def unpacked_weights(folder: Path, component: str) -> dict[str, np.ndarray]:
+    """Official key -> float32 weight, of the packed layers of one component of a model folder."""
+    stored = StoredModel.open(folder)
+    weights, dtype = stored.component(component), getattr(mx, stored.meta["dtypes"].get(component, "float32"))
+    unpacked = {}
+    for path, quantization in stored.packed(component).items():
+        scales, biases = (weights[f"{path}.{part}"].astype(dtype) for part in ("scales", "biases"))
+        unpacked[f"{path}.weight"] = np.array(quantization.unpack(weights[f"{path}.weight"], scales, biases))
+    return unpacked

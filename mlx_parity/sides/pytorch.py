@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from mlx_parity.pairing.layout import shaped
 from mlx_parity.sides.base import Side
-from mlx_parity.sides.exact import InFloat64
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
@@ -94,3 +94,17 @@ class TorchSide(Side):
         tensor = self.plain(shaped(value, tuple(own.shape)))
         # a caller that lost precision is to blame for it, and not the module that it calls; one may ask for more
         return tensor.to(torch.promote_types(own.dtype, DTYPES[self.dtype])) if tensor.is_floating_point() else tensor
+
+
+_TO_FLOAT = {torch.Tensor.float: torch.Tensor.double}
+
+
+class InFloat64(TorchFunctionMode):
+    """A norm or a rotary table that computes in float32 whatever it is given would hide what float32 loses there."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        exact = [torch.float64 if arg is torch.float32 else arg for arg in args]
+        named = {name: torch.float64 if arg is torch.float32 else arg for name, arg in (kwargs or {}).items()}
+        return _TO_FLOAT.get(func, func)(*exact, **named)

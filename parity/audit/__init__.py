@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from mlx_parity.audit.culprits import culprits_of
-from mlx_parity.findings import StageReport
-from parity.audit.config import audit_config
-from parity.audit.defaults import audit_defaults
+from mlx_parity.findings import StageReport, culprits_of
+from parity.audit.config import audit_config, audit_defaults
 from parity.audit.tokenizer import audit_tokenizer
 from parity.audit.weights import audit_weights
 from parity.pair import Pair

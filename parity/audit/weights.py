@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+from mlx.utils import tree_flatten
 
 from mlx_cosyvoice.nn.official import Module, Rule, rules_of
 from mlx_cosyvoice.quantize import is_quantized
-from mlx_cosyvoice.weights import DTYPES
+from mlx_cosyvoice.weights import DTYPES, load_weights, read_config
 from mlx_parity.audit.evidence import evidence, rounded
 from mlx_parity.compare import EPSILON, MINIMUM_STEPS, Layer, Verdict, compare
-from parity.audit.held import Held, held
 from parity.audit.packed import audit_packed
 from parity.pair import Pair
 
@@ -24,6 +25,46 @@ BLOCK = 1 << 20
 
 #: Folding several tensors into one costs a step of float32, or a few where it is not done in float64.
 FOLDING_STEPS = 4.0
+
+
+@dataclass(frozen=True)
+class Held:
+    """A component of the MLX model.
+
+    Attributes:
+        component: its name.
+        network: its module.
+        tensors: by path in it; one of the folder is read when it is looked at.
+        dtype: that config.json says.
+        float32: paths of tensors and modules that are exceptions to it.
+    """
+
+    component: str
+    network: nn.Module
+    tensors: dict[str, mx.array]
+    dtype: str
+    float32: tuple[str, ...]
+
+    def dtype_of(self, name: str) -> str:
+        """The dtype that a tensor is declared to have, by its path in the component."""
+        exact = any(name == path or name.startswith(f"{path}.") for path in self.float32)
+        return "float32" if exact else self.dtype
+
+
+def held(pair: Pair, component: str) -> Held:
+    """What the model holds of a component."""
+    _, meta = read_config(pair.folder)
+    prefix = f"{component}."
+    kept = [path.removeprefix(prefix) for path in meta["layer_dtypes"] if path.startswith(prefix)]
+    exact = (*kept, *pair.model.family[component].float32_tensors)
+    unread = component in pair.model._unread
+    network = pair.model._networks[component] if unread else getattr(pair.model, component)
+    if unread:
+        stored = load_weights(pair.folder).items()
+        tensors = {name.removeprefix(prefix): array for name, array in stored if name.startswith(prefix)}
+    else:
+        tensors = dict(tree_flatten(network.parameters()))
+    return Held(component, network, tensors, meta["dtypes"][component], exact)
 
 
 def audit_weights(pair: Pair, component: str) -> list[Layer]:

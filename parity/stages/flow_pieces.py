@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from mlx_parity.sides import Side
-from parity.cut import Cut
-from parity.pieces import STEPS, STEPWISE, pieces_of
+from parity.pieces import STEPS, STEPWISE, Cut, pieces_of
 from parity.stages.base import Arrays, Given, Outputs, Stage
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from mlx_parity import check
 from mlx_parity.report.culprits import culprit_to_dict
 from mlx_parity.suspects import Scene, probable_cause
 from mlx_parity.suspects.attention import Attention
-from mlx_parity.suspects.functions import ACTIVATIONS
+from mlx_parity.suspects.formulas import ACTIVATIONS
 from mlx_parity.suspects.norms import Norm
 from tests.mlx_parity.models import ids, port, reference
 

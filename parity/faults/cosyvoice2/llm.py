@@ -1,4 +1,4 @@
-"""Mistakes in the language model: Qwen2, the order of its input, and the sampler."""
+"""Mistakes in the language model: Qwen2, the order of its input, the sampler, and the loop that generates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlx_cosyvoice.llm import lm, qwen2, sampling
+from mlx_cosyvoice.llm import bistream, drawing, lm, qwen2, sampling
 from parity.faults.base import Context, Mistakes, at, patched, without
 from parity.faults.shared import FRAME, activation, neighbors_turned
 from parity.pair import Pair
@@ -91,4 +91,31 @@ MISTAKES: Mistakes = {
     "prefix-order: What all utterances of a voice begin with is run in the wrong order.": at(
         "llm.prefill_prefix"
     ).edits("self.checked_text(prompt_text", "self.checked_text(prompt_text[::-1]", of=lm.SpeechLM.prefill_prefix),
+}
+
+
+GENERATE, BISTREAM = at("llm.generate"), at("llm.generate_bistream")
+LOOP = lm.SpeechLM._generate
+
+GENERATION: Mistakes = {
+    "min-len-ignored: The end of speech is allowed from the first token on.": GENERATE.edits(
+        "index < min_len", "False", of=LOOP
+    ),
+    "max-len-one-more: One token more than the longest is spoken.": GENERATE.edits(
+        "range(max_len)", "range(max_len + 1)", of=LOOP
+    ),
+    "special-ids-spoken: Only the end of speech ends it; other special ids are spoken.": GENERATE.edits(
+        "token >= self.config.speech_token_size", "token == self.eos_token", of=LOOP
+    ),
+    "sampler-forgets: The sampler never knows what was said before.": at("llm.generate", "llm.generate_bistream").edits(
+        "self.decoded.append(self._sampler(log_probs, self.decoded, ignore_eos))",
+        "self.decoded = [*self.decoded, self._sampler(log_probs, [], ignore_eos)]",
+        of=drawing.Called.draw,
+    ),
+    "fill-due-late: The fill token is due one token later than the block of speech is long.": BISTREAM.edits(
+        "self.next_fill - len", "self.next_fill + 1 - len", of=bistream.Bistream._block
+    ),
+    "task-id-missing: No task id says that the text has ended.": BISTREAM.edits(
+        ", self.model.task_id)", ")", of=bistream.Bistream.finish
+    ),
 }

@@ -1,8 +1,8 @@
-"""Mistakes in the loop that streams: hops, offsets, caches, the cross-fade."""
+"""Mistakes in the loop that streams (hops, offsets, caches, the cross-fade), and in how speech is spoken at once."""
 
 from __future__ import annotations
 
-from mlx_cosyvoice.decoding import Hops, OfficialDecoder, StreamingVocoder
+from mlx_cosyvoice.decoding import Hops, OfficialDecoder, StreamingVocoder, offline
 from parity.faults.base import Mistakes, at
 
 MISTAKES: Mistakes = {
@@ -20,5 +20,23 @@ MISTAKES: Mistakes = {
     ),
     "stream-hop: Hops do not grow: each takes 25 tokens.": at("streaming.hop").edits(
         "self.chunk * self.growth ** min(number, self.longest)", "self.chunk", of=Hops.hop
+    ),
+}
+
+
+SPEED = at("offline.change_speed")
+
+OFFLINE: Mistakes = {
+    "speed-inverted: A higher speed speaks slower.": SPEED.edits(
+        "check_speed(speed)", "check_speed(1 / speed)", of=offline.change_speed
+    ),
+    "speed-aligned-corners: The mel is resampled half a frame off, as with the corners aligned.": SPEED.edits(
+        "0, wanted)", "0, wanted) + 0.5", of=offline.change_speed
+    ),
+    "speed-rounded: The number of frames is rounded up, where upstream cuts it off.": SPEED.edits(
+        "int(frames / check_speed(speed))", "int(frames / check_speed(speed)) + (speed != 1)", of=offline.change_speed
+    ),
+    "offline-steps: The number of Euler steps that is asked for never reaches the flow.": at("offline.flow").edits(
+        "n_timesteps=self.n_timesteps", "n_timesteps=10", of=offline.OfflineDecoder.step
     ),
 }
