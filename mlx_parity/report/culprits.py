@@ -52,24 +52,24 @@ def print_culprits(report: RunReport, console: Console) -> None:
     groups = alike(report.culprits)
     for number, group in enumerate(groups, start=1):
         culprit = group[0]
-        console.print(f"\n{number}. [bold]{escape(headline(culprit))}[/]", highlight=False)
-        console.print(f"   {titles[culprit.stage]}, {culprit.kind}", highlight=False)
+        console.print(f"\n{number}. [bold]{escape(headline(culprit))}[/]")
+        console.print(f"   {titles[culprit.stage]}, {culprit.kind}")
         for line in culprit.evidence[:MOST_EVIDENCE]:
-            console.print(f"   - {escape(line)}", highlight=False)
+            console.print(f"   - {escape(line)}")
         if len(culprit.evidence) > MOST_EVIDENCE:
-            console.print(f"   - and {len(culprit.evidence) - MOST_EVIDENCE} more", highlight=False)
+            console.print(f"   - and {len(culprit.evidence) - MOST_EVIDENCE} more")
         if culprit.cause:
-            console.print(f"   probable cause: [bold]{escape(culprit.cause)}[/]", highlight=False)
+            console.print(f"   probable cause: [bold]{escape(culprit.cause)}[/]")
         if len(group) > 1:
             others = ", ".join(other.module for other in group[1 : 1 + MOST_EVIDENCE])
             more = f" and {len(group) - 1 - MOST_EVIDENCE} more" if len(group) > 1 + MOST_EVIDENCE else ""
-            console.print(f"   the same in {escape(others)}{more}", highlight=False)
+            console.print(f"   the same in {escape(others)}{more}")
         if all(other[0].stage != culprit.stage for other in groups[number:]):
             stage = next(stage for stage in report.stages if stage.name == culprit.stage)
             for line in report.lines(stage):
-                console.print(f"   {line}", highlight=False)
+                console.print(f"   {line}")
     for line in report.unobserved[:MOST_UNOBSERVED]:
-        console.print(f"[yellow]not observed[/]: {escape(line)}", highlight=False)
+        console.print(f"[yellow]not observed[/]: {escape(line)}")
     if len(report.unobserved) > MOST_UNOBSERVED:
         console.print(f"and {len(report.unobserved) - MOST_UNOBSERVED} more were not observed")
 

@@ -20,8 +20,8 @@ STYLE = {Verdict.PASS: "green", Verdict.DIVERGED: "bold red", Verdict.INCONCLUSI
 
 def make_console() -> Console:
     """The terminal's own width; output that goes to a file or a CI log is not squeezed into 80 columns."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
 
 
 def new_table(*names: str, title: str | None = None, wrap: bool = False) -> Table:
@@ -126,7 +126,7 @@ def print_report(report: RunReport, console: Console, layers: str = "all") -> No
     console.print(stage_table(report))
     for stage in report.stages:
         for line in report.lines(stage):
-            console.print(line, highlight=False)
+            console.print(line)
         if stage.unpaired:
             console.print(
                 f"{stage.title}: {len(stage.unpaired)} modules have no twin, and were judged as parts of others"
@@ -141,5 +141,5 @@ def print_report(report: RunReport, console: Console, layers: str = "all") -> No
                 f"{stage.title}: first wrong layer is [bold]{escape(layer.path)}[/] ({escape(found)})", highlight=False
             )
     for line in report.notes():
-        console.print(line, highlight=False)
+        console.print(line)
     console.print(f"\nverdict: {_verdict(report.verdict)}")

@@ -122,12 +122,7 @@ def difference(paths: Mapping[str, Path]) -> float | None:
     return float(np.abs(mlx - pytorch).max() / max(pytorch.std(), 1e-30))
 
 
-def measure(
-    case: Case,
-    open_worker: Callable[[str], Any],
-    repeats: int,
-    scratch: Path,
-) -> Result:
+def measure(case: Case, open_worker: Callable[[str], Any], repeats: int, scratch: Path) -> Result:
     """Measure a case in processes of its own, one a side, that hold no more than it needs.
 
     Args:

@@ -172,10 +172,10 @@ def print_result(data: Data, console: Console) -> None:
         console.print(table)
     console.print()
     for line in (*first_sounds(data), *conditions(data)):
-        console.print(line, highlight=False)
-    console.print(LEGEND, style="dim", highlight=False)
+        console.print(line)
+    console.print(LEGEND, style="dim")
     if warning(data):
-        console.print(f"[yellow]{warning(data)}[/]", highlight=False)
+        console.print(f"[yellow]{warning(data)}[/]")
 
 
 def markdown(data: Data) -> str:

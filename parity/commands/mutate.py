@@ -90,11 +90,7 @@ def _benches(work: Path) -> list[Bench]:
 
 
 def _try(
-    families: list[Bench],
-    mutants: dict[int, Mutant],
-    results: Results,
-    arguments: argparse.Namespace,
-    console: Console,
+    families: list[Bench], mutants: dict[int, Mutant], results: Results, arguments: argparse.Namespace, console: Console
 ) -> None:
     from rich.console import Console as Screen
 
@@ -117,13 +113,13 @@ def _print_outcome(outcome: Outcome, progress: str, console: Console) -> None:
     mutant = outcome.mutant
     named = f", named {outcome.named}: {', '.join(outcome.culprits[:2])}" if outcome.named else ""
     line = f"{progress:>8} {outcome.number} {mutant['operator']} in {mutant['file']} {mutant['place']}: {outcome.end}"
-    console.print(f"{line}{named}  {outcome.seconds:.0f} s", highlight=False, markup=False)
+    console.print(f"{line}{named}  {outcome.seconds:.0f} s", markup=False)
 
 
 def _print_mutant(number: int, mutant: dict[str, Any], console: Console) -> None:
-    console.print(f"{number} {mutant['operator']} in {mutant['file']} {mutant['place']}", highlight=False, markup=False)
+    console.print(f"{number} {mutant['operator']} in {mutant['file']} {mutant['place']}", markup=False)
     for line in mutant["change"].splitlines()[2 if "\n" in mutant["change"] else 0 :]:
-        console.print(f"  {line}", highlight=False, markup=False)
+        console.print(f"  {line}", markup=False)
 
 
 def _report(outcomes: list[Outcome], arguments: argparse.Namespace, started: float, console: Console) -> int:
@@ -133,13 +129,13 @@ def _report(outcomes: list[Outcome], arguments: argparse.Namespace, started: flo
     seconds = time.perf_counter() - started
     for outcome in outcomes:
         if outcome.end in ("missed", "survives"):
-            console.print(f"{outcome.end}: ", end="", highlight=False)
+            console.print(f"{outcome.end}: ", end="")
             _print_mutant(outcome.number, dict(outcome.mutant), console)
     summary.print_tables(outcomes, console)
     if arguments.json:
         write_json(summary.to_dict(outcomes, seed=arguments.seed, seconds=seconds), arguments.json)
     if arguments.markdown:
         write_text(arguments.markdown, summary.markdown(outcomes, seed=arguments.seed, seconds=seconds))
-    console.print(f"{seconds:.0f} s", highlight=False)
-    console.print(summary.last_line(outcomes), highlight=False)
+    console.print(f"{seconds:.0f} s")
+    console.print(summary.last_line(outcomes))
     return 0 if summary.passes(outcomes, *SHARES) else 1

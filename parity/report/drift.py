@@ -59,20 +59,20 @@ def final_table(report: DriftReport) -> Table:
 
 def print_drift(report: DriftReport, console: Console, rows: int = ROWS) -> None:
     """Rankings, proposals, and the final errors."""
-    console.print(SIMULATED, highlight=False)
+    console.print(SIMULATED)
     for stage in report.stages:
         console.print(ranking_table(stage, rows))
         left = len(stage.groups) - rows
         if left > 0:
             rest = sum(abs(group.share) for group in stage.groups[rows:])
-            console.print(f"and {left} more with {100 * rest:.1f} % together (all in the JSON)", highlight=False)
+            console.print(f"and {left} more with {100 * rest:.1f} % together (all in the JSON)")
         if stage.explained is not None:
-            console.print(f"estimated shares add up to {100 * stage.explained:.1f} %", highlight=False)
+            console.print(f"estimated shares add up to {100 * stage.explained:.1f} %")
         if stage.precision.quantized:
-            console.print(_quantized(stage), highlight=False)
+            console.print(_quantized(stage))
         if stage.note:
             console.print(stage.note, style="yellow")
-        console.print(_proposal(stage), highlight=False, soft_wrap=True)
+        console.print(_proposal(stage), soft_wrap=True)
     console.print(final_table(report))
 
 

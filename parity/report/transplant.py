@@ -56,7 +56,7 @@ def print_report(report: TransplantReport, console: Console) -> None:
     """Print the matrix, who is to blame, and the verdict."""
     console.print(_table(report))
     for name in FINAL:
-        console.print(_sentence(report, name), highlight=False)
+        console.print(_sentence(report, name))
     console.print(f"\nverdict: [{STYLE[report.verdict]}]{report.verdict.value.upper()}[/]")
 
 

@@ -161,11 +161,7 @@ def _run_part(
 
 
 def _report(
-    pair: Pair,
-    finals: dict[_Pipeline, dict[str, np.ndarray]],
-    swapped: list[Part],
-    settings: Settings,
-    factor: float,
+    pair: Pair, finals: dict[_Pipeline, dict[str, np.ndarray]], swapped: list[Part], settings: Settings, factor: float
 ) -> TransplantReport:
     expected, exact = finals[_Pipeline(REFERENCE)], finals[_Pipeline(FLOAT64)]
 

@@ -14,17 +14,7 @@ from mlx_cosyvoice.vocoder import CausalHiFTGenerator
 from mlx_cosyvoice.vocoder.source import SineGen2
 from parity.faults import shared
 from parity.faults.base import Context, Mistakes, at, patched
-from parity.faults.caches import (
-    CHUNK,
-    Keys,
-    each,
-    extending,
-    fetching,
-    joined,
-    last,
-    of_one_entry,
-    one_late,
-)
+from parity.faults.caches import CHUNK, Keys, each, extending, fetching, joined, last, of_one_entry, one_late
 from parity.pair import Pair
 
 ESTIMATOR = "flow.decoder.estimator"
