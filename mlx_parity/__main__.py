@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mlx_parity.captures.reports import read_report, write_report
 from mlx_parity.findings import RunReport
-from mlx_parity.port_file import PortFile, load_port_file
+from mlx_parity.port_file import load_port_file
 from mlx_parity.report.culprits import print_culprits, to_dict
 from mlx_parity.report.data import to_dict as whole_dict
 from mlx_parity.report.html import write_html
@@ -48,12 +48,12 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    for name, run, what in (
-        ("run", _run, "compare both models, layer by layer, and name who is to blame"),
-        ("compare", _run, "the same with a capture in place of the PyTorch model"),
-        ("localise", _localise, "name who is to blame, and nothing else"),
+    for name, what in (
+        ("run", "compare both models, layer by layer, and name who is to blame"),
+        ("compare", "the same with a capture in place of the PyTorch model"),
+        ("localise", "name who is to blame, and nothing else"),
     ):
-        command = add(name, run, what)
+        command = add(name, _run, what)
         command.add_argument(
             "file", type=Path, help="what is to be compared: see `python -m pydoc mlx_parity.port_file`"
         )
@@ -70,30 +70,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _compared(arguments: argparse.Namespace) -> tuple[PortFile, RunReport]:
+def _compared(arguments: argparse.Namespace) -> RunReport:
     file = load_port_file(arguments.file)
     with Console(stderr=True).status("") as status:
         options: dict[str, Any] = {"factor": file.factor, "progress": status.update}
         if arguments.capture:
-            return file, file.pipeline.compare(arguments.capture, **options)
-        return file, file.pipeline.run(file.inputs, seed=file.seed, **options)
+            return file.pipeline.compare(arguments.capture, **options)
+        return file.pipeline.run(file.inputs, seed=file.seed, **options)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    _, report = _compared(arguments)
-    console = make_console()
-    print_report(report, console, arguments.layers)
-    if report.culprits:
+    report, console, culprits_alone = _compared(arguments), make_console(), arguments.command == "localise"
+    if not culprits_alone:
+        print_report(report, console, arguments.layers)
+    if culprits_alone or report.culprits:
         print_culprits(report, console)
-    _write(report, whole_dict(report), arguments, console)
-    return report.verdict.exit_code
-
-
-def _localise(arguments: argparse.Namespace) -> int:
-    _, report = _compared(arguments)
-    console = make_console()
-    print_culprits(report, console)
-    _write(report, to_dict(report), arguments, console)
+    _write(report, to_dict(report) if culprits_alone else whole_dict(report), arguments, console)
     return report.verdict.exit_code
 
 

@@ -22,6 +22,8 @@ SCHEMA_VERSION = 1
 MANIFEST = "capture.json"
 TYPES = (Beside, Call, Outputs, Recorded)
 PACKAGES = ("torch", "mlx", "numpy", "transformers")
+#: What is kept of a stage as it is.
+KEPT = ("outputs", "isolated_outputs", "exact_outputs", "types", "constants", "seconds")
 
 
 def capture(
@@ -58,7 +60,7 @@ def capture(
     head = {
         "schema_version": SCHEMA_VERSION,
         "stages": names,
-        "about": dict(about or {}),
+        "about": {**(about or {})},
         "versions": versions(PACKAGES),
     }
     (folder / MANIFEST).write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
@@ -124,24 +126,18 @@ def _as_value(one: Captured) -> dict[str, Any]:
         "calls": [replace(call, state=None) for call in one.calls.values()],
         "exact": [replace(call, state=None) for call in exact.values()],
         "layers": layers,
-        "outputs": one.outputs,
-        "isolated_outputs": one.isolated_outputs,
-        "exact_outputs": one.exact_outputs,
-        "types": one.types,
-        "constants": one.constants,
         "modules": one.stage.recorded(),
-        "seconds": one.seconds,
+        **{name: getattr(one, name) for name in KEPT},
     }
 
 
 def _as_captured(stage: Stage, value: dict[str, Any]) -> Captured:
     calls, exact = ({call.key: call for call in value[name]} for name in ("calls", "exact"))
-    kept = ("outputs", "isolated_outputs", "exact_outputs", "types", "constants", "seconds")
     return Captured(
         stage=stage.recalled(value["modules"]),
         given=Given(value["inputs"], value["settings"], value["seed"]),
         calls=calls,
         exact=CallsBeside(exact),
         layers=RecordingBeside(calls, value["layers"]),
-        **{name: value[name] for name in kept},
+        **{name: value[name] for name in KEPT},
     )

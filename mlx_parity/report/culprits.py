@@ -75,17 +75,9 @@ def print_culprits(report: RunReport, console: Console) -> None:
 
 
 def culprit_to_dict(culprit: Culprit) -> dict[str, Any]:
-    return {
-        "module": culprit.module,
-        "kind": culprit.kind,
-        "stage": culprit.stage,
-        "place": culprit.place,
-        "argument": culprit.argument,
-        "headline": headline(culprit),
-        "evidence": culprit.evidence,
-        "cause": culprit.cause,
-        "layer": culprit.layer.to_dict() if culprit.layer else None,
-    }
+    names = ("module", "kind", "stage", "place", "argument", "evidence", "cause")
+    layer = culprit.layer.to_dict() if culprit.layer else None
+    return {name: getattr(culprit, name) for name in names} | {"headline": headline(culprit), "layer": layer}
 
 
 def to_dict(report: RunReport) -> dict[str, Any]:

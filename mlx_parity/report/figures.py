@@ -63,22 +63,16 @@ def depth_chart(layers: Sequence[Layer], isolated: Mapping[str, Layer], factor: 
         factor: allowed error in noise floors.
     """
     floors = [layer.floor for layer in layers]
-    alone = [isolated[layer.path].error for layer in layers if layer.path in isolated]
-    values = [*floors, *(layer.error for layer in layers), *alone, factor * max(floors)]
+    fed = [isolated[layer.path].error for layer in layers if layer.path in isolated]
+    values = [*floors, *(layer.error for layer in layers), *fed, factor * max(floors)]
     chart = LogChart(values, len(layers), "relative error against depth", ("first layer", "last layer"))
     chart.line(floors, "floor")
     chart.line([floor * factor for floor in floors], "bound")
     for index, layer in enumerate(layers):
         own = isolated.get(layer.path)
         if own is not None and own.difference is not None:
-            wrong = own.verdict is Verdict.DIVERGED
-            chart.dot(
-                index,
-                own.error,
-                "alone culprit" if wrong else "alone",
-                5 if wrong else 1.5,
-                f"{layer.path} alone: {own.error:.3g}",
-            )
+            wrong, alone = own.verdict is Verdict.DIVERGED, f"{layer.path} alone: {own.error:.3g}"
+            chart.dot(index, own.error, "alone culprit" if wrong else "alone", 5 if wrong else 1.5, alone)
         wrong = layer.verdict is Verdict.DIVERGED
         chart.dot(index, layer.error, "wrong" if wrong else "fine", 2, f"{layer.path}: {layer.error:.3g}")
     return chart.svg()

@@ -63,21 +63,12 @@ def layer_table(title: str, layers: list[Layer], port: str = "port") -> Table:
     )
     table = new_table("layer", *(f">{name}" for name in names), title=title)
     for layer in layers:
-        d = layer.difference
-        numbers = (
-            [escape(layer.reason)]
-            if d is None
-            else [
-                _number(layer.ratio),
-                _number(d.max_abs),
-                _number(d.relative_rms),
-                _number(d.snr_db, 4),
-                f"{d.cosine:.7f}",
-                f"{d.nonfinite}/{d.nonfinite_reference}",
-                f"{_number(d.mean)} / {_number(d.mean_reference)}",
-                f"{_number(d.std)} / {_number(d.std_reference)}",
-            ]
-        )
+        d, numbers = layer.difference, [escape(layer.reason)]
+        if d is not None:
+            numbers = [_number(value) for value in (layer.ratio, d.max_abs, d.relative_rms)]
+            numbers += [_number(d.snr_db, 4), f"{d.cosine:.7f}", f"{d.nonfinite}/{d.nonfinite_reference}"]
+            moments = (d.mean, d.mean_reference), (d.std, d.std_reference)
+            numbers += [f"{_number(mine)} / {_number(right)}" for mine, right in moments]
         table.add_row(escape(layer.path), _verdict(layer.verdict), *numbers)
     return table
 
@@ -132,14 +123,12 @@ def print_report(report: RunReport, console: Console, layers: str = "all") -> No
                 f"{stage.title}: {len(stage.unpaired)} modules have no twin, and were judged as parts of others"
             )
     for stage in report.parts:
-        if stage.verdict is not Verdict.PASS and stage.worst_layer is not None:
-            layer = stage.worst_layer
+        layer = stage.worst_layer
+        if stage.verdict is not Verdict.PASS and layer is not None:
             found = layer.reason
             if not found and layer.difference:
                 found = f"{_number(layer.ratio)} noise floors off, max abs {_number(layer.difference.max_abs)}"
-            console.print(
-                f"{stage.title}: first wrong layer is [bold]{escape(layer.path)}[/] ({escape(found)})", highlight=False
-            )
+            console.print(f"{stage.title}: first wrong layer is [bold]{escape(layer.path)}[/] ({escape(found)})")
     for line in report.notes():
         console.print(line)
     console.print(f"\nverdict: {_verdict(report.verdict)}")

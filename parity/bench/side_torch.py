@@ -33,12 +33,7 @@ class Side:
         found = re.search(r"BLAS_INFO=(\w+)", shown)
         kernel = re.search(r"- (Intel\(R\) oneAPI Math Kernel Library Version [\w.-]+|OpenBLAS[^\n]*)", shown)
         name = kernel.group(1) if kernel else found.group(1) if found else "unknown"
-        return {
-            "version": torch.__version__,
-            "blas": name,
-            "device": "cpu",
-            "threads": torch.get_num_threads(),
-        }
+        return {"version": torch.__version__, "blas": name, "device": "cpu", "threads": torch.get_num_threads()}
 
     def limits(self, size: int, floats: int) -> dict[str, float]:
         """As the MLX side's."""

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mlx_parity.report.terminal import make_console
     from parity.drift import drift
     from parity.drift.rounding import parse_precision
-    from parity.inputs import load_inputs
+    from parity.inputs import load_inputs, shortened
     from parity.pair import load_pair
     from parity.report import drift as show
     from parity.stages import Settings
@@ -78,9 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     precisions = [parse_precision(name, arguments.group_size) for name in dict.fromkeys(names)]
     if arguments.recipe and len(precisions) != 1:
         raise ValueError(f"--recipe is for one precision: name it with --dtypes, instead of {','.join(names)}")
-    inputs = load_inputs(arguments.audio)
-    for name, rate in (("wave16", 16000), ("wave24", 24000)):
-        inputs[name] = inputs[name][: int(arguments.prompt_seconds * rate)]
+    inputs = shortened(load_inputs(arguments.audio), arguments.prompt_seconds)
     pair = load_pair(arguments.checkpoint, arguments.model)
     with Console(stderr=True).status("") as status:
         report = drift(

@@ -165,12 +165,8 @@ def _rewritten(function: Any, texts: tuple[str, ...], names: Mapping[str, Any]) 
             raise ValueError(f"{function.__qualname__} says {old!r} {source.count(old)} times: adapt the fault to it")
         source = source.replace(old, new)
     # within a class, for those that call `super()`
-    code = compile(
-        f"class _:\n{textwrap.indent(source, ' ')}",
-        function.__code__.co_filename,
-        "exec",
-        annotations.compiler_flag,
-    )
+    body = textwrap.indent(source, " ")
+    code = compile(f"class _:\n{body}", function.__code__.co_filename, "exec", annotations.compiler_flag)
     for name in ("_", function.__name__):
         code = next(one for one in code.co_consts if isinstance(one, CodeType) and one.co_name == name)
     known = {**function.__globals__, **names}
