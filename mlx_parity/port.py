@@ -21,8 +21,7 @@ from mlx_parity.findings import RunReport, StageReport, culprits_of
 from mlx_parity.localization.captured import Captured, captures
 from mlx_parity.pairing.layout import aligned
 from mlx_parity.pairing.modules import Pairing, Rename, pair_modules
-from mlx_parity.sides import Side
-from mlx_parity.sides.of_models import side_of
+from mlx_parity.sides import Side, side_of
 from mlx_parity.sides.recorded import Network, Recorded, RecordedNetwork, recorded
 from mlx_parity.stage import Given, Outputs, Stage
 

@@ -19,10 +19,6 @@ Sink = Callable[[str, int, np.ndarray], None]
 Keep = Callable[[str, int], bool]
 
 
-def keep_all(path: str, call: int) -> bool:
-    return True
-
-
 def first_float(output: Any) -> np.ndarray | None:
     """The same of an output whose tensors were noted."""
     if isinstance(output, tuple):
@@ -46,7 +42,7 @@ def first_of(output: Any) -> Any:
 
 
 @contextmanager
-def tap(side: Side, sink: Sink, prefix: str = "", keep: Keep = keep_all) -> Iterator[None]:
+def tap(side: Side, sink: Sink, prefix: str = "", keep: Keep = lambda path, call: True) -> Iterator[None]:
     """Report the output of every named module of a side's network to `sink` while the context lasts."""
     calls: Counter[str] = Counter()
 

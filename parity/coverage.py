@@ -21,6 +21,7 @@ PACKAGE = Path(mlx_cosyvoice.__file__).parent
 #: The networks, and what runs them. `nn/cpu` holds kernels in place of others.
 NETWORKS = ("llm", "flow", "vocoder", "speech_tokenizer", "speaker_encoder")
 FOLDERS = (*NETWORKS, "decoding")
+HOMES = tuple(f"{mlx_cosyvoice.__name__}.{folder}" for folder in NETWORKS)
 
 #: Lines that only refuse what is wrong.
 REFUSALS = r"^\s*raise "
@@ -75,13 +76,9 @@ def _inside_functions(file: Path) -> dict[int, str]:
     return lines
 
 
-def _homes(folders: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f"{mlx_cosyvoice.__name__}.{folder}" for folder in folders)
-
-
 def _files_of_others(family: Family) -> set[str]:
     """Files of the networks that the package exports, except those that a network of the family needs."""
-    exported = [value for home in _homes(NETWORKS) for value in vars(import_module(home)).values()]
+    exported = [value for home in HOMES for value in vars(import_module(home)).values()]
     networks = [value for value in exported if isinstance(value, type) and issubclass(value, nn.Module)]
     others = _modules_behind(networks) - _modules_behind(imported(one.network) for one in family.components)
     return {str(Path(str(sys.modules[name].__file__)).relative_to(PACKAGE)) for name in others}
@@ -96,5 +93,5 @@ def _modules_behind(classes: Iterable[Any]) -> set[str]:
         found.add(name)
         values = vars(sys.modules[name]).values()
         homes = [one.__name__ if isinstance(one, ModuleType) else getattr(one, "__module__", None) for one in values]
-        waiting |= {home for home in homes if isinstance(home, str) and home.startswith(_homes(NETWORKS))} - found
+        waiting |= {home for home in homes if isinstance(home, str) and home.startswith(HOMES)} - found
     return found

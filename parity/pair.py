@@ -103,10 +103,6 @@ class Reference:
 
         return {*tensors, *drawn}, fetch
 
-    def official_tensor(self, name: str) -> Callable[[str], np.ndarray]:
-        """Official key of the component -> its tensor in float32."""
-        return self.official_tensors(name)[1]
-
 
 @dataclass
 class Pair:

@@ -106,7 +106,9 @@ def _capture(stage: Stage, pair: Any, arrays: dict[str, Any], settings: Any, see
     with side.running():
         arrays.update(stage.prepare(side, Given(arrays, settings, seed)))
         given = Given(arrays, settings, seed)
-        calls, outputs, seconds = _observed(stage, side, given)
+        started = time.perf_counter()
+        calls, outputs = _observed(stage, side, given)
+        seconds = time.perf_counter() - started
         constants = constants_of(side, stage)
         loop = not side.modules()
         exact: Feed = {}
@@ -117,7 +119,8 @@ def _capture(stage: Stage, pair: Any, arrays: dict[str, Any], settings: Any, see
         types = {f"{stage.prefix}{path}": double.kind(module) for path, module in double.modules().items()}
     with double.running():
         if not loop:
-            exact, isolated = _isolated(stage, double, given, outputs, calls)
+            fed, isolated = _observed(stage, double, stage.for_isolation(given, outputs)[0], calls)
+            exact = CallsBeside(fed)
         with tap(double, recording.sink, stage.prefix, stage.keep):
             exact_outputs = stage.call(double, given)
     arrays.update(stage.publish(outputs, arrays))
@@ -128,22 +131,11 @@ def _capture(stage: Stage, pair: Any, arrays: dict[str, Any], settings: Any, see
     return Captured(*(stage, given, calls, exact, layers, outputs, isolated, exact_outputs, types, constants, seconds))
 
 
-def _observed(stage: Stage, side: Side, given: Given) -> tuple[CallsByKey, Outputs, float]:
-    """A side's calls and outputs, and the seconds it took."""
-    started = time.perf_counter()
-    with observe(side, stage) as calls:
-        outputs = stage.call(side, given)
-    return calls.by_key(), outputs, time.perf_counter() - started
-
-
-def _isolated(
-    stage: Stage, side: Side, given: Given, outputs: Outputs, feed: CallsByKey
-) -> tuple[CallsBeside, Outputs]:
-    """The same of the side in float64 whose modules are fed."""
-    given, _ = stage.for_isolation(given, outputs)
+def _observed(stage: Stage, side: Side, given: Given, feed: Feed | None = None) -> tuple[CallsByKey, Outputs]:
+    """A side's calls and outputs, its modules being fed if there is something to feed them."""
     with observe(side, stage, feed) as calls:
-        isolated = stage.call(side, given)
-    return CallsBeside(calls.by_key()), isolated
+        outputs = stage.call(side, given)
+    return calls.by_key(), outputs
 
 
 def constants_of(side: Side, stage: Stage) -> dict[str, dict[str, float]]:

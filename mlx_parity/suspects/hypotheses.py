@@ -209,10 +209,7 @@ def _changed(official: Attention, sources: Sources, options: Options, count: int
     ]
     for chosen in combinations(changes, count):
         if len({what for what, _ in chosen}) == count:
-            fields: dict[str, Any] = {}
-            for _, change in chosen:
-                fields |= change
-            yield replace(official, **fields)
+            yield replace(official, **{name: value for _, change in chosen for name, value in change.items()})
 
 
 def _in_words(port: Attention, official: Attention) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import timeit
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -61,12 +62,7 @@ def timed(job: Job) -> tuple[dict[str, float], Outcome]:
 def rate(run: Callable[[], Any], work: float) -> float:
     """Work a second, of the fastest of five runs: a limit is what the machine can do, not what it usually does."""
     run()
-    best = float("inf")
-    for _ in range(5):
-        started = time.perf_counter()
-        run()
-        best = min(best, time.perf_counter() - started)
-    return work / best
+    return work / min(timeit.repeat(run, number=1, repeat=5))
 
 
 def endless(llm: Any) -> AbstractContextManager[None]:

@@ -14,20 +14,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _processor() -> str:
-    listing = Path("/proc/cpuinfo")
-    if listing.exists():
-        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def _said(file: str, field: str) -> str:
+    """What a file of /proc says of a field; "" where there is none."""
+    path = Path("/proc", file)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    said = (line.partition(":")[2].strip() for line in lines if line.startswith(field))
+    return next(said, "")
 
 
 def describe() -> dict[str, Any]:
     """Processor, cores, memory and operating system."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "processor": _processor(),
+        "processor": _said("cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": cores(),
         "memory_bytes": memory,
         "platform": platform.platform(),
@@ -40,17 +39,6 @@ def load_average() -> float:
     return os.getloadavg()[0]
 
 
-def _status(field: str) -> int | None:
-    """Bytes of a field of /proc/self/status, where there is one."""
-    path = Path("/proc/self/status")
-    if not path.exists():
-        return None
-    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
 def memory() -> dict[str, int]:
     """Resident memory of this process, now and at most: interpreter, libraries, weights, mapped files, all.
 
@@ -59,5 +47,6 @@ def memory() -> dict[str, int]:
     import resource
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    peak = _status("VmHWM") or most
-    return {"peak_bytes": peak, "resident_bytes": _status("VmRSS") or peak}
+    said = {field: _said("self/status", f"{field}:").removesuffix(" kB") for field in ("VmHWM", "VmRSS")}
+    peak = 1024 * int(said["VmHWM"]) if said["VmHWM"] else most
+    return {"peak_bytes": peak, "resident_bytes": 1024 * int(said["VmRSS"]) if said["VmRSS"] else peak}

@@ -91,7 +91,7 @@ def quantization_drift(
 
 
 def _weights(pair: Pair, component: str) -> QuantizationDrift:
-    official = pair.original.official_tensor(component)
+    _, official = pair.original.official_tensors(component)
     modules = quantized_modules(getattr(pair.model, component))
     error = total = 0.0
     kinds = [Quantization(module.bits, module.group_size) for module in modules.values()]

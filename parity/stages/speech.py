@@ -6,6 +6,7 @@ The text tokenizer has a stage of its own: here both sides use the reference's. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -124,19 +125,6 @@ class _ReadBack:
         return iter(self.tokens)
 
 
-class _Encoder(NamedTuple):
-    """As much of a tokenizer as is asked for."""
-
-    encode: Callable[[str], list[int]]
-
-
-class _NoPrefixes:
-    """Of a language model that runs nothing."""
-
-    def get(self, *_: Any) -> None:
-        return None
-
-
 def _of_package(side: Side, inputs: Arrays) -> Iterator[tuple[str, np.ndarray]]:
     from mlx_cosyvoice.families.declaration import imported
     from mlx_cosyvoice.speech import utterances
@@ -151,8 +139,9 @@ def _of_package(side: Side, inputs: Arrays) -> Iterator[tuple[str, np.ndarray]]:
     options: Any = utterances.TokenOptions(sampler=lambda *_: 0)
     made_up: Any = inputs[MADE_UP]
     llm: Any = _ReadBack(made_up)
-    prefixes: Any = _NoPrefixes()
-    tokenizer: Any = _Encoder(encode)
+    # as much of a tokenizer as is asked for, and no prefixes, as of a language model that runs nothing
+    tokenizer: Any = SimpleNamespace(encode=encode)
+    prefixes: Any = SimpleNamespace(get=lambda *_: None)
     passed = list(utterances.cut_short(made_up, family.silence))
     for mode in inputs[MODES]:
         with part("speech.model_input"):
