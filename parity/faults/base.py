@@ -87,6 +87,11 @@ class Place:
     paths: tuple[str, ...]
     kind: str
     streaming: Streaming | None
+    function: Any = None
+
+    def of(self, function: Any) -> Place:
+        """The same, where a function's code is edited and not that of the modules' call."""
+        return replace(self, function=function)
 
     def by(self, switch: Switch) -> Planted:
         """Whatever `switch` does."""
@@ -98,8 +103,9 @@ class Place:
 
     def edits(self, *texts: str, of: Any = None, **names: Any) -> Planted:
         """What the code says is said otherwise: `edited`. It is that of the modules' call, or of a function."""
-        if of is not None:
-            return self.by(lambda pair: edited(of, *texts, **names))
+        function = of or self.function
+        if function is not None:
+            return self.by(lambda pair: edited(function, *texts, **names))
         return self.by(
             lambda pair: behaving(modules := self.modules(pair), _rewritten(_call_of(modules), texts, names))
         )

@@ -16,7 +16,7 @@ TRANSFORMERS = tuple(f"{level}.*.1.*" for level in LEVELS)
 ATTENTIONS = at(*(f"{transformer}.attn1" for transformer in TRANSFORMERS))
 CAUSAL_CONVS = (*(f"{block}.block.0" for block in BLOCKS), f"{ESTIMATOR}.down_blocks.0.2", f"{ESTIMATOR}.up_blocks.0.2")
 MISH = (*(f"{block}.block.4" for block in BLOCKS), *(f"{resnet}.mlp.0" for resnet in RESNETS))
-GUIDED, SCHEDULE = cfm.with_unconditioned, cfm.euler_schedule
+GUIDED, SCHEDULE = DECODER.of(cfm.with_unconditioned), DECODER.of(cfm.euler_schedule)
 
 MISTAKES: Mistakes = {
     "decoder-mask: The chunk mask of streaming is dropped, so every frame attends to all frames.": STREAMED.edits(
@@ -37,11 +37,11 @@ MISTAKES: Mistakes = {
     "cfg-sign: The guidance has the wrong sign: (1 - r) v + r v0 in place of (1 + r) v - r v0.": DECODER.sets(
         inference_cfg_rate=lambda rate: -rate
     ),
-    "cfg-order: The unconditioned half of the guidance batch comes first.": DECODER.edits(
-        "[array, mx.zeros_like(array)]", "[mx.zeros_like(array), array]", of=GUIDED
+    "cfg-order: The unconditioned half of the guidance batch comes first.": GUIDED.edits(
+        "[array, mx.zeros_like(array)]", "[mx.zeros_like(array), array]"
     ),
-    "cfg-not-zeroed: The unconditioned half keeps its conditions in place of zeros.": DECODER.edits(
-        "mx.zeros_like(array)", "array", of=GUIDED
+    "cfg-not-zeroed: The unconditioned half keeps its conditions in place of zeros.": GUIDED.edits(
+        "mx.zeros_like(array)", "array"
     ),
     "fresh-noise: New noise is drawn where the official code starts from a fixed one.": at(
         "flow", "flow.decoder"
@@ -50,16 +50,14 @@ MISTAKES: Mistakes = {
         "mx.random.normal((1, frames, source.shape[2]), key=mx.random.key(1))",
         of=cfm.CausalConditionalCFM.starting_noise,
     ),
-    "linear-time: The solver takes equal steps in time where the official ones follow a cosine.": DECODER.edits(
-        "1 - np.cos(angles.astype(np.float64)).astype(np.float32)", "angles / angles[-1]", of=SCHEDULE
+    "linear-time: The solver takes equal steps in time where the official ones follow a cosine.": SCHEDULE.edits(
+        "1 - np.cos(angles.astype(np.float64)).astype(np.float32)", "angles / angles[-1]"
     ),
-    "dt-of-next-step: Each Euler step is taken with the length of the step after it.": DECODER.edits(
-        "return schedule",
-        "return [(t, dt) for (t, _), (_, dt) in zip(schedule, [*schedule[1:], schedule[-1]])]",
-        of=SCHEDULE,
+    "dt-of-next-step: Each Euler step is taken with the length of the step after it.": SCHEDULE.edits(
+        "return schedule", "return [(t, dt) for (t, _), (_, dt) in zip(schedule, [*schedule[1:], schedule[-1]])]"
     ),
-    "time-of-step-end: The velocity is asked for at the end of a step, not at its start.": DECODER.edits(
-        "(float(t), float(dt))", "(float(end), float(dt))", of=SCHEDULE
+    "time-of-step-end: The velocity is asked for at the end of a step, not at its start.": SCHEDULE.edits(
+        "(float(t), float(dt))", "(float(end), float(dt))"
     ),
     "time-embedding-scale: The time embedding lacks its factor 1000.": TIME_EMBEDDING.edits("1000 * t", "t"),
     "time-embedding-order: The time embedding holds cosines first and sines second.": TIME_EMBEDDING.edits(

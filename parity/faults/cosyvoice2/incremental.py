@@ -17,7 +17,7 @@ ESTIMATOR = "flow.decoder.estimator"
 ATTENTION, OUTER = at(f"{ESTIMATOR}.mid_blocks.0.1.0.attn1"), at(f"{ESTIMATOR}.up_blocks.0.1.0.attn1")
 LOOKAHEAD, UPSAMPLING = at("flow.encoder.pre_lookahead_layer"), at("flow.encoder.up_layer")
 FLOW, HOP = at("flow"), at("incremental.hop")
-VOCODER_WINDOW, SINES = at("incremental.vocoder_window"), at("hift.m_source.l_sin_gen")
+VOCODER_WINDOW, SINES = at("incremental.vocoder_window"), at("hift.m_source.l_sin_gen").of(source.SineGen2._continued)
 
 
 def _past_swapped(keys: Keys) -> Keys:
@@ -120,12 +120,8 @@ LOOP: Mistakes = {
     "inc-source-early: The excitation does not wait for all that f0 sees.": at("incremental.source_window").edits(
         "len(convolutions) + 1", "len(convolutions) - 2", of=IncrementalVocoder.__init__
     ),
-    "inc-phase-anew: The phase of the sines starts anew with every hop.": SINES.edits(
-        *shared.PHASE_ANEW, of=source.SineGen2._continued
-    ),
-    "inc-phase-early: The phase goes on from one frame too early.": SINES.edits(
-        *shared.PHASE_EARLY, of=source.SineGen2._continued
-    ),
+    "inc-phase-anew: The phase of the sines starts anew with every hop.": SINES.edits(*shared.PHASE_ANEW),
+    "inc-phase-early: The phase goes on from one frame too early.": SINES.edits(*shared.PHASE_EARLY),
     "inc-mel-late: The mel that the vocoder keeps is one frame too old.": VOCODER_WINDOW.edits(
         "[state.mel,", "[mx.roll(state.mel, 1, 1),", of=IncrementalVocoder.step
     ),

@@ -16,7 +16,7 @@ LAYER = "llm.llm.model.model.layers.*"
 ATTENTION, MLP = at(f"{LAYER}.self_attn"), at(f"{LAYER}.mlp")
 QKV = at(*(f"{LAYER}.self_attn.{name}_proj" for name in "qkv"), kind="weights")
 NORMS = at(f"{LAYER}.input_layernorm", f"{LAYER}.post_attention_layernorm", "llm.llm.model.model.norm", kind="leaf")
-PROMPT, STEP, NUCLEUS = lm.SpeechLM.prompt, lm.SpeechLM.step, sampling.RASSampler.nucleus
+STEP, NUCLEUS = LLM.of(lm.SpeechLM.step), sampling.RASSampler.nucleus
 
 
 def _exchanging(pair: Pair) -> Context:
@@ -63,7 +63,7 @@ MISTAKES: Mistakes = {
     "mlp-gelu: The feed-forward has GELU for SiLU.": at(f"{LAYER}.mlp.act_fn", kind="leaf").edits(*activation("gelu")),
     "final-norm: The hidden states are not normalized before the speech head.": BACKBONE.edits("self.norm(x)", "x"),
     "sos-and-task: The start and the task embedding are exchanged.": LLM.edits(
-        FRAME, "self.task_id, self.embed_text(words), self.sos", of=PROMPT
+        FRAME, "self.task_id, self.embed_text(words), self.sos", of=lm.SpeechLM.prompt
     ),
     "prompt-text-order: The text to speak is put before the prompt's transcript.": LLM.wraps(
         lm.Qwen2LM, "prompt", lambda original, self, text, before, speech: original(self, before, text, speech)
@@ -73,11 +73,11 @@ MISTAKES: Mistakes = {
         "self.embed_text([token % self.config.qwen.vocab_size for token in ids])",
         of=lm.SpeechLM.embed_speech,
     ),
-    "last-position: The next token is predicted from the first position in place of the last.": LLM.edits(
-        "hidden[:, -1]", "hidden[:, 0]", of=STEP
+    "last-position: The next token is predicted from the first position in place of the last.": STEP.edits(
+        "hidden[:, -1]", "hidden[:, 0]"
     ),
-    "logits-not-normalized: Logits are handed on as if they were log-probabilities.": LLM.edits(
-        " - mx.logsumexp(logits, axis=-1, keepdims=True)", "", of=STEP
+    "logits-not-normalized: Logits are handed on as if they were log-probabilities.": STEP.edits(
+        " - mx.logsumexp(logits, axis=-1, keepdims=True)", ""
     ),
     "nucleus-order: The sampler sorts by rising probability.": LLM.wraps(
         sampling, "_likeliest", lambda original, scores, count: original(scores, len(scores))[::-1][:count]
@@ -94,18 +94,13 @@ MISTAKES: Mistakes = {
 }
 
 
-GENERATE, BISTREAM = at("llm.generate"), at("llm.generate_bistream")
-LOOP = lm.SpeechLM._generate
+LOOP, BISTREAM = at("llm.generate").of(lm.SpeechLM._generate), at("llm.generate_bistream")
 
 GENERATION: Mistakes = {
-    "min-len-ignored: The end of speech is allowed from the first token on.": GENERATE.edits(
-        "index < min_len", "False", of=LOOP
-    ),
-    "max-len-one-more: One token more than the longest is spoken.": GENERATE.edits(
-        "range(max_len)", "range(max_len + 1)", of=LOOP
-    ),
-    "special-ids-spoken: Only the end of speech ends it; other special ids are spoken.": GENERATE.edits(
-        "token >= self.config.speech_token_size", "token == self.eos_token", of=LOOP
+    "min-len-ignored: The end of speech is allowed from the first token on.": LOOP.edits("index < min_len", "False"),
+    "max-len-one-more: One token more than the longest is spoken.": LOOP.edits("range(max_len)", "range(max_len + 1)"),
+    "special-ids-spoken: Only the end of speech ends it; other special ids are spoken.": LOOP.edits(
+        "token >= self.config.speech_token_size", "token == self.eos_token"
     ),
     "sampler-forgets: The sampler never knows what was said before.": at("llm.generate", "llm.generate_bistream").edits(
         "self.decoded.append(self._sampler(log_probs, self.decoded, ignore_eos))",

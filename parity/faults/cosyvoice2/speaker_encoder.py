@@ -12,7 +12,7 @@ from parity.faults.base import Context, Mistakes, at, behaving, setting
 from parity.pair import Pair
 
 CAM_LAYERS = tuple(f"campplus.xvector.block{number}.*.cam_layer" for number in (1, 2, 3))
-CONTEXT = at(*CAM_LAYERS)
+CONTEXT = at(*CAM_LAYERS).of(layers.contexts)
 OUT_NORM = at("campplus.xvector.out_nonlinear.batchnorm", kind="leaf")
 DENSE_NORM = at("campplus.xvector.dense.nonlinear.batchnorm", kind="leaf")
 
@@ -45,10 +45,9 @@ MISTAKES: Mistakes = {
     "segment-pooling: The last, short segment is divided by 100 in place of its own length.": CONTEXT.edits(
         "mx.minimum(frames - SEGMENT_FRAMES * mx.arange(segments), SEGMENT_FRAMES)",
         "mx.full((segments,), SEGMENT_FRAMES)",
-        of=layers.contexts,
     ),
     "segment-context-only: The mean of the whole utterance is missing from the context.": CONTEXT.edits(
-        "x.mean(axis=1, keepdims=True) + means", "means", of=layers.contexts
+        "x.mean(axis=1, keepdims=True) + means", "means"
     ),
     "biased-deviation: The standard deviation over time is the biased one.": at(
         "campplus.xvector.stats", kind="leaf"

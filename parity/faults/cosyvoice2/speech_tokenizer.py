@@ -9,6 +9,7 @@ from parity.faults.shared import activation, neighbors_turned
 BLOCK = "speech_tokenizer.encoder.blocks.*"
 ATTENTION, ENCODER = at(f"{BLOCK}.attn"), at("speech_tokenizer.encoder")
 CODEBOOK = at("speech_tokenizer.quantizer._codebook")
+CODES = CODEBOOK.of(quantizer.codes)
 
 MISTAKES: Mistakes = {
     "fsmn-padding: The FSMN memory is padded on the left only, as if it were causal.": at(
@@ -38,14 +39,10 @@ MISTAKES: Mistakes = {
     "tokenizer-key-bias: The key projection has a bias (the query's), which the official one lacks.": at(
         f"{BLOCK}.attn.key", kind="leaf"
     ).behaves(lambda self, x: self(x) + 0.1),
-    "fsq-rounding: Values are cut off in place of rounded to the nearest digit.": CODEBOOK.edits(
-        "mx.round(", "mx.floor(", of=quantizer.codes
+    "fsq-rounding: Values are cut off in place of rounded to the nearest digit.": CODES.edits("mx.round(", "mx.floor("),
+    "fsq-base-order: The first digit of a token is taken for the highest.": CODES.edits(
+        "LEVELS**place", "LEVELS ** (DIGITS - 1 - place)"
     ),
-    "fsq-base-order: The first digit of a token is taken for the highest.": CODEBOOK.edits(
-        "LEVELS**place", "LEVELS ** (DIGITS - 1 - place)", of=quantizer.codes
-    ),
-    "fsq-levels: Digits are counted from -1 in place of 0.": CODEBOOK.edits(
-        "astype(mx.int32) + 1", "astype(mx.int32)", of=quantizer.codes
-    ),
+    "fsq-levels: Digits are counted from -1 in place of 0.": CODES.edits("astype(mx.int32) + 1", "astype(mx.int32)"),
     "fsq-tanh: The quantizer's values lack their tanh.": CODEBOOK.edits("mx.tanh(", "("),
 }

@@ -14,33 +14,31 @@ HIFT, REFLECTION = at("hift"), at("hift.reflection_pad", kind="leaf")
 BLOCKS = ("hift.resblocks.*", "hift.source_resblocks.*")
 SNAKES = tuple(f"{block}.activations{place}.*" for block in BLOCKS for place in (1, 2))
 SNAKE, SINES = at(*SNAKES, kind="leaf"), at("hift.m_source.l_sin_gen", kind="leaf")
-SPECTRA = generator.Generator.spectra
+SPECTRA, SAMPLES = HIFT.of(generator.Generator.spectra), HIFT.of(stft.STFT.samples)
 
 MISTAKES: Mistakes = {
-    "leaky-slope-after: The leaky ReLU before conv_post has the loop's slope 0.1 in place of 0.01.": HIFT.edits(
-        "0.01", "0.1", of=SPECTRA
+    "leaky-slope-after: The leaky ReLU before conv_post has the loop's slope 0.1 in place of 0.01.": SPECTRA.edits(
+        "0.01", "0.1"
     ),
-    "leaky-slope-inside: The leaky ReLUs of the loop have the default slope 0.01 in place of 0.1.": HIFT.edits(
-        "self.config.lrelu_slope", "0.01", of=SPECTRA
+    "leaky-slope-inside: The leaky ReLUs of the loop have the default slope 0.01 in place of 0.1.": SPECTRA.edits(
+        "self.config.lrelu_slope", "0.01"
     ),
     "reflection-pad: The reflected frame is missing.": REFLECTION.edits("[x[:, 1:2], x]", "[x]"),
     "reflection-edge: The padded frame is a copy of the first in place of the second.": REFLECTION.edits(
         "x[:, 1:2]", "x[:, :1]"
     ),
-    "resblock-mean: The residual blocks of a level are added up in place of averaged.": HIFT.edits(
-        " / kernels", "", of=SPECTRA
-    ),
+    "resblock-mean: The residual blocks of a level are added up in place of averaged.": SPECTRA.edits(" / kernels", ""),
     "istft-window: The window is the symmetric Hann window in place of the periodic one.": HIFT.edits(
         *shared.SYMMETRIC_WINDOW, of=stft.STFT._window
     ),
-    "istft-normalization: The overlapping windows are not divided out of the inverse transform.": HIFT.edits(
-        *shared.WINDOWS_KEPT, of=stft.STFT.samples
+    "istft-normalization: The overlapping windows are not divided out of the inverse transform.": SAMPLES.edits(
+        *shared.WINDOWS_KEPT
     ),
-    "istft-imaginary-sign: The imaginary part of the inverse transform has the wrong sign.": HIFT.edits(
-        "-times", "times", of=stft.STFT.samples
+    "istft-imaginary-sign: The imaginary part of the inverse transform has the wrong sign.": SAMPLES.edits(
+        "-times", "times"
     ),
-    "phase-without-sine: The network's phase is taken as it is, without its sine.": HIFT.edits(
-        "functional.sin(phase)", "phase", of=SPECTRA
+    "phase-without-sine: The network's phase is taken as it is, without its sine.": SPECTRA.edits(
+        "functional.sin(phase)", "phase"
     ),
     "snake-square: Snake adds sin(a x) / a in place of sin(a x)^2 / a.": SNAKE.edits(*shared.NOT_SQUARED),
     "snake-log-alpha: Snake's alpha is taken for a logarithm, as BigVGAN stores it.": SNAKE.edits(

@@ -19,7 +19,7 @@ NORM_OUT, INPUT = at(f"{ESTIMATOR}.norm_out"), at(f"{ESTIMATOR}.input_embed")
 POSITIONS = f"{ESTIMATOR}.input_embed.conv_pos_embed"
 ROTARY = at(f"{ESTIMATOR}.rotary_embed", kind="leaf")
 TIME = at(f"{ESTIMATOR}.time_embed.time_embed", kind="leaf")
-GUIDED = cfm.with_unconditioned
+GUIDED = DECODER.of(cfm.with_unconditioned)
 
 
 def _halves_turned(original: Any, x: mx.array, turns: mx.array) -> mx.array:
@@ -136,11 +136,11 @@ MISTAKES: Mistakes = {
     ),
     # the solver
     "cfg-rate-half: The guidance has a rate of 0.5 in place of 0.7.": DECODER.sets(inference_cfg_rate=0.5),
-    "unconditioned-speaker: The unconditioned half of the guidance keeps the speaker.": DECODER.edits(
-        "mx.zeros_like(array)", "mx.zeros_like(array) if array.ndim == 3 else array", of=GUIDED
+    "unconditioned-speaker: The unconditioned half of the guidance keeps the speaker.": GUIDED.edits(
+        "mx.zeros_like(array)", "mx.zeros_like(array) if array.ndim == 3 else array"
     ),
-    "unconditioned-negated: The unconditioned half has the conditions' opposite in place of zeros.": DECODER.edits(
-        "mx.zeros_like(array)", "-array", of=GUIDED
+    "unconditioned-negated: The unconditioned half has the conditions' opposite in place of zeros.": GUIDED.edits(
+        "mx.zeros_like(array)", "-array"
     ),
     "noise-of-this-length: The noise is laid out for this many frames, not cut from that of 300 s: only the first band "
     "begins alike.": at("flow", "flow.decoder").edits(

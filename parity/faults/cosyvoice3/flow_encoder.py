@@ -13,7 +13,7 @@ from parity.faults.shared import UNIT_LENGTH, interpolated
 
 FLOW, STREAMED_FLOW = at("flow"), at("flow", streaming="official")
 AHEAD, STREAMED_AHEAD = (at("flow.pre_lookahead_layer", streaming=streaming) for streaming in (None, "official"))
-MU, SPEAKER = CausalMaskedDiffWithDiT.mu, CausalMaskedDiff.speaker
+MU, SPEAKER = FLOW.of(CausalMaskedDiffWithDiT.mu), FLOW.of(CausalMaskedDiff.speaker)
 
 
 def _repeated_first(
@@ -25,19 +25,19 @@ def _repeated_first(
 
 
 MISTAKES: Mistakes = {
-    "mu-tiled: The whole sequence is repeated in place of each of its frames.": FLOW.edits(
-        "mx.repeat", "made", of=MU, made=lambda x, count, axis: mx.concatenate([x] * count, axis=axis)
+    "mu-tiled: The whole sequence is repeated in place of each of its frames.": MU.edits(
+        "mx.repeat", "made", made=lambda x, count, axis: mx.concatenate([x] * count, axis=axis)
     ),
-    "mu-interpolated: The frames between tokens are interpolated where the official code repeats them.": FLOW.edits(
-        "mx.repeat", "made", of=MU, made=interpolated
+    "mu-interpolated: The frames between tokens are interpolated where the official code repeats them.": MU.edits(
+        "mx.repeat", "made", made=interpolated
     ),
-    "mu-once: A token makes one frame, with zeros for the second.": FLOW.edits(
-        "mx.repeat", "made", of=MU, made=lambda x, count, axis: mx.stack([x, 0 * x], axis=2).flatten(1, 2)
+    "mu-once: A token makes one frame, with zeros for the second.": MU.edits(
+        "mx.repeat", "made", made=lambda x, count, axis: mx.stack([x, 0 * x], axis=2).flatten(1, 2)
     ),
     "repeated-before-lookahead: Tokens are repeated before the layer that looks ahead, which then sees three frames of "
     "it.": FLOW.wraps(CausalMaskedDiffWithDiT, "mu", _repeated_first),
-    "mu-without-lookahead: mu is the embedded tokens as they are: the layer before it is left out.": FLOW.edits(
-        "self.pre_lookahead_layer(x, context, cache)", "x", of=MU
+    "mu-without-lookahead: mu is the embedded tokens as they are: the layer before it is left out.": MU.edits(
+        "self.pre_lookahead_layer(x, context, cache)", "x"
     ),
     "lookahead-slope-of-vocoder: The leaky ReLU of the lookahead layer has the vocoder's slope of 0.1.": AHEAD.edits(
         "0.01", "0.1"
@@ -57,11 +57,11 @@ MISTAKES: Mistakes = {
     "lookahead-spoken: While speech is streamed, the tokens of the lookahead are spoken too.": STREAMED_FLOW.edits(
         "tokens, 0 if finalize else self.pre_lookahead_len", "tokens, 0", of=CausalMaskedDiff.encode
     ),
-    "dit-speaker-not-normalized: The speaker embedding is not scaled to unit length.": FLOW.edits(
-        UNIT_LENGTH, "embedding", of=SPEAKER
+    "dit-speaker-not-normalized: The speaker embedding is not scaled to unit length.": SPEAKER.edits(
+        UNIT_LENGTH, "embedding"
     ),
     "dit-speaker-standardized: The speaker embedding is given a standard deviation of 1 in place of unit length.": (
-        FLOW.edits(UNIT_LENGTH, "((embedding - embedding.mean()) / mx.std(embedding))", of=SPEAKER)
+        SPEAKER.edits(UNIT_LENGTH, "((embedding - embedding.mean()) / mx.std(embedding))")
     ),
     "prompt-after-speech: The prompt's mel conditions the last frames in place of the first.": FLOW.edits(
         "(0, frames - cond.shape[1])", "(frames - cond.shape[1], 0)", of=CausalMaskedDiff.condition

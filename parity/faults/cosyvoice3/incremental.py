@@ -21,7 +21,8 @@ ESTIMATOR = "flow.decoder.estimator"
 IN_ESTIMATOR, FLOW, LOOKAHEAD = at(ESTIMATOR), at("flow"), at("flow.pre_lookahead_layer")
 POSITIONS = at(f"{ESTIMATOR}.input_embed.conv_pos_embed")
 ATTENTION, LATER = (at(f"{ESTIMATOR}.transformer_blocks.{number}.attn") for number in (0, 1))
-SOURCE, SINES = at("incremental.source_window"), at("hift.m_source.l_sin_gen")
+SOURCE = at("incremental.source_window").of(CausalVocoder.step)
+SINES = at("hift.m_source.l_sin_gen").of(SineGen2._continued)
 
 
 def _turned_again(keys: Keys) -> Keys:
@@ -98,20 +99,16 @@ LOOP: Mistakes = {
     "first-hop-without-prompt: The first hop does not count the prompt's tokens.": at("incremental.hop").edits(
         *shared.HOP_WITHOUT_PROMPT, of=IncrementalDecoder.due
     ),
-    "noise-anew-in-every-hop: The noise begins anew with every hop.": SOURCE.edits(
-        ", begin * scale)", ", 0)", of=CausalVocoder.step
-    ),
+    "noise-anew-in-every-hop: The noise begins anew with every hop.": SOURCE.edits(", begin * scale)", ", 0)"),
     "noise-behind-the-wave: The noise goes on where the waveform has got to, which is eight frames behind.": (
-        SOURCE.edits(", begin * scale)", ", max(begin - 5, 0) * scale)", of=CausalVocoder.step)
+        SOURCE.edits(", begin * scale)", ", max(begin - 5, 0) * scale)")
     ),
     "f0-without-frames-ahead: The frames after a piece that f0 looks at are taken for zeros.": at(
         "hift.f0_predictor"
     ).edits("first(mel, context)", "first(mel, None)"),
-    "causal-phase-anew: The phase of the sines starts anew with every hop.": SINES.edits(
-        *shared.PHASE_ANEW, of=SineGen2._continued
-    ),
+    "causal-phase-anew: The phase of the sines starts anew with every hop.": SINES.edits(*shared.PHASE_ANEW),
     "causal-phase-early: The phase goes on from one frame too early, as where it is interpolated.": SINES.edits(
-        *shared.PHASE_EARLY, of=SineGen2._continued
+        *shared.PHASE_EARLY
     ),
     "conv-post-forgets: The last convolution of the vocoder starts every hop behind zeros.": extending(
         at("hift.conv_post", kind="leaf"), mx.zeros_like

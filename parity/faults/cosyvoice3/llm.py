@@ -13,7 +13,8 @@ from parity.faults.base import Mistakes, at, modules_at, setting
 from parity.faults.shared import FRAME
 
 LLM, GENERATE, BISTREAM = at("llm"), at("llm.generate"), at("llm.generate_bistream")
-SPEECH_LM, LOOP = lm.SpeechLM, lm.SpeechLM._generate
+SPEECH_LM, BLOCKS = lm.SpeechLM, BISTREAM.of(Bistream.__init__)
+PROMPT, LOOP = LLM.of(SPEECH_LM.prompt), GENERATE.of(SPEECH_LM._generate)
 
 
 def _silence_unheard(
@@ -34,16 +35,14 @@ MISTAKES: Mistakes = {
     "task-of-fill: The text ends with the id that asks for more of it.": LLM.edits(
         "self.ids.task", "self.ids.fill", of=vars(CosyVoice3LM)["task_id"].fget
     ),
-    "sos-and-task-exchanged: The ids of sos and task are exchanged.": LLM.edits(
-        FRAME, "self.task_id, self.embed_text(words), self.sos", of=SPEECH_LM.prompt
+    "sos-and-task-exchanged: The ids of sos and task are exchanged.": PROMPT.edits(
+        FRAME, "self.task_id, self.embed_text(words), self.sos"
     ),
     "framing-by-text-rows: sos and task id are looked up among the words, as if speech tokens were appended to them.": (
-        LLM.edits(
-            FRAME, "self.embed_text([self.speech_token_size, *words, self.speech_token_size + 2])", of=SPEECH_LM.prompt
-        )
+        PROMPT.edits(FRAME, "self.embed_text([self.speech_token_size, *words, self.speech_token_size + 2])")
     ),
-    "framing-by-first-rows: sos and task id are rows 0 and 1, as those of CosyVoice2's own table are.": LLM.edits(
-        FRAME, "self.embed_speech([0]), self.embed_text(words), self.embed_speech([1])", of=SPEECH_LM.prompt
+    "framing-by-first-rows: sos and task id are rows 0 and 1, as those of CosyVoice2's own table are.": PROMPT.edits(
+        FRAME, "self.embed_speech([0]), self.embed_text(words), self.embed_speech([1])"
     ),
     "special-rows-first: The 200 special rows of the speech embedding are taken to stand before those of the speech "
     "tokens.": LLM.edits(
@@ -68,11 +67,11 @@ MISTAKES: Mistakes = {
 }
 
 GENERATION: Mistakes = {
-    "end-alone-stops: Only the end of speech ends it.": GENERATE.edits(
-        "token >= self.config.speech_token_size", "token == self.eos_token", of=LOOP
+    "end-alone-stops: Only the end of speech ends it.": LOOP.edits(
+        "token >= self.config.speech_token_size", "token == self.eos_token"
     ),
-    "three-ids-stop: Of the special ids the first three alone end it, as CosyVoice2 has no more.": GENERATE.edits(
-        "token >= self.config.speech_token_size", "0 <= token - self.speech_token_size < 3", of=LOOP
+    "three-ids-stop: Of the special ids the first three alone end it, as CosyVoice2 has no more.": LOOP.edits(
+        "token >= self.config.speech_token_size", "0 <= token - self.speech_token_size < 3"
     ),
     "lengths-count-the-prompt: The prompt's text is counted into the limits of length.": GENERATE.edits(
         "int(len(text) * min",
@@ -84,16 +83,14 @@ GENERATION: Mistakes = {
     "silence-unheard: Silence that is not spoken is kept from the language model, too: it does not go on from it.": (
         GENERATE.wraps(SPEECH_LM, "tokens", _silence_unheard)
     ),
-    "blocks-exchanged: Fifteen ids of text go with five speech tokens.": BISTREAM.edits(
-        "model.config.mix_ratio", "15, 5", of=Bistream.__init__
+    "blocks-exchanged: Fifteen ids of text go with five speech tokens.": BLOCKS.edits(
+        "model.config.mix_ratio", "15, 5"
     ),
-    "blocks-of-four: Four ids of text go with fifteen speech tokens.": BISTREAM.edits(
-        "model.config.mix_ratio", "4, 15", of=Bistream.__init__
-    ),
+    "blocks-of-four: Four ids of text go with fifteen speech tokens.": BLOCKS.edits("model.config.mix_ratio", "4, 15"),
     "fill-of-cosyvoice2: More text is asked for by the third special id, as in CosyVoice2, which is the task id "
     "here.": (BISTREAM.by(lambda pair: setting(modules_at(pair, "llm"), fill_token=lambda fill: fill - 1))),
     "first-block-unprompted: The instruction is taken for a block of text, so the first speech is made without any: "
-    "upstream's fault.": BISTREAM.edits("1 if unprompted_first_block else 1 + instruction", "1", of=Bistream.__init__),
+    "upstream's fault.": BLOCKS.edits("1 if unprompted_first_block else 1 + instruction", "1"),
     "instruction-in-blocks: The instruction is cut into blocks like any text, as in CosyVoice2, and does not come "
     "first as a whole.": BISTREAM.wraps(
         Bistream,

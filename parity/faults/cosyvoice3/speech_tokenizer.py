@@ -10,7 +10,7 @@ from parity.faults.shared import activation, neighbors_turned
 
 BLOCK = "speech_tokenizer.encoder.blocks.*"
 ENCODER, BLOCKS, ATTENTION = at("speech_tokenizer.encoder"), at(BLOCK), at(f"{BLOCK}.attn")
-CODEBOOK = at("speech_tokenizer.quantizer._codebook")
+CODES = at("speech_tokenizer.quantizer._codebook").of(quantizer.codes)
 
 MISTAKES: Mistakes = {
     "v3-norm-epsilon: The norms before attention have the epsilon of v2, 1e-6.": at(
@@ -52,11 +52,11 @@ MISTAKES: Mistakes = {
         "x + self.mlp(self.mlp_ln(x))",
         "self.mlp_ln(x + self.mlp(x))",
     ),
-    "v3-first-digit-highest: The first digit of a token is taken for the highest.": CODEBOOK.edits(
-        "LEVELS**place", "LEVELS ** (DIGITS - 1 - place)", of=quantizer.codes
+    "v3-first-digit-highest: The first digit of a token is taken for the highest.": CODES.edits(
+        "LEVELS**place", "LEVELS ** (DIGITS - 1 - place)"
     ),
-    "v3-six-digits: Tokens have six digits, as a codebook of 729 would.": CODEBOOK.edits(
-        "LEVELS**place", "LEVELS**place * (place < 6)", of=quantizer.codes
+    "v3-six-digits: Tokens have six digits, as a codebook of 729 would.": CODES.edits(
+        "LEVELS**place", "LEVELS**place * (place < 6)"
     ),
     "v3-gelu-tanh: GELU is the tanh approximation, as in CosyVoice3's flow.": at(f"{BLOCK}.mlp.1", kind="leaf").edits(
         *activation("gelu_tanh")

@@ -7,7 +7,7 @@ from mlx_cosyvoice.decoding.causal_vocoder import CausalVocoder
 from mlx_cosyvoice.vocoder import CausalHiFTGenerator
 from parity.faults.base import Mistakes, at
 
-HOP, OFFSET, NOISE = (at(f"streaming.{part}") for part in ("hop", "offset", "noise"))
+HOP, OFFSET, NOISE = at("streaming.hop"), at("streaming.offset"), at("streaming.noise").of(CausalVocoder.step)
 HIFT = at("hift")
 
 OFFLINE: Mistakes = {
@@ -29,11 +29,9 @@ MISTAKES: Mistakes = {
     "offset-in-tokens: What was spoken is skipped in tokens in place of mel frames.": OFFSET.edits(
         "state.spoken * self.flow.token_mel_ratio", "state.spoken", of=OfficialDecoder._new_frames
     ),
-    "noise-anew-in-every-piece: The noise begins anew with every piece.": NOISE.edits(
-        ", begin * scale)", ", 0)", of=CausalVocoder.step
-    ),
+    "noise-anew-in-every-piece: The noise begins anew with every piece.": NOISE.edits(", begin * scale)", ", 0)"),
     "noise-one-frame-late: The noise of a later piece goes on one frame too late.": NOISE.edits(
-        ", begin * scale)", ", (begin + 1 if begin else 0) * scale)", of=CausalVocoder.step
+        ", begin * scale)", ", (begin + 1 if begin else 0) * scale)"
     ),
     "mirrored-in-every-piece: The mirrored frame before the last level is put before every piece, in place of the first"
     " alone.": HIFT.edits(

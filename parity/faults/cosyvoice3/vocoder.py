@@ -18,7 +18,7 @@ CONDNET = at(*(f"hift.f0_predictor.condnet.{place}" for place in (0, 2, 4, 6, 8)
 REPEATS = at(*(f"hift.ups.{level}.upsample" for level in range(3)), kind="leaf")
 BLOCKS = ("hift.resblocks.*", "hift.source_resblocks.*")
 BLOCK_CONVS = at(*(f"{block}.convs{place}.*" for block in BLOCKS for place in (1, 2)), kind="leaf")
-SPECTRA, CONVOLVED = generator.Generator.spectra, causal_f0_predictor.Float64Conv1d.convolved
+SPECTRA, MIXED = HIFT.of(generator.Generator.spectra), SINES.of(SineGen2._mixed)
 
 AHEAD, BEHIND = "followed(x, self.reach, context)", "mx.pad(x, [(0, 0), (self.reach, 0), (0, 0)])"
 REPEATED = "mx.repeat(x, self.scale, axis=1)"
@@ -85,7 +85,7 @@ MISTAKES: Mistakes = {
         "    taps = (self.weight * (self.gain / norm)[:, None, None])",
         "y * (self.gain.astype(mx.float64) / mx.sqrt(mx.square(taps).sum(axis=(0, 1))))",
         "y",
-        of=CONVOLVED,
+        of=causal_f0_predictor.Float64Conv1d.convolved,
     ),
     "f0-in-bfloat16: The f0 predictor reads what was rounded to bfloat16.": CONDNET.wraps(
         causal_f0_predictor.Float64Conv1d,
@@ -104,14 +104,14 @@ MISTAKES: Mistakes = {
     "phase-one-frame-late: The phase of a frame does not count that frame.": SINES.edits(
         "(phase,", "(mx.pad(phase[:, :-1], [(0, 0), (1, 0), (0, 0)]),", of=CausalSineGen2.stretched
     ),
-    "noise-centered: The uniform noise is brought to -1..1, where it is 0..1.": SINES.edits(
-        "noise_amp * sine_noise", "noise_amp * (2 * sine_noise - 1)", of=SineGen2._mixed
+    "noise-centered: The uniform noise is brought to -1..1, where it is 0..1.": MIXED.edits(
+        "noise_amp * sine_noise", "noise_amp * (2 * sine_noise - 1)"
     ),
     "noise-made-normal: Normal noise is made of the uniform one (mean 0, deviation 1), as CosyVoice2 has it.": (
-        SINES.edits("noise_amp * sine_noise", "noise_amp * (sine_noise - 0.5) * math.sqrt(12)", of=SineGen2._mixed)
+        MIXED.edits("noise_amp * sine_noise", "noise_amp * (sine_noise - 0.5) * math.sqrt(12)")
     ),
-    "noise-everywhere: Voiced frames have as much noise as those without a voice.": SINES.edits(
-        "voiced * self.noise_std + (1 - voiced) * self.sine_amp / 3", "self.sine_amp / 3", of=SineGen2._mixed
+    "noise-everywhere: Voiced frames have as much noise as those without a voice.": MIXED.edits(
+        "voiced * self.noise_std + (1 - voiced) * self.sine_amp / 3", "self.sine_amp / 3"
     ),
     "f0-interpolated: f0 is interpolated to the sample rate, where it is repeated.": at(
         "hift.f0_upsamp", kind="leaf"
@@ -124,7 +124,7 @@ MISTAKES: Mistakes = {
         "hift.reflection_pad", kind="leaf"
     ).edits("x[:, 1:2]", "mx.zeros_like(x[:, 1:2])"),
     "slope-of-the-loop-behind-it: The leaky ReLU before conv_post has the loop's slope 0.1 in place of 0.01.": (
-        HIFT.edits("0.01", "0.1", of=SPECTRA)
+        SPECTRA.edits("0.01", "0.1")
     ),
     "window-symmetric: The window of the transforms is the symmetric Hann window in place of the periodic one.": (
         HIFT.edits(*shared.SYMMETRIC_WINDOW, of=stft.STFT._window)
@@ -132,7 +132,7 @@ MISTAKES: Mistakes = {
     "window-once: The overlapping windows are not divided out of the inverse transform.": HIFT.edits(
         *shared.WINDOWS_KEPT, of=stft.STFT.samples
     ),
-    "magnitude-not-exponential: The log magnitude is taken for the magnitude.": HIFT.edits(
-        "functional.exp(log_magnitude)", "log_magnitude", of=SPECTRA
+    "magnitude-not-exponential: The log magnitude is taken for the magnitude.": SPECTRA.edits(
+        "functional.exp(log_magnitude)", "log_magnitude"
     ),
 }
