@@ -152,7 +152,9 @@ def _module(
             yield wrong(f"{path}.{name}", shape=stored[name].shape, reason=NOT_IN_REFERENCE), math.inf
             continue
         right = official[twin]
-        found = _without_axes(stored[name], right)
+        found = stored[name]
+        if found.ndim != right.ndim and without_ones(found.shape) == without_ones(right.shape):
+            found = found.reshape(right.shape)
         order = _order(kind, name, found, right, dtype)
         if order is not None:
             yield Layer(f"{path}.{name}", "weights", Verdict.PASS, found.shape), 0.0
@@ -192,12 +194,6 @@ def _order(kind: str, name: str, found: np.ndarray, right: np.ndarray, dtype: st
         if np.array_equal(laid, target) or np.all((least <= laid) & (laid <= most)):
             return order
     return None
-
-
-def _without_axes(found: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The stored parameter with the reference's axes, where only the number of those of length 1 is another."""
-    alike = without_ones(found.shape) == without_ones(right.shape)
-    return found.reshape(right.shape) if found.ndim != right.ndim and alike else found
 
 
 def _others(path: str, name: str, shape: tuple[int, ...], every: Parameters) -> Iterator[tuple[str, np.ndarray]]:

@@ -67,16 +67,19 @@ def _mel_seams(observed: Observed) -> dict[str, Any]:
     `seam_error` is against the reference's mel with the same chunk masks, which a right model meets up to rounding.
     `offline_seam_error` is against the reference's mel with full attention: streaming costs that much on either side.
     """
-    mel, expected = observed.sides("mel")
-    prompt, frames = observed.given["prompt_feat"].shape[1], mel.shape[2]
+    (mel, expected), stage, given = observed.sides("mel"), observed.stage, observed.given
+    prompt, frames = given["prompt_feat"].shape[1], mel.shape[2]
     chunk = observed.pair.reference.config["flow"]["decoder"]["estimator"]["static_chunk_size"]
     boundaries = chunk_boundaries(frames, chunk, offset=prompt)
     streamed = mel.copy()
     for start, end in zip([0, *boundaries], boundaries, strict=False):
-        piece = _decode(observed, prompt + end)
+        heard = given.adding({name: given[name][:, :, : prompt + end] for name in ("mu", "cond")})
+        piece = stage.call(stage.model(observed.pair), heard).tensors["mel"]
         streamed[:, :, start:end] = piece[:, :, start:]
     seams = seam_errors(streamed, expected, boundaries, MEL_WINDOW)
-    offline = _decode_offline(observed)
+    reference = stage.reference(observed.pair, observed.dtype)
+    with reference.running():
+        offline = stage.call(reference, Given(given, replace(given.settings, streaming=None))).tensors["mel"]
     return _seams_by("frames", seams, MEL_WINDOW) | {
         "offline_seam_error": {
             side: seam_errors(array, offline, boundaries, MEL_WINDOW).error
@@ -89,21 +92,6 @@ def _seams_by(unit: str, seams: Seams, window: int) -> dict[str, Any]:
     """Seams whose boundaries are counted in a unit."""
     places = {f"boundaries_{unit}": seams.boundaries, f"window_{unit}": window}
     return {**places, "seam_error": seams.error, "elsewhere_error": seams.elsewhere, "worst_ratio": seams.worst}
-
-
-def _decode(observed: Observed, end: int) -> np.ndarray:
-    """The MLX mel of what has been heard until frame `end` of prompt and speech."""
-    given, stage = observed.given, observed.stage
-    prefix = given.adding({name: given[name][:, :, :end] for name in ("mu", "cond")})
-    return stage.call(stage.model(observed.pair), prefix).tensors["mel"]
-
-
-def _decode_offline(observed: Observed) -> np.ndarray:
-    """The reference's mel from the same conditions with full attention."""
-    side = observed.stage.reference(observed.pair, observed.dtype)
-    with side.running():
-        outputs = observed.stage.call(side, Given(observed.given, replace(observed.given.settings, streaming=None)))
-    return outputs.tensors["mel"]
 
 
 def _vocoder(observed: Observed) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import delitem
 from pathlib import Path
 from typing import Any
@@ -110,28 +110,22 @@ def _slot(content: Any, path: str) -> tuple[Any, Any]:
     return content, last
 
 
-def _fields(kind: type | tuple[type, ...]) -> Callable[[Any], Iterator[str]]:
-    def places(content: Any) -> Iterator[str]:
-        for path, value in _leaves(content):
-            fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-            if fits and path.split(".")[0] not in _FORMAT:
-                yield path
-
-    return places
+def _fields(kind: type | tuple[type, ...], content: Any) -> Iterator[str]:
+    for path, value in _leaves(content):
+        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        if fits and path.split(".")[0] not in _FORMAT:
+            yield path
 
 
-def _entries(path: str) -> Callable[[Any], Iterator[str]]:
-    def places(content: Any) -> Iterator[str]:
-        holder, name = _slot(content, path)
-        yield from (f"{path}.{place}" for place in range(len(holder[name])))
-
-    return places
+def _entries(path: str, content: Any) -> Iterator[str]:
+    holder, name = _slot(content, path)
+    yield from (f"{path}.{place}" for place in range(len(holder[name])))
 
 
 def _tokenizer_flags(content: Any) -> Iterator[str]:
     # of what reads text; the decoder and the template around it have no part in encoding
     wanted = ("added_tokens", "normalizer", "pre_tokenizer", "model")
-    yield from (path for path in _fields(bool)(content) if path.split(".")[0] in wanted)
+    yield from (path for path in _fields(bool, content) if path.split(".")[0] in wanted)
 
 
 def _number_changed(holder: Any, name: Any) -> None:
@@ -148,11 +142,11 @@ def _special_exchanged(tokens: Any, at: Any) -> None:
 
 
 JSON: dict[str, JsonDamage] = {
-    "config-number": JsonDamage(CONFIG, _number_changed, "another number", _fields((int, float))),
-    "token-merge-dropped": JsonDamage(TOKENIZER, delitem, "left out", _entries("model.merges")),
-    "token-special-dropped": JsonDamage(TOKENIZER, delitem, "left out", _entries("added_tokens")),
+    "config-number": JsonDamage(CONFIG, _number_changed, "another number", partial(_fields, (int, float))),
+    "token-merge-dropped": JsonDamage(TOKENIZER, delitem, "left out", partial(_entries, "model.merges")),
+    "token-special-dropped": JsonDamage(TOKENIZER, delitem, "left out", partial(_entries, "added_tokens")),
     "token-special-exchanged": JsonDamage(
-        TOKENIZER, _special_exchanged, "exchanged with the next", _entries("added_tokens")
+        TOKENIZER, _special_exchanged, "exchanged with the next", partial(_entries, "added_tokens")
     ),
     "token-flag": JsonDamage(TOKENIZER, _flag_flipped, "the other value", _tokenizer_flags),
 }
