@@ -28,7 +28,7 @@ def scene_of(
     calls = seen.get(key), captured.calls.get(key), captured.exact.get(key)
     if None in calls:
         return None
-    arrays = [call.arguments.get(argument) if argument else first_float(call.output) for call in calls if call]
+    arrays: list[Any] = [one.arguments.get(argument) if argument else first_float(one.output) for one in calls if one]
     if not all(isinstance(one, np.ndarray) and np.issubdtype(one.dtype, np.floating) for one in arrays):
         return None
     actual, expected, exact = arrays
