@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mlx_cosyvoice.cli.interrupts import INTERRUPTED
 from mlx_parity.report.data import write_text
+from parity.nano import choices
 from parity.nano.bench import Bench
 from parity.nano.cases import BESIDE, VOICES
 from parity.nano.measures import MEASURES
@@ -20,10 +21,13 @@ from parity.nano.run import measure_all
 from parity.nano.summary import criteria, markdown
 from reference.nano.words import TESTS
 
+#: The word that asks for the other command.
+CHOICES = "choices"
+
 
 def main(argv: list[str] | None = None) -> int:
     """Exit status 0: every bound of the acceptance that was measured is met; 1: one is missed; 2: it cannot be said."""
-    arguments = _parser().parse_args(argv)
+    arguments = parse(sys.argv[1:] if argv is None else argv)
     # a second of flite is quiet at its ends, and one word lasts as long as another
     warnings.filterwarnings("ignore", module="mlx_cosyvoice")
     try:
@@ -37,17 +41,20 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: the next run goes on from here", file=sys.stderr)
         return INTERRUPTED
-    text = markdown(results)
+    text = choices.markdown(results) if arguments.choices else markdown(results)
     print(text)
     if arguments.markdown:
         write_text(arguments.markdown, text)
-    return int(any(one.met is False for one in criteria(results)))
+    return int(not arguments.choices and any(one.met is False for one in criteria(results)))
 
 
 def _measure(bench: Bench, results: Results, arguments: argparse.Namespace) -> None:
     if arguments.speaker_encoder is None:
         print("without --speaker-encoder nobody says whose voice it is: likeness is left out", file=sys.stderr)
     voices, likeness = arguments.voices, arguments.speaker_encoder is not None
+    if arguments.choices:
+        groups, strings, texts = arguments.groups, arguments.strings, arguments.texts
+        return choices.judge(bench, results, groups, voices, strings, texts, likeness=likeness)
     left_out = measure_all(bench, results, arguments.measures, voices, arguments.strings, likeness=likeness)
     if left_out:
         print(f"LEFT OUT, as flite is not installed (apt install flite): {', '.join(left_out)}", file=sys.stderr)
@@ -65,8 +72,31 @@ def parse_strings(text: str) -> range:
     raise argparse.ArgumentTypeError(f"{text!r} is neither N nor M:N, numbers up to {TESTS}")
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """What both commands are told."""
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The arguments of either command."""
+    asked = argv[:1] == [CHOICES]
+    parser = argparse.ArgumentParser(
+        prog=f"python -m parity.nano {CHOICES}" if asked else "python -m parity.nano",
+        description=choices.__doc__ if asked else __doc__,
+    )
+    parser.set_defaults(choices=asked)
+    _add_common(parser)
+    voices = VOICES if asked else (*VOICES, *BESIDE)
+    parser.add_argument("--voices", nargs="+", choices=voices, default=list(voices), metavar="NAME")
+    parser.add_argument(
+        "--strings", type=parse_strings, default=range(TESTS), metavar="N or M:N", help="held-out ones (default: all)"
+    )
+    if asked:
+        choices.add_arguments(parser)
+    else:
+        names = list(MEASURES)
+        parser.add_argument(
+            "--measures", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
+        )
+    return parser.parse_args(argv[1:] if asked else argv)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, default=Path("assets/nano"), metavar="DIR", help="has the prompts")
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="converted from it, in float32")
     parser.add_argument(
@@ -78,24 +108,6 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--summary", action="store_true", help="measure nothing; print what was measured")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there, too")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m parity.nano", description=__doc__)
-    add_common(parser)
-    parser.add_argument(
-        "--measures",
-        nargs="+",
-        choices=list(MEASURES),
-        default=list(MEASURES),
-        metavar="NAME",
-        help=", ".join(MEASURES),
-    )
-    parser.add_argument("--voices", nargs="+", choices=[*VOICES, *BESIDE], default=[*VOICES, *BESIDE], metavar="NAME")
-    parser.add_argument(
-        "--strings", type=parse_strings, default=range(TESTS), metavar="N or M:N", help="held-out ones (default: all)"
-    )
-    return parser
 
 
 if __name__ == "__main__":
