@@ -15,7 +15,7 @@ from mlx_parity.localization.arguments import under_the_ports_names
 from mlx_parity.localization.blame import StageJudge
 from mlx_parity.localization.captured import Captured
 from mlx_parity.localization.memory import give_back
-from mlx_parity.localization.raised import raised_in
+from mlx_parity.localization.raised import networks_of, raised_in
 from mlx_parity.localization.twins import false_twins, unlike_calls, without
 from mlx_parity.stage import Stage
 from mlx_parity.suspects import probable_cause
@@ -144,9 +144,11 @@ def _who_raised(pair: Any, captured: Captured, error: Exception) -> Culprit:
     A loop around networks, which are asked nothing where it is judged by itself, only tells that one of them is wrong.
     """
     stage = captured.stage
-    module = raised_in(stage.model(pair), stage.component, error) or stage.root
+    side = stage.model(pair)
+    module = raised_in(side, stage.component, error) or stage.root
     evidence = f"raised {type(error).__name__}: {error}"
-    return Culprit(module, "glue", stage.name, module, [evidence], inferred=True, within=module.partition(".")[0])
+    networks = tuple(networks_of(side, stage.component or module.partition(".")[0]))
+    return Culprit(module, "glue", stage.name, module, [evidence], inferred=True, within=networks)
 
 
 def _where_they_part(captured: Captured, report: StageReport) -> Culprit:

@@ -23,7 +23,7 @@ class Culprit:
     right, what it does between them is not: a mask, an order, a scale, a missing activation). `place` is the call at
     which it shows: its own path, or that of the child that was called with a wrong argument, `argument` then being that
     one's name. It is `inferred` if every module is right by itself, and yet errors add up to more than they may.
-    `within` is the network in which a loop raised: a culprit there explains it. `cause` is what brings its error back
+    `within` are the networks of a loop that raised: a culprit there explains it. `cause` is what brings its error back
     to the floor when it is tried, in words; "" where none of the usual suspects does.
     """
 
@@ -35,12 +35,12 @@ class Culprit:
     layer: Layer | None = None
     argument: str = ""
     inferred: bool = False
-    within: str = ""
+    within: tuple[str, ...] = ()
     cause: str = ""
 
     def explained(self, sure: Set[str]) -> bool:
         """Whether it is there because of one of these modules."""
-        inside = [*([self.module] if self.inferred else []), *([self.within] if self.within else [])]
+        inside = [*([self.module] if self.inferred else []), *self.within]
         others = sure if self.inferred else sure - {self.module}
         return any(f"{module}.".startswith(f"{network}.") for module in others for network in inside)
 
@@ -159,6 +159,10 @@ class RunReport:
         return [line for stage in self.stages for line in stage.unobserved]
 
 
+#: What PyTorch calls the parts that compute a module's parameter, which are no modules of the network.
+PARAMETRIZED = ".parametrizations."
+
+
 def culprits_of(layers: Iterable[Layer], stage: str) -> list[Culprit]:
     """The modules that own wrong parameters, and whatever else is wrong by its own name.
 
@@ -170,6 +174,7 @@ def culprits_of(layers: Iterable[Layer], stage: str) -> list[Culprit]:
     for layer in layers:
         if layer.verdict is not Verdict.PASS:
             module, _, parameter = layer.path.rpartition(".")
+            module = module.partition(PARAMETRIZED)[0]
             if layer.type != "weights":
                 module, parameter = layer.path, ""
             known = culprits.setdefault(module, Culprit(module, layer.type, stage, module, layer=layer))

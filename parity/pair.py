@@ -16,7 +16,7 @@ from converters.checkpoint import find_checkpoint, require_files
 from converters.qwen import BLANK_EN
 from mlx_cosyvoice.hub import find_model
 from mlx_cosyvoice.model import SpeechModel, load
-from mlx_cosyvoice.weights import StoredModel, read_config
+from mlx_cosyvoice.weights import CONFIG, ModelFolderError, StoredModel, read_config
 from mlx_parity.sides.pytorch import DTYPES
 from parity.mixed import in_half
 from reference.families import FAMILIES
@@ -142,14 +142,26 @@ def load_pair(checkpoint: str | Path, model: str | Path, llm: str | Path | None 
         checkpoint: its folder, or a hub id.
         model: its folder, or a hub id.
         llm: the file that the model's language model was converted from, if it is another one than the checkpoint's.
+
+    Raises:
+        ModelFolderError: it cannot be loaded; the fields of config.json that are not the checkpoint's are named.
     """
     folder, official = find_model(model), find_checkpoint(checkpoint, llm=llm)
-    _, meta = read_config(folder)
+    config, meta = read_config(folder)
     original = Reference(official, llm=llm, kept=meta["layer_dtypes"])
+    try:
+        loaded = load(folder, dtype=None)
+    except ModelFolderError as error:
+        from parity.audit.config import unlike
+
+        wrong = [
+            f"{field} is {mine!r}, the checkpoint has {right!r}" for field, mine, right in unlike(config, original)
+        ]
+        raise ModelFolderError(f"{error} {folder / CONFIG}: {', '.join(wrong[:3])}" if wrong else str(error)) from error
     if meta["quantization"] is None:
-        return Pair(original, load(folder, dtype=None), original, folder)
+        return Pair(original, loaded, original, folder)
     packed = Reference(official, lambda component: unpacked_weights(folder, component), llm, meta["layer_dtypes"])
-    return Pair(packed, load(folder, dtype=None), original, folder)
+    return Pair(packed, loaded, original, folder)
 
 
 def unpacked_weights(folder: Path, component: str) -> dict[str, np.ndarray]:

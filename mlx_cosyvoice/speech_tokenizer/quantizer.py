@@ -30,6 +30,10 @@ class FSQCodebook(Module):
         """[B, T, width] -> [B, T, 8] in (-1, 1) before rounding, float32 whatever the weights are."""
         return mx.tanh(self.project_down(x).astype(mx.float32)) * SHRINK
 
+    def encode(self, before_rounding: mx.array) -> mx.array:
+        """`codes` of what a call has returned."""
+        return codes(before_rounding)
+
 
 class FSQVectorQuantization(Module):
     """`quantizer`."""
@@ -40,3 +44,7 @@ class FSQVectorQuantization(Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         return self._codebook(x)
+
+    def encode(self, before_rounding: mx.array) -> mx.array:
+        """[B, T, 8] -> tokens [B, T] int32."""
+        return self._codebook.encode(before_rounding)

@@ -7,7 +7,7 @@ import mlx.core as mx
 from mlx_cosyvoice.config import SpeechTokenizerConfig
 from mlx_cosyvoice.nn import Module
 from mlx_cosyvoice.speech_tokenizer.encoder import AudioEncoder
-from mlx_cosyvoice.speech_tokenizer.quantizer import FSQVectorQuantization, codes
+from mlx_cosyvoice.speech_tokenizer.quantizer import FSQVectorQuantization
 
 
 class S3TokenizerV2(Module):
@@ -23,7 +23,9 @@ class S3TokenizerV2(Module):
         self.quantizer = FSQVectorQuantization(config.n_audio_state)
 
     def before_rounding(self, log_mel: mx.array) -> mx.array:
-        """[B, T, n_mels] -> [B, T', 8] float32 in (-1, 1), T' = ceil(ceil(T / 2) / 2); `codes` makes tokens of these.
+        """[B, T, n_mels] -> [B, T', 8] float32 in (-1, 1), T' = ceil(ceil(T / 2) / 2).
+
+        `quantizer.encode` makes tokens of these.
 
         Raises:
             ValueError: the shape is not [B, T, n_mels], or there is no frame.
@@ -34,4 +36,4 @@ class S3TokenizerV2(Module):
 
     def __call__(self, log_mel: mx.array) -> mx.array:
         """[B, T, n_mels] -> tokens [B, T'] int32, 25 a second. Raises as `before_rounding` does."""
-        return codes(self.before_rounding(log_mel))
+        return self.quantizer.encode(self.before_rounding(log_mel))

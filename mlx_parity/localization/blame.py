@@ -97,15 +97,27 @@ class StageJudge:
                 root, error = error.part, error.__cause__
             path, children = (failed.path, failed.children) if failed else (root, 1)
             raised = (path, "glue" if children else "leaf", path, f"raised {type(error).__name__}: {error}")
-            if calls and not self._fed(calls):
+            miscalled = self._miscalled(calls) if calls else None
+            if miscalled:
+                path, evidence = (
+                    miscalled.path,
+                    f"{path} {raised[-1]}, as {miscalled.path} was called without its input",
+                )
+                self._blame(miscalled.caller, "glue", path, evidence, argument=INPUT)
+            elif calls and not self._fed(calls):
                 self._unfed = raised
             else:
                 self._latest = {call.path: call for call in calls.entered} if calls else {}  # of who called it how
                 self._blame(*raised)
-                self.culprits[-1].within = (
-                    "" if calls else raised_in(side, self.stage.component, error).partition(".")[0]
-                )
+                network = "" if calls else raised_in(side, self.stage.component, error).partition(".")[0]
+                self.culprits[-1].within = (network,) if network else ()
             return None
+
+    def _miscalled(self, calls: Calls) -> Call | None:
+        """The outermost call around the one that raised which is `bare`, though none of its twin's calls is."""
+        given = {call.path for call in self.captured.calls.values() if not call.bare}
+        given -= {call.path for call in self.captured.calls.values() if call.bare}
+        return next((call for call in reversed(calls.failing) if call.bare and call.path in given), None)
 
     def _fed(self, calls: Calls) -> bool:
         """Whether the call that raised, or else the stage's own code, had the reference's values to work on.
@@ -301,11 +313,14 @@ class StageJudge:
 
         Such an output cannot be replaced by the reference's.
         """
-        pairs = [(call.arguments.get(INPUT), expected.arguments.get(INPUT))]
+        own, right = call.arguments.get(INPUT), expected.arguments.get(INPUT)
+        return _length(own) != _length(right) or self._ends_misshapen(call.path)
+
+    def _ends_misshapen(self, caller: str) -> bool:
+        """Whether the last call that a module, or the stage itself, made returned an array of another length."""
         known, returned = self.captured.calls, [one for one in self.calls.returned if not one.answered]
-        inside = [one for one in returned if one.caller == call.path and one.key in known]
-        pairs += [(_first(one.output), _first(known[one.key].output)) for one in inside[-1:]]
-        return any(_length(own) != _length(right) for own, right in pairs)
+        inside = [one for one in returned if one.caller == caller and one.key in known][-1:]
+        return any(_length(_first(one.output)) != _length(_first(known[one.key].output)) for one in inside)
 
     def _typical_floor(self, path: str, place: int, one: np.ndarray) -> float:
         """Of one output of a module, by all of its calls."""
@@ -334,11 +349,14 @@ class StageJudge:
             if layer.path not in {**outputs.tensors, **outputs.tokens}:  # it ran to its end, so that is its own doing
                 layer = replace(layer, verdict=Verdict.DIVERGED, reason="MLX ended without it")
             self.layers.append(layer)
+            own, right = outputs.tensors.get(layer.path), expected.tensors.get(layer.path)
+            if _length(own) != _length(right) and self.culprits and self._ends_misshapen(stage.root):
+                continue  # as above: what returned it is blamed
             if layer.verdict is Verdict.DIVERGED:
                 module, kind = stage.owner(layer.path)
                 self._blame(module, kind, module, f"output `{layer.path}`: {layer.words}", layer)
                 if not stage.component and kind == "glue":  # what it does wrong may be that of one of its parts
-                    self._seen[module, kind].within = module
+                    self._seen[module, kind].within = (module,)
 
 
 def _length(value: Value) -> int:

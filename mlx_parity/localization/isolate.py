@@ -41,7 +41,7 @@ class Call:
 
     It is `isolated` if all calls inside it were fed. `state` is what of its arguments carries something from one call
     to the next, unless its caller had the same. `answered` says that the module was not run: the reference's output
-    stood in for its own.
+    stood in for its own. It is `bare` if its first argument is neither an array nor holds any.
     """
 
     path: str
@@ -53,6 +53,7 @@ class Call:
     isolated: bool = True
     state: Any = None
     answered: bool = False
+    bare: bool = False
 
     @property
     def key(self) -> tuple[str, int]:
@@ -69,15 +70,20 @@ CallsByKey = dict[tuple[str, int], Call]
 
 @dataclass
 class Calls:
-    """All calls of a run. `entered` and `returned` are in time order; `failed` is the call that raised, if one did.
+    """All calls of a run. `entered` and `returned` are in time order; `failing` is what raised, and what is around it.
 
     The run is `isolated` if all outermost calls were fed.
     """
 
     entered: list[Call] = field(default_factory=list)
     returned: list[Call] = field(default_factory=list)
-    failed: Call | None = None
+    failing: list[Call] = field(default_factory=list)
     isolated: bool = True
+
+    @property
+    def failed(self) -> Call | None:
+        """The innermost call that raised, if one did."""
+        return self.failing[0] if self.failing else None
 
     def by_key(self) -> dict[tuple[str, int], Call]:
         return {call.key: call for call in self.entered}
@@ -262,10 +268,9 @@ class _Recorder:
             self.calls.returned.append(call)
 
     def fail(self) -> None:
-        """The running call raises. The innermost one is remembered."""
-        call = self.stack.pop()
+        """The running call raises."""
         self._states.pop()
-        self.calls.failed = self.calls.failed or call
+        self.calls.failing.append(self.stack.pop())
 
 
 @contextmanager
@@ -285,6 +290,7 @@ def observe(side: Side, stage: Stage, feed: Feed | None = None) -> Iterator[Call
         module, function = call.module, side.parameters_of(call.module)
         arguments = _Arguments(function, call.args, call.kwargs)
         noted = recorder.enter(call.path, side.states(arguments), feed, _numbers(side, arguments.get(INPUT)))
+        noted.bare = _map(side, arguments.get(INPUT), lambda array: True) in (None, OPAQUE)
         right, kept = feed.get((call.path, noted.index)), stage.keep(call.path, noted.index)
         known = right.arguments if right else {}
         arguments |= {name: side.spelled_out(one, known[name]) for name, one in arguments.items() if name in known}

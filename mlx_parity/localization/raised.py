@@ -32,6 +32,11 @@ def part(path: str) -> Iterator[None]:
         raise PartRaisedError(path, error) from error
 
 
+def networks_of(side: Side, component: str) -> dict[str, Any]:
+    """The component's module, or those that a loop runs, by name."""
+    return getattr(side.module, "_asdict", lambda: {component: side.module})()
+
+
 def raised_in(side: Side, component: str, error: Exception) -> str:
     """The path of the innermost module that was running; "" if it was none.
 
@@ -40,10 +45,9 @@ def raised_in(side: Side, component: str, error: Exception) -> str:
         component: its name.
         error: as it was caught.
     """
-    networks: dict[str, Any] = getattr(side.module, "_asdict", lambda: {component: side.module})()
     paths = {
         id(module): f"{name}.{path}" if path else name
-        for name, network in networks.items()
+        for name, network in networks_of(side, component).items()
         for path, module in getattr(network, "named_modules", tuple)()
     }
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]

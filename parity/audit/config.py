@@ -12,7 +12,7 @@ from typing import Any
 import mlx_cosyvoice
 from mlx_cosyvoice.weights import CONFIG
 from mlx_parity.compare import Layer, Verdict
-from parity.pair import Pair
+from parity.pair import Pair, Reference
 from reference.official_config import said_by
 
 
@@ -23,6 +23,16 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, json.loads(json.dumps(value))
+
+
+def unlike(config: Any, original: Reference) -> Iterator[tuple[str, Any, Any]]:
+    """The fields of which a model's configuration says something else than its checkpoint, and what both say."""
+    official = dict(flat(original.config))
+    yield from (
+        (field, value, official[field])
+        for field, value in flat(config.to_dict())
+        if field in official and official[field] != value
+    )
 
 
 def audit_config(pair: Pair, component: str) -> list[Layer]:

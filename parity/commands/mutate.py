@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _benches(work: Path) -> list[Bench]:
-    """The tiny models of both families, made where they are missing; mutants are of what the first one runs."""
+    """The tiny models of both families, made where they are missing, and the first one in the form of a GPU.
+
+    Mutants are of what the first one runs.
+    """
     from converters.convert import convert
     from parity.models import ensure_model
     from parity.mutation.bench import Bench
@@ -86,7 +90,8 @@ def _benches(work: Path) -> list[Bench]:
         made.append(Bench(checkpoint, model, folder / "tiny-8bit", folder))
     if not made[0].packed.exists():
         convert(made[0].checkpoint, made[0].packed, quantize=8, group_size=32, quantize_components=("llm", "flow"))
-    return made
+    (work / "device").mkdir(exist_ok=True)
+    return [*made, replace(made[0], folder=work / "device", form="device")]
 
 
 def _try(

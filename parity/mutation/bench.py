@@ -20,18 +20,24 @@ if TYPE_CHECKING:
     from parity.pair import Pair
     from parity.stages import Settings, Stage
 
+#: Says in which form networks are computed. It is read when the package is imported, which is not to be done here.
+FORM = "MLX_COSYVOICE_FORM"
 #: Files of a bench; the last one says of which code the others are.
 REACH, HEALTHY, READY = "reach.pickle", "healthy.json", "ready.txt"
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Folders: the official checkpoint, the model converted from it, one with packed weights, and what is kept."""
+    """Folders: the official checkpoint, the model converted from it, one with packed weights, and what is kept.
+
+    `form` is what the environment says of the form that networks are computed in: "", or "device".
+    """
 
     checkpoint: Path
     model: Path
     packed: Path
     folder: Path
+    form: str = ""
 
     def recording(self, key: str) -> Path:
         """The file of a stage."""

@@ -95,6 +95,7 @@ def prepare(processes: Processes, bench: Bench, root: Path, files: list[str], sa
 
 
 def _prepare(bench: Bench, root: str, files: list[str], send: Callable[[Any], None]) -> None:
+    os.environ[benches.FORM] = bench.form
     try:
         benches.prepare(bench, root, files, send)
         send(())
@@ -104,20 +105,20 @@ def _prepare(bench: Bench, root: str, files: list[str], send: Callable[[Any], No
 
 def try_all(
     processes: Processes,
-    families: Sequence[Bench],
+    several: Sequence[Bench],
     mutants: Iterable[tuple[int, Mutant]],
     jobs: int,
     tested: Path | None = None,
 ) -> Iterator[Outcome]:
     """Try numbered mutants, `jobs` at a time; outcomes come in the order in which they are known.
 
-    A survivor of the first family is tried on the others, as far as they run the edited code. With `tested`, the
+    A survivor of the first bench is tried on the others, as far as they run the edited code. With `tested`, the
     checkout's root, one that survives them all and that one of the nearest unit tests catches is missed.
     """
-    reaches, components = [bench.reach for bench in families], benches.stages_by_component()
+    reaches, components = [bench.reach for bench in several], benches.stages_by_component()
     pool = ThreadPoolExecutor(jobs)
     planned = [
-        [plan(number, mutant, bench, reach, components) for bench, reach in zip(families, reaches, strict=True)]
+        [plan(number, mutant, bench, reach, components) for bench, reach in zip(several, reaches, strict=True)]
         for number, mutant in mutants
     ]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parity.mutation import damage
-from parity.mutation.bench import Bench
+from parity.mutation.bench import FORM, Bench
 from parity.mutation.mutant import Mutant, Outcome
 from parity.mutation.overlay import install
 
@@ -75,6 +76,7 @@ def run(trial: Trial, send: Callable[[Outcome], None]) -> None:
     signal.signal(signal.SIGXCPU, _time_is_up)
     resource.setrlimit(resource.RLIMIT_CPU, (TIME_LIMIT, TIME_LIMIT + 20))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
+    os.environ[FORM] = trial.bench.form
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a mutant says while it fails
     try:
         outcome = _try_code(trial) if trial.mutant.is_code else _try_folder(trial)
@@ -114,7 +116,7 @@ def _try_folder(trial: Trial) -> Outcome:
 
 def _refused(trial: Trial, message: str) -> str:
     """A refusal names what it says in words, at least the component."""
-    place = trial.mutant.place
+    place = re.sub(r"[.][0-9.]+$", "", trial.mutant.place)  # of a field that is a list
     if trial.mutant.file == damage.TOKENIZER:
         return "exactly" if damage.TOKENIZER in message else "wrong"
     if place in message or f"{place.split('.')[-1]} " in message:

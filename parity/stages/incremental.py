@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from mlx_parity.compare import relative_rms
 from mlx_parity.intercept import ModuleCall, intercepted
+from mlx_parity.localization.raised import part
 from mlx_parity.sides import Side
 from mlx_parity.tape import Tape
 from parity.pieces import STEPS
@@ -33,6 +34,8 @@ FRAMES = 2 * TOKENS
 #: New tokens of every hop and whether it is the last: the first one ends, after 20 or more, at the border of a chunk of
 #: 25 and has its lookahead of 3.
 HOPS = [[24, 0], [25, 0], [TOKENS - 49, 1]]
+#: Frames of the speech that are computed before the last hop, as three tokens after each must be known.
+COMPUTED = 2 * (49 - 3)
 #: Tokens of utterances that end before the first hop is full.
 SHORT = (0, 1, 4)
 #: Names of what is made of a mel, and of an excitation: by the loop's window, and by a causal vocoder of its own state.
@@ -43,11 +46,13 @@ F0, WAV = ("f0", "glue hift.f0_predictor f0"), ("wav", "glue hift wav")
 class Whole:
     """What the reference makes of the utterance at once; arrays in the official layout.
 
-    `seams` are of the vocoder's convolutions where it is causal, of whose own making f0 and the wave are then; `within`
-    is what is compared of them where the model is isolated, by name.
+    `full` is the mel where the last hop is a run with full attention over everything. `seams` are of the vocoder's
+    convolutions where it is causal, of whose own making f0 and the wave are then; `within` is what is compared of them
+    where the model is isolated, by name.
     """
 
     mel: np.ndarray
+    full: np.ndarray
     f0: np.ndarray
     source: np.ndarray
     seams: Seams
@@ -82,6 +87,8 @@ class Incremental(Loop):
         "hops": "incremental.hop",
         "short": "incremental.hop",
         "mel": "incremental.hop",
+        "mel_full": "incremental.full",
+        "full": "incremental.full",
         "f0": "incremental.source_window",
         "source_window": "incremental.source_window",
         "vocoder_window": "incremental.vocoder_window",
@@ -105,7 +112,10 @@ class Incremental(Loop):
         flow, hift = side.module
         token, prompt = utterance(given)
         arrays = [side.array(array) for array in (token, *prompt)]
-        mel = flow.inference(*arrays, streaming=True, finalize=True, n_timesteps=STEPS)
+        mel, full = (
+            flow.inference(*arrays, streaming=streaming, finalize=True, n_timesteps=STEPS)
+            for streaming in (True, False)
+        )
         _, spks, _ = flow.encode(*arrays, streaming=True, finalize=True)
         mel = mel.to(hift.m_source.l_linear.weight.dtype)  # as `inference` takes it
         with convolutions.watched(side, hift) as watching:
@@ -114,8 +124,8 @@ class Incremental(Loop):
             wav = hift.decode(mel, source)
         seams = watching.seams
         within = convolutions.outputs(side, hift, seams, {})
-        whole = Whole(side.numpy(mel), side.numpy(f0), side.numpy(source), seams, within)
-        return _outputs(side, whole, side.numpy(spks), side.numpy(wav), prompt[0])
+        whole = Whole(side.numpy(mel), side.numpy(full), side.numpy(f0), side.numpy(source), seams, within)
+        return _outputs(side, whole, side.numpy(spks), side.numpy(wav), token, prompt[0])
 
     def carried(self, name: str, sides: Sides) -> float:
         """Errors of f0 add up in the phase: MLX's may lean to one side where the reference's cancel each other."""
@@ -135,9 +145,12 @@ class Incremental(Loop):
         made = exact.source(f0, *map(side.array, _draws(exact, given.tape)))
         seams = convolutions.exactly(side, exact, whole.seams)
         within = convolutions.outputs(side, exact, seams, {})
-        precise = Whole(whole.mel, side.numpy(exact.f0_predictor(mel)), side.numpy(made), seams, within)
         wav = side.numpy(exact.decode(mel, source))
-        made = _outputs(side, precise, expected.tensors["voice"], wav, expected.tokens["voice_token"])
+        f0 = exact.f0_predictor(mel)
+        precise = replace(whole, f0=side.numpy(f0), source=side.numpy(made), seams=seams, within=within)
+        made = _outputs(
+            side, precise, expected.tensors["voice"], wav, utterance(given)[0], expected.tokens["voice_token"]
+        )
         return _with(made, within)
 
 
@@ -158,14 +171,17 @@ def _with(outputs: Outputs, others: Outputs) -> Outputs:
     return replace(outputs, tensors=outputs.tensors | others.tensors, tokens=outputs.tokens | others.tokens)
 
 
-def _outputs(side: Side, whole: Whole, spks: np.ndarray, wav: np.ndarray, prompt_token: np.ndarray) -> Outputs:
-    token = 2 * samples_per_frame(side.module.hift)
+def _outputs(
+    side: Side, whole: Whole, spks: np.ndarray, wav: np.ndarray, token: np.ndarray, prompt_token: np.ndarray
+) -> Outputs:
+    samples = 2 * samples_per_frame(side.module.hift)
     return Outputs(
-        _tensors(side.module.hift.causal, whole.mel, whole.f0, whole.source, spks, wav),
+        _tensors(side.module.hift.causal, whole.mel, whole.full[:, :, COMPUTED:], whole.f0, whole.source, spks, wav),
         {
             "voice_token": prompt_token,
+            "full": _full(token, {"finalize": True, "n_timesteps": STEPS}),
             "hops": np.array([HOPS]).reshape(1, -1),
-            "short": np.array([[min(count, 1), token * count] for count in SHORT]).reshape(1, -1),
+            "short": np.array([[min(count, 1), samples * count] for count in SHORT]).reshape(1, -1),
             "source_window": np.ones((1, 1), np.int64),
             "vocoder_window": np.ones((1, 1), np.int64),
         },
@@ -174,10 +190,16 @@ def _outputs(side: Side, whole: Whole, spks: np.ndarray, wav: np.ndarray, prompt
 
 
 def _tensors(
-    causal: bool, mel: np.ndarray, f0: np.ndarray, source: np.ndarray, spks: np.ndarray, wav: np.ndarray
+    causal: bool,
+    mel: np.ndarray,
+    full: np.ndarray,
+    f0: np.ndarray,
+    source: np.ndarray,
+    spks: np.ndarray,
+    wav: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """What is compared, in data-flow order."""
-    return {"voice": spks, "mel": mel, F0[causal]: f0, "source": source, WAV[causal]: wav}
+    """What is compared, in data-flow order. `full` is of the last hop, where that is not computed as a chunk."""
+    return {"voice": spks, "mel": mel, "mel_full": full, F0[causal]: f0, "source": source, WAV[causal]: wav}
 
 
 def _streamed(side: Side, given: Given, whole: Whole | None) -> Outputs:
@@ -216,19 +238,42 @@ def _streamed(side: Side, given: Given, whole: Whole | None) -> Outputs:
         wavs.append(np.array(piece))
         state, new = known.last
         decoder.step(replace(state, noise=from_start), new[::-1], final=len(new) < decoder.due(state))
+    full, asked = _ended_in_full(side, decoder, known.last, whole)
     short = [_lengths(decoder, own, from_start, token[0, :n]) for n in SHORT]
     mel, source = (np.concatenate(arrays, axis=2) for arrays in (seen.mels, seen.sources))
     spks, wav = side.numpy(voice.spks), np.concatenate(wavs)[None]
     made = Outputs(
-        _tensors(hift.causal, mel, np.concatenate(seen.f0, axis=1), source, spks, wav),
+        _tensors(hift.causal, mel, full, np.concatenate(seen.f0, axis=1), source, spks, wav),
         {
             "voice_token": np.array([voice.tokens[:PROMPT_TOKENS]]),
+            "full": asked,
             "hops": np.array(seen.hops).reshape(1, -1),
             "short": np.array(short).reshape(1, -1),
             **{name: np.array([[int(right)]]) for name, right in seen.aligned.items()},
         },
     )
     return _with(made, convolutions.outputs(side, hift, watching.seams, watching.followed)) if seams else made
+
+
+def _ended_in_full(
+    side: Side, decoder: Any, last: tuple[Any, list[int]], whole: Whole | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The last hop's mel if it is a run over everything, and what the flow was asked for; `whole` answers for it."""
+    asked = []
+
+    def flow(call: ModuleCall) -> Any:
+        asked.append(_full(side.numpy(call.args[0]), call.kwargs))
+        return call.run() if whole is None else side.array(whole.full, channels_first=True)
+
+    with intercepted({"flow": side.module.flow}, flow):
+        mel, _ = decoder.flow.step(last[0].flow, last[1], final="full")
+    return side.numpy(mel, channels_first=True), asked[0]
+
+
+def _full(token: np.ndarray, flags: Mapping[str, Any]) -> np.ndarray:
+    """What the flow is asked for in such a run."""
+    mode = [int(flags.get(name, 0)) for name in ("streaming", "finalize", "n_timesteps")]
+    return np.concatenate([token, [mode]], axis=1).astype(np.int64)
 
 
 class Remembering:
@@ -297,12 +342,18 @@ class Watch:
             right = self.whole.f0[:, begin - before : begin + frames + 1]
             self.seen.aligned["source_window"] &= f0.shape == right.shape
             call.args = (self.side.array(right), *call.args[1:])
-        made = call.run()
+        made = self._sourced(call)
         self.seen.sources.append(self.side.numpy(made, channels_first=True))
         if self.whole is None:
             return made
         samples = slice(begin * self.scale, (begin + frames) * self.scale)
         return self.side.array(self.whole.source[:, :, samples], channels_first=True)
+
+    def _sourced(self, call: ModuleCall) -> Any:
+        """The excitation; what raises on the right window of f0 is the sine generator."""
+        right = self.whole is not None and self.seen.aligned["source_window"]
+        with part(Incremental.owners["source"]) if right else nullcontext():
+            return call.run()
 
     def window(self, call: ModuleCall) -> Any:
         """For modules that need mel, or mel and source: of the frames that the vocoder claims to be at."""
@@ -341,7 +392,7 @@ class CausalWatch(Watch):
             right = self.seen.noise[:, begin : begin + own.shape[1]]
             self.seen.aligned["source_window"] &= np.array_equal(self.side.numpy(own), right)
             call.args = f0, rand_ini, self.side.array(right)
-        made = call.run()
+        made = self._sourced(call)
         self.seen.sources.append(self.side.numpy(made, channels_first=True))
         if self.whole is None:
             return made

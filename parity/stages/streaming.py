@@ -56,7 +56,7 @@ class Hop:
     """What one hop of either side did; arrays in the official layout.
 
     Attributes:
-        flow: what went into the flow: token, and the flags streaming and finalize.
+        flow: what went into the flow: token, the flags streaming and finalize, and the Euler steps (0: not passed).
         mel: what came out of the flow.
         vocoder: what went into the vocoder: mel and cached source (None if there is none); a causal one: mel and noise.
         made: what came out of the vocoder: wav and source.
@@ -64,7 +64,7 @@ class Hop:
         cache: mel, source and speech that are carried on; empty after the last hop.
     """
 
-    flow: tuple[np.ndarray, bool, bool]
+    flow: tuple[np.ndarray, bool, bool, int]
     mel: np.ndarray
     vocoder: tuple[np.ndarray, Any]
     made: tuple[np.ndarray, np.ndarray]
@@ -194,7 +194,7 @@ def _hop(side: Side, seen: Mapping[str, tuple[ModuleCall, Any]], wav: Any, cache
 
     (flow, mel), (hift, made) = seen["flow"], seen["hift"]
     return Hop(
-        (side.numpy(flow.args[0]), flow.kwargs["streaming"], flow.kwargs["finalize"]),
+        (side.numpy(flow.args[0]), *(flow.kwargs.get(name, 0) for name in ("streaming", "finalize", "n_timesteps"))),
         official(mel),
         (official(hift.args[0]), _source_or_noise(side, hift)),
         (official(made[0]), official(made[1])),
@@ -262,11 +262,11 @@ def outputs(hops: list[Hop], side: Side, whole: np.ndarray | None, asked: Mappin
     """
     result, parts_of = Outputs(details=hops), _faded_parts if whole is None else _causal_parts
     for number, (before, hop) in enumerate(zip([None, *hops], hops, strict=False), start=1):
-        token, streaming, finalize = hop.flow
+        token, *mode = hop.flow
         parts = parts_of(side, hop, before)
         result.tensors |= {f"hop{number}.{part}": array for part, array in parts.items()}
         result.tokens[f"hop{number}.flow_token"] = token
-        result.tokens[f"hop{number}.flow_mode"] = np.array([[streaming, finalize]], np.int64)
+        result.tokens[f"hop{number}.flow_mode"] = np.array([mode], np.int64)
     fitting = _noise_fits(side, hops, asked) if whole is None else _noise_goes_on(side, hops, whole)
     for number, right in enumerate(fitting, start=1):
         result.tokens[f"hop{number}.vocoder_noise"] = np.array([[right]], np.int64)

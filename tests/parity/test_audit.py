@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from converters.convert import convert
+from mlx_cosyvoice.weights import ModelFolderError
 from mlx_parity.audit.evidence import evidence, rounded
 from mlx_parity.compare import Verdict
 from mlx_parity.report.terminal import print_report
@@ -218,3 +219,14 @@ def test_texts_are_the_same_ones_and_of_many_scripts() -> None:
     letters = {ord(character) >> 8 for text in texts for character in text}
     assert len(letters) > 100
     assert 60 < sum("[breath]" in text for text in texts) < 140
+
+
+def test_a_size_that_weights_do_not_fit_is_named(tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path) -> None:
+    model = damaged_copy(
+        tiny_model,
+        tmp_path / "model",
+        "config.json",
+        lambda path: path.write_text(path.read_text().replace('"nb_harmonics": 8', '"nb_harmonics": 9')),
+    )
+    with pytest.raises(ModelFolderError, match=r"config.json: hift.nb_harmonics is 9, the checkpoint has 8$"):
+        load_pair(tiny_checkpoint, model)

@@ -14,7 +14,9 @@ import mlx.core as mx
 import pytest
 from rich.console import Console
 
-from mlx_cosyvoice.flow import estimator
+from mlx_cosyvoice.decoding.incremental import IncrementalFlow
+from mlx_cosyvoice.flow import cfm, encoder, estimator
+from mlx_cosyvoice.vocoder import f0_predictor, source
 from mlx_parity.compare import Verdict
 from mlx_parity.findings import KINDS
 from mlx_parity.report.culprits import print_culprits, to_dict
@@ -116,6 +118,59 @@ def test_who_raises_on_what_a_wrong_caller_hands_on_is_not_blamed(pair: Pair, in
     assert [culprit.module for culprit in report.culprits] == ["flow.decoder.estimator"]
 
 
+def test_what_returns_too_much_is_blamed_and_not_what_raises_on_it(pair: Pair, inputs: dict[str, Any]) -> None:
+    capture = ReferenceCapture(pair, inputs, stages=["flow_decoder", "offline"], settings=Settings(llm_steps=4))
+    for right, wrong in (("rate * velocity[1:]", "rate * velocity"), ("rate) * velocity[:1]", "rate) * velocity")):
+        with edited(cfm.CausalConditionalCFM.__call__, right, wrong):
+            report = capture.localise(pair)
+        assert [culprit.module for culprit in report.culprits] == ["flow.decoder"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "function", "right", "wrong", "blamed"),
+    [
+        ("vocoder", f0_predictor.ConvRNNF0Predictor.__call__, "mel.astype(self", "(self", "hift.f0_predictor"),
+        (
+            "flow_encoder",
+            encoder.UpsampleConformerEncoder.__call__,
+            "self.embed(context)",
+            "self.embed(None)",
+            "flow.encoder",
+        ),
+    ],
+)
+def test_who_calls_a_module_without_its_input_is_blamed_for_what_it_raises(
+    pair: Pair, inputs: dict[str, Any], stage: str, function: Any, right: str, wrong: str, blamed: str
+) -> None:
+    settings = Settings(streaming="official" if stage == "flow_encoder" else None, llm_steps=4)
+    capture = ReferenceCapture(pair, inputs, stages=[stage], settings=settings)
+    with edited(function, right, wrong):
+        report = capture.localise(pair)
+    assert [culprit.module for culprit in report.culprits] == [blamed]
+
+
+def test_a_last_hop_with_full_attention_has_the_frames_that_are_left(pair: Pair, inputs: dict[str, Any]) -> None:
+    capture = ReferenceCapture(
+        pair, inputs, stages=["incremental"], settings=Settings(streaming="incremental", llm_steps=4)
+    )
+    for right, wrong in (
+        ("state.prompt.tokens, 0)", "state.prompt.tokens, 1000)"),
+        ("finalize=True", "finalize=False"),
+    ):
+        with edited(IncrementalFlow._whole, right, wrong):
+            report = capture.localise(pair)
+        assert [culprit.module for culprit in report.culprits] == ["incremental.full"]
+
+
+def test_a_sine_generator_that_raises_on_its_own_is_blamed(pair: Pair, inputs: dict[str, Any]) -> None:
+    capture = ReferenceCapture(
+        pair, inputs, stages=["incremental"], settings=Settings(streaming="incremental", llm_steps=4)
+    )
+    with edited(source.SineGen2._continued, "before is None", "before is not None"):
+        report = capture.localise(pair)
+    assert [culprit.module for culprit in report.culprits] == ["hift.m_source.l_sin_gen"]
+
+
 def test_a_wrong_weight_explains_that_something_raises_behind_it(pair: Pair, capture: ReferenceCapture) -> None:
     path = "llm.llm.model.model.layers.1.self_attn.v_proj"
     with setting(modules_at(pair, path), weight=lambda weight: weight * float("nan")):
@@ -152,7 +207,7 @@ def test_a_loop_is_not_blamed_for_what_its_network_raises(pair: Pair, inputs: di
     with behaving(modules_at(pair, path), broken):
         both, alone = capture.localise(pair), capture.localise(pair, stages=["incremental"])
     assert [culprit.module for culprit in both.culprits] == [path]
-    assert [(culprit.module, culprit.within) for culprit in alone.culprits] == [("incremental", "flow")]
+    assert [(culprit.module, culprit.within) for culprit in alone.culprits] == [("incremental", ("flow",))]
 
 
 def test_who_raises_where_nothing_stands_in_for_the_networks_is_named(pair: Pair, inputs: dict[str, Any]) -> None:
