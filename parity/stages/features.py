@@ -44,7 +44,10 @@ class AudioFeatures(Stage):
     title = "Audio features"
     needs = ("wave16", "wave24")
     gives = ("log_mel", "fbank", "prompt_mel")
-    owners: ClassVar[Mapping[str, str]] = {f"shortest_{name}": f"audio_features.{name}" for name in SHORTEST}
+    owners: ClassVar[Mapping[str, str]] = {
+        **{f"shortest_{name}": f"audio_features.{name}" for name in SHORTEST},
+        "fbanks_of_three": "audio_features.fbank",
+    }
 
     def of_reference(self, pair: Pair, dtype: str) -> Any:
         return pair.reference.family.mel_fmax
@@ -60,6 +63,7 @@ class AudioFeatures(Stage):
             {
                 **features(side, waves),
                 **{f"shortest_{name}": feature for name, feature in short.items()},
+                "fbanks_of_three": _three(side, short["fbank"]),
                 **{f"resampled_{rate // 1000}k": _resampled(side, rate)[None] for rate in RATES},
             }
         )
@@ -85,6 +89,16 @@ def _of_reference(side: Side, waves: Arrays) -> dict[str, np.ndarray]:
         "fbank": side.numpy((fbank - fbank.mean(0, keepdim=True))[None]),
         "prompt_mel": side.numpy(features.mel_spectrogram(side.array(waves["prompt_mel"]), side.module).T[None]),
     }
+
+
+def _three(side: Side, fbank: np.ndarray) -> np.ndarray:
+    """A filter bank and two others of its length, each less its own means."""
+    clips = np.concatenate([fbank, 0.5 * fbank + 3, -fbank])
+    if side.name != "mlx":
+        return clips - clips.mean(1, keepdims=True)
+    from mlx_cosyvoice import audio
+
+    return side.numpy(audio.mean_normalize(side.array(clips)))
 
 
 def _resampled(side: Side, rate: int) -> np.ndarray:

@@ -84,6 +84,7 @@ class Incremental(Loop):
     owners: ClassVar[Mapping[str, str]] = {
         "voice": "incremental.voices",
         "voice_token": "incremental.voices",
+        "voice_kept": "incremental.voices",
         "hops": "incremental.hop",
         "short": "incremental.hop",
         "mel": "incremental.hop",
@@ -179,6 +180,7 @@ def _outputs(
         _tensors(side.module.hift.causal, whole.mel, whole.full[:, :, COMPUTED:], whole.f0, whole.source, spks, wav),
         {
             "voice_token": prompt_token,
+            "voice_kept": np.ones((1, 1), np.int64),
             "full": _full(token, {"finalize": True, "n_timesteps": STEPS}),
             "hops": np.array([HOPS]).reshape(1, -1),
             "short": np.array([[min(count, 1), samples * count] for count in SHORT]).reshape(1, -1),
@@ -246,6 +248,7 @@ def _streamed(side: Side, given: Given, whole: Whole | None) -> Outputs:
         _tensors(hift.causal, mel, full, np.concatenate(seen.f0, axis=1), source, spks, wav),
         {
             "voice_token": np.array([voice.tokens[:PROMPT_TOKENS]]),
+            "voice_kept": _kept(decoder.flow, other, own),
             "full": asked,
             "hops": np.array(seen.hops).reshape(1, -1),
             "short": np.array(short).reshape(1, -1),
@@ -253,6 +256,15 @@ def _streamed(side: Side, given: Given, whole: Whole | None) -> Outputs:
         },
     )
     return _with(made, convolutions.outputs(side, hift, watching.seams, watching.followed)) if seams else made
+
+
+def _kept(flow: Any, other: Any, own: Any) -> np.ndarray:
+    """Whether it is the voice used last that is kept where there is room for just one."""
+    from mlx_cosyvoice.decoding.incremental.prefill import PrefilledVoices
+
+    voices = PrefilledVoices(flow, flow.start(own).nbytes)
+    voices.state(other)
+    return np.array([[voices.state(own) is voices.state(own)]], np.int64)
 
 
 def _ended_in_full(

@@ -14,7 +14,9 @@ import mlx.core as mx
 import pytest
 from rich.console import Console
 
+from mlx_cosyvoice.audio import mean_normalize
 from mlx_cosyvoice.decoding.incremental import IncrementalFlow
+from mlx_cosyvoice.decoding.incremental.prefill import PrefilledVoices
 from mlx_cosyvoice.flow import cfm, encoder, estimator
 from mlx_cosyvoice.vocoder import f0_predictor, source
 from mlx_parity.compare import Verdict
@@ -169,6 +171,29 @@ def test_a_sine_generator_that_raises_on_its_own_is_blamed(pair: Pair, inputs: d
     with edited(source.SineGen2._continued, "before is None", "before is not None"):
         report = capture.localise(pair)
     assert [culprit.module for culprit in report.culprits] == ["hift.m_source.l_sin_gen"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "function", "right", "wrong", "blamed"),
+    [
+        (
+            "audio_features",
+            mean_normalize,
+            "centered.mean(axis=1, keepdims=True)",
+            "centered.mean(axis=1)",
+            "audio_features",
+        ),
+        ("incremental", PrefilledVoices.state, "popitem(last=False)", "popitem()", "incremental.voices"),
+    ],
+)
+def test_what_a_single_voice_does_not_show_is_found(
+    pair: Pair, inputs: dict[str, Any], stage: str, function: Any, right: str, wrong: str, blamed: str
+) -> None:
+    settings = Settings(streaming="incremental" if stage == "incremental" else None, llm_steps=4)
+    capture = ReferenceCapture(pair, inputs, stages=[stage], settings=settings)
+    with edited(function, right, wrong):
+        report = capture.localise(pair)
+    assert [culprit.module for culprit in report.culprits] == [blamed]
 
 
 def test_a_wrong_weight_explains_that_something_raises_behind_it(pair: Pair, capture: ReferenceCapture) -> None:
