@@ -188,7 +188,7 @@ def train_hift(work: Workplace, stop: int | None) -> None:
     torch.manual_seed(SEED)
     network = hift.new_network(work.sizes["hift"])
     stage = hift.VocoderStage(work.train, work.held_out)
-    schedule = work.schedule(steps=5000, rate=2e-3)
+    schedule = work.schedule(steps=8000, rate=2e-3)
     train(network, stage.losses, schedule, work.checkpoint("hift"), seed=SEED, check=stage.check, stop=stop)
 
 
