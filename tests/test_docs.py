@@ -90,7 +90,7 @@ def test_the_keys_of_a_model_folder(tiny_model: Path) -> None:
 
 def test_the_keys_of_a_run(tiny_model: Path) -> None:
     result = to_dict(RunReport([], Settings()), model=str(tiny_model))
-    assert described("parity.json") | {"schema_version"} == result.keys() | {"quantization", "culprits"}
+    assert described("parity.json") | {"schema_version"} == result.keys() | {"quantization", "culprits", "heard"}
 
 
 def test_the_keys_of_a_voice() -> None:

@@ -33,6 +33,7 @@ def write_html(
     facts: Mapping[str, str],
     command: Callable[[str, str], str],
     pictures: Sequence[Callable[[StageReport], str]] = (),
+    first: str = "",
 ) -> None:
     """Write the page.
 
@@ -44,6 +45,7 @@ def write_html(
         facts: what was compared, by name.
         command: (run or localise, a stage's name) -> how to see it again.
         pictures: each makes what is shown of a stage beside its layers, as HTML, or nothing.
+        first: HTML of the whole run, shown before the pictures of its stages.
     """
     template = Template((resources.files("mlx_parity.report") / "template.html").read_text(encoding="utf-8"))
     shown = {**facts, **({"mode": report.mode} if report.mode else {}), **result["versions"]}
@@ -56,7 +58,7 @@ def write_html(
         facts="".join(f"<div><dt>{escape(k)}</dt><dd>{escape(str(v))}</dd></div>" for k, v in shown.items() if v),
         pipeline="".join(_pipeline_step(part) for part in report.parts),
         culprits=_culprits(report, command),
-        pictures="".join(picture(stage) for picture in pictures for stage in report.stages),
+        pictures=first + "".join(picture(stage) for picture in pictures for stage in report.stages),
         depths="".join(_depth(stage) for stage in report.stages),
         factor=f"{FACTOR:g}",
         rows=_rows(result),

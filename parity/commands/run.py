@@ -26,6 +26,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--report", type=Path, metavar="DIR", help="write report.html and parity.json there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a summary in Markdown")
     parser.add_argument(
+        "--speaker-encoder", type=Path, metavar="ONNX", help="judges how like the voice is (default: the checkpoint's)"
+    )
+    parser.add_argument(
         "--coverage", action="store_true", help="run every mode, and list the lines of networks and decoders not run"
     )
     parser.set_defaults(run=run)
@@ -66,10 +69,16 @@ def load_both(arguments: argparse.Namespace) -> tuple[Pair, dict[str, Any]]:
 
 def run(arguments: argparse.Namespace) -> int:
     from mlx_parity.report import culprits, terminal
+    from parity.heard import listen
+    from parity.listening import official_encoder
 
     if arguments.coverage:
         return print_coverage(arguments)
-    report, console = compare(*load_both(arguments), arguments, arguments.streaming), terminal.make_console()
+    embed = official_encoder(arguments.speaker_encoder) if arguments.speaker_encoder else None
+    pair, inputs = load_both(arguments)
+    report, console = compare(pair, inputs, arguments, arguments.streaming), terminal.make_console()
+    if not arguments.stages and not arguments.capture:  # a recording of the reference has its own inputs
+        report.heard = listen(pair, inputs, report.settings, arguments.seed, embed)
     terminal.print_report(report, console, arguments.layers)
     if report.culprits:
         culprits.print_culprits(report, console)

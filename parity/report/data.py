@@ -30,4 +30,6 @@ def to_dict(report: RunReport, *, checkpoint: str = "", model: str = "") -> dict
             "summary": [drift.summary() for drift in report.quantization],
             "components": {drift.component: drift.to_dict() for drift in report.quantization},
         }
+    if report.heard:
+        result["heard"] = {"why_not": report.heard} if isinstance(report.heard, str) else report.heard.to_dict()
     return result

@@ -72,6 +72,13 @@ def seam_chart(boundaries: Sequence[int], errors: Sequence[float], elsewhere: fl
     return chart.svg()
 
 
+def wave_chart(wave: np.ndarray) -> str:
+    """Samples [n], as the lowest and the highest of each of so many equal spans, on a scale from -1 to 1."""
+    spans = [part for part in np.array_split(np.clip(wave, -1, 1), 560) if part.size]
+    lines = "".join(f"M{x},{40 - 38 * part.max():.1f}V{40.5 - 38 * part.min():.1f}" for x, part in enumerate(spans))
+    return f'<svg viewBox="0 0 560 80" role="img" aria-label="waveform"><path class="trace" d="{lines}"/></svg>'
+
+
 def band_chart(bias: list[float]) -> str:
     """Mean difference of every mel band, as SVG bars."""
     width, height, left = 560, 110, 58

@@ -132,7 +132,9 @@ class LanguageModel(Stage):
 
         def sample(logp: Any, decoded: list[int], ignore_eos: bool) -> int:
             rows.append(side.numpy(logp))
-            return sampler(side, next(left))(logp, decoded, ignore_eos)
+            token, speech = sampler(side, next(left))(logp, decoded, ignore_eos), side.module.speech_token_size
+            # trained weights may end at once, as their prompt is not what they learned: the walk goes on
+            return token if token < speech else int(logp[:speech].argmax())
 
         walk = list(islice(generate(side, given, sample), given.settings.llm_steps))
         found = {"walk": np.array([walk], np.int64), "walk_draws": np.array([draws[: len(walk)]], np.float64)}
@@ -153,6 +155,10 @@ class LanguageModel(Stage):
             tokens={"speech_token": np.array([picked], np.int64), "sampler": drawn},
             details=Sampling.of(side.module) if side.name == "pytorch" else None,
         )
+
+    def publish(self, outputs: Outputs, inputs: Arrays) -> dict[str, np.ndarray]:
+        # what is drawn may also be the end
+        return {"log_probs": outputs.tensors["log_probs"], "speech_token": inputs["walk"]}
 
     def for_isolation(self, given: Given, expected: Outputs) -> tuple[Given, Outputs]:
         """The steps whose calls are kept."""
