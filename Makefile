@@ -21,8 +21,10 @@ help: ## list the targets
 setup: $(STAMP) ## make .venv with everything, in the versions of constraints.txt
 	@echo "$(VENV) is ready: $(VENV)/bin/mlx-cosyvoice info"
 
-demo: $(STAMP) ## build, convert and check a tiny model, then speak: build/demo [AUDIO=file.wav] [FAMILY=cosyvoice3]
-	@$(RUN) -m parity demo --out build/demo $(if $(AUDIO),--audio "$(AUDIO)") $(if $(FAMILY),--family "$(FAMILY)") $(ARGS)
+# The trained checkpoint of assets/nano, unless another is named; `synthetic` has random weights, and a family.
+demo: $(STAMP) ## convert, check and hear a small model: build/demo [AUDIO=file.wav] [CHECKPOINT=synthetic] [FAMILY=cosyvoice3]
+	@$(RUN) -m parity demo --out build/demo $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") \
+		$(if $(AUDIO),--audio "$(AUDIO)") $(if $(FAMILY),--family "$(FAMILY)") $(ARGS)
 
 # The default is the official checkpoint on the Hugging Face hub. `synthetic` makes one without downloading anything.
 convert parity: CHECKPOINT_NAME = $(notdir $(patsubst %/,%,$(or $(CHECKPOINT),CosyVoice2-0.5B)))
@@ -30,8 +32,8 @@ convert: $(STAMP) ## convert [CHECKPOINT=folder, hub id or synthetic] [OUT=folde
 	@$(RUN) -m converters "$(or $(CHECKPOINT),FunAudioLLM/CosyVoice2-0.5B)" \
 		--out "$(or $(OUT),build/$(CHECKPOINT_NAME)-mlx)" $(if $(DTYPE),--dtype $(DTYPE)) $(ARGS)
 
-parity: $(STAMP) ## compare a model with its checkpoint (default: the demo's) [CHECKPOINT=folder] [MODEL=folder]
-	@$(RUN) -m parity run --checkpoint "$(or $(CHECKPOINT),build/demo/checkpoint)" \
+parity: $(STAMP) ## compare a model with its checkpoint (default: the demo's) [CHECKPOINT=folder or synthetic] [MODEL=folder]
+	@$(RUN) -m parity run --checkpoint "$(or $(patsubst synthetic,build/demo/checkpoint,$(CHECKPOINT)),assets/nano)" \
 		--model "$(or $(MODEL),build/demo/model)" $(ARGS)
 
 # Makes the synthetic checkpoint and its conversion in build/ (6 GB) unless others are named.

@@ -67,6 +67,7 @@ def fake_python(folder: Path, body: str) -> Path:
         (["demo"], ".venv/bin/python -m parity demo --out build/demo"),
         (["demo", "AUDIO=my voice.wav"], '--out build/demo --audio "my voice.wav"'),
         (["demo", "FAMILY=cosyvoice3"], '--out build/demo --family "cosyvoice3"'),
+        (["demo", "CHECKPOINT=synthetic"], '--out build/demo --checkpoint "synthetic"'),
         (
             ["convert"],
             '.venv/bin/python -m converters "FunAudioLLM/CosyVoice2-0.5B" --out "build/CosyVoice2-0.5B-mlx"',
@@ -74,7 +75,9 @@ def fake_python(folder: Path, body: str) -> Path:
         (["convert", "CHECKPOINT=synthetic"], '-m converters "synthetic" --out "build/synthetic-mlx"'),
         (["convert", "CHECKPOINT=/a/my model/"], '"/a/my model/" --out "build/my model-mlx"'),
         (["convert", "CHECKPOINT=a", "OUT=b", "DTYPE=bfloat16"], '-m converters "a" --out "b" --dtype bfloat16'),
-        (["parity"], ".venv/bin/python -m parity run"),
+        (["parity"], '.venv/bin/python -m parity run --checkpoint "assets/nano" --model "build/demo/model"'),
+        (["parity", "CHECKPOINT=synthetic"], 'run --checkpoint "build/demo/checkpoint" --model "build/demo/model"'),
+        (["parity", "CHECKPOINT=my/synthetic"], '--checkpoint "my/synthetic"'),
         (["parity", "CHECKPOINT=a", "MODEL=b c"], '-m parity run --checkpoint "a" --model "b c"'),
     ],
 )

@@ -27,7 +27,7 @@ def test_a_bad_recording_stops_the_demo_before_it_writes(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recording, out = _bad_recordings(tmp_path)[name], tmp_path / "out"
-    assert main(["demo", "--out", str(out), "--audio", str(recording)]) == 2
+    assert main(["demo", "--checkpoint", "synthetic", "--out", str(out), "--audio", str(recording)]) == 2
     shown = capsys.readouterr()
     assert shown.err.count("\n") == 1
     assert str(recording) in shown.err
