@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from pathlib import Path
 
 from mlx_cosyvoice.cli.interrupts import INTERRUPTED
@@ -28,8 +27,6 @@ CHOICES = "choices"
 def main(argv: list[str] | None = None) -> int:
     """Exit status 0: every bound of the acceptance that was measured is met; 1: one is missed; 2: it cannot be said."""
     arguments = parse(sys.argv[1:] if argv is None else argv)
-    # a second of flite is quiet at its ends, and one word lasts as long as another
-    warnings.filterwarnings("ignore", module="mlx_cosyvoice")
     try:
         bench = Bench(arguments.checkpoint, arguments.model, arguments.work, arguments.speaker_encoder)
         results = Results(arguments.results or arguments.work / "eval.jsonl", bench.weights)
