@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from mlx_cosyvoice.decoding import Decoder, OfflineDecoder
+from mlx_cosyvoice.decoding import OfflineDecoder
 from parity.nano.bench import Bench, numbers
 from parity.nano.cases import VOICES, Case, cases
 from parity.nano.options import GROUPS, STRINGS_A_TEXT, Group, Option
 from parity.nano.results import Results
 from parity.nano.run import measure_all
 from parity.nano.speaking import Said, say
-from parity.nano.summary import alike, misheard, of_voices
+from parity.nano.summary import Records, alike, misheard, of_voices
 from parity.nano.tape import Tape
 from reference.nano.words import TESTS
 
@@ -65,29 +65,30 @@ def _judge_case(bench: Bench, results: Results, group: Group, case: Case) -> Non
     missing = [one for one in group.options if one.decoder and case.key not in results.of(group.measure(one))]
     if not missing:
         return
-    offline = _say(bench, case, Option("offline", OfflineDecoder)).mel
-    first = _say(bench, case, group.options[0])
+    offline, _ = _say(bench, case, Option("offline", OfflineDecoder))
+    first, seconds = _say(bench, case, group.options[0])
     for option in missing:
-        started = time.process_time()
-        said = first if option is group.options[0] else _say(bench, case, option)
-        seconds = round(time.process_time() - started, 3)
+        said, seconds = (first, seconds) if option is group.options[0] else _say(bench, case, option)
         results.add(
             group.measure(option),
             case.key,
             words=len(case.words),
             **bench.heard(said.wave, 24000, case),
-            from_offline=_rms(said.mel, offline),
+            from_offline=_rms(said.mel, offline.mel),
             from_first=_rms(said.mel, first.mel),
             seconds=seconds,
         )
 
 
-def _say(bench: Bench, case: Case, option: Option) -> Said:
+def _say(bench: Bench, case: Case, option: Option) -> tuple[Said, float]:
+    """What is said, and the seconds of processor time."""
     tts = bench.model(option.precision)
     assert option.decoder is not None
-    decoder: Decoder = option.decoder(tts.flow, tts.hift)
     # the voice is that of float32: only what is chosen may differ
-    return say(decoder, bench.prompt("float32", case.prompt), numbers(bench.tokens(case)), Tape(case.number).noise())
+    prompt, tokens = bench.prompt("float32", case.prompt), numbers(bench.tokens(case))
+    started = time.process_time()
+    said = say(option.decoder(tts.flow, tts.hift), prompt, tokens, Tape(case.number).noise())
+    return said, round(time.process_time() - started, 3)
 
 
 def _rms(one: np.ndarray, other: np.ndarray) -> float:
@@ -107,7 +108,7 @@ def markdown(results: Results) -> str:
         "line of the table, makes of the same tokens and noise. A model of another size need not pay the same.",
     ]
     for group in GROUPS.values():
-        rows = [row for option in group.options if (row := _row(results, group, option))]
+        rows = [_row(option, records) for option, records in _beside(results, group) if records]
         if rows:
             parts += [f"## {group.title[0].upper()}{group.title[1:]}", _said_by(group), "\n".join([*_HEADER, *rows])]
     return "\n\n".join(parts) + "\n"
@@ -127,14 +128,19 @@ def _said_by(group: Group) -> str:
     return "Held-out strings of five digits, from tokens of true speech."
 
 
-def _row(results: Results, group: Group, option: Option) -> str:
-    records = of_voices(results.of(group.measure(option)), VOICES)
-    if not records:
-        return ""
+def _beside(results: Results, group: Group) -> list[tuple[Option, Records]]:
+    """What was measured of every option, in the cases that all have of which anything was."""
+    found = {option: of_voices(results.of(group.measure(option)), VOICES) for option in group.options}
+    measured = [{*records} for records in found.values() if records]
+    shared = set.intersection(*measured) if measured else set()
+    return [(option, {case: records[case] for case in shared if records}) for option, records in found.items()]
+
+
+def _row(option: Option, records: Records) -> str:
     found: list[Any] = list(records.values())
     right, of = alike(records)
     distances = [
-        f"{np.sqrt(np.mean([np.square(one[name]) for one in found])):.3f}" if name in found[0] else ""
+        f"{np.sqrt(np.mean([np.square(one[name]) for one in found])):.3g}" if name in found[0] else ""
         for name in ("from_offline", "from_first")
     ]
     cells = [

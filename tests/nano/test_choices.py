@@ -97,8 +97,17 @@ def test_the_page_has_the_groups_that_were_judged(tts: CosyVoice2, results: Resu
         "## Euler steps",
         "## Precision, zero-shot",
     ]
-    assert "| 10 | 50.0% | 2 | 0.000 | 0.000 |" in page
+    assert "| 10 | 50.0% | 2 | 0 | 0 |" in page
     assert "| float32 | 20.0% | 5 |  |  |" in page
+
+
+def test_options_are_compared_in_the_cases_that_all_have(results: Results) -> None:
+    for number, errors in enumerate([5, 0]):
+        results.add("zero-shot", f"slt-1.06.flac {number} 5", words=5, errors=errors, seconds=1.0)
+    results.add("zero-shot-4bit", "slt-1.06.flac 1 5", words=5, errors=1, seconds=1.0)
+    page = choices.markdown(results)
+    assert "| float32 | 0.0% | 5 |" in page
+    assert "| 4 bits (language model) | 20.0% | 5 |" in page
 
 
 def test_both_commands_have_arguments_of_their_own() -> None:
