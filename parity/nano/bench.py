@@ -66,13 +66,20 @@ class Bench:
     def _load(self, precision: str) -> CosyVoice2:
         if precision == "float32":
             return CosyVoice2.load(self._model, dtype="float32")
+        self._check()
         return load(self.checkpoint, self.work, self.weights, precision)
+
+    def _check(self) -> None:
+        """Refuse a checkpoint that is not the one that it was at first: a run of hours outlasts many a training."""
+        if weights_of(self.checkpoint, self._model) != self.weights:
+            raise ValueError(f"{self.checkpoint} and {self._model} are not what they were when this run began")
 
     def _voice(self, precision: str, name: str) -> Voice:
         return self.model(precision).clone(self.recording(name), self.transcripts[name])
 
     @cached_property
     def reader(self) -> Reader:
+        self._check()
         return Reader(self.checkpoint)
 
     # true speech

@@ -26,6 +26,8 @@ class Reader:
         self._reference = Reference(checkpoint)
         self.network = cache(lambda name: self._reference.component(name, "float32"))
         self.prompt = cache(self._prompt)
+        for name in self._reference.family.networks:
+            self.network(name)  # before anybody changes the files
 
     @torch.inference_mode()
     def _prompt(self, recording: Path) -> Prompt:

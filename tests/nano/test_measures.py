@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from converters.convert import convert
 from mlx_cosyvoice import CosyVoice2
 from mlx_cosyvoice.llm import RASSampler
 from mlx_cosyvoice.speech.decoders import DECODINGS, Decoders
 from mlx_cosyvoice.speech.modes import flow_input
 from mlx_cosyvoice.voices import Voice
 from parity.nano.__main__ import parse_strings
+from parity.nano.bench import Bench
 from parity.nano.cases import VOICES, cases
 from parity.nano.results import Results
 from parity.nano.speaking import say
@@ -97,6 +100,18 @@ def test_of_another_checkpoint(tiny_checkpoint: Path, tiny_model: Path, tmp_path
     assert weights_of(tiny_checkpoint, tiny_model) == weights_of(tiny_checkpoint, tiny_model)
     with pytest.raises(ValueError, match=r"converted from another .* than .*assets/nano has: convert it again"):
         weights_of(ROOT / "assets/nano", tiny_model)
+
+
+def test_a_checkpoint_that_changes_while_it_is_measured(tmp_path: Path) -> None:
+    pytest.importorskip("pocketsphinx")
+    checkpoint = shutil.copytree(ROOT / "assets/nano", tmp_path / "nano")
+    bench = Bench(checkpoint, convert(checkpoint, tmp_path / "model").out, tmp_path)
+    with (checkpoint / "hift.pt").open("ab") as file:
+        file.write(b"0")
+    with pytest.raises(ValueError, match=r"converted from another hift\.pt"):
+        _ = bench.reader
+    with pytest.raises(ValueError, match=r"converted from another hift\.pt"):
+        bench.model("8 bits")
 
 
 def _add(results: Results, measure: str, errors: list[int], **found: Any) -> None:
