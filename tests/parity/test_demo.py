@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import soundfile
 
+import parity.run
 from parity.__main__ import main
 from parity.commands import demo
 from parity.inputs import DEFAULT_TEXT, SAMPLE
@@ -45,6 +47,27 @@ def test_random_weights_are_asked_for_by_name(words: list[str], tmp_path: Path) 
     source, plan = _plan("--out", str(tmp_path), *words)
     assert source == tmp_path / "checkpoint"
     assert (plan.recording, plan.inputs["text"]) == (SAMPLE, DEFAULT_TEXT)
+
+
+@pytest.mark.parametrize("checkpoint", ["synthetic", str(demo.NANO)])
+def test_it_writes_and_prints_what_it_promises(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = partial(parity.run.run, stages=["text_tokenizer"])
+    with mock.patch.object(parity.run, "run", few):
+        assert main(["demo", "--checkpoint", checkpoint, "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    names = {"model", "parity.json", "report.html", "speech.wav", "speech-streaming.wav"}
+    if checkpoint == "synthetic":
+        assert {path.name for path in tmp_path.iterdir()} == {*names, "checkpoint"}
+        assert printed.count("random weights, so it is noise") == 2
+        assert "not listened to: random weights say nothing" in printed
+        assert "heard:" not in printed
+    else:
+        assert {path.name for path in tmp_path.iterdir()} == names
+        assert printed.count("heard:   ") == 2
+        assert f"spoken by both, same tokens and noise: {demo.DIGITS}" in printed
+        assert "random weights" not in printed
 
 
 def test_a_recording_takes_the_place_of_the_checkpoints_own() -> None:
