@@ -90,3 +90,9 @@ def test_a_fault_that_raises_is_written_down(listener: Listener, tmp_path: Path,
     results = Results(tmp_path / "results.jsonl", "these")
     try_all(listener, results, choose(["cfg-rate"], "cosyvoice2"))
     assert results.of(FAULTY)["cfg-rate"]["raised"] == "IndexError: no such place"
+
+
+def test_a_fault_of_what_the_model_lacks_is_not_one_that_raises(listener: Listener, tmp_path: Path) -> None:
+    results = Results(tmp_path / "results.jsonl", "these")
+    try_all(listener, results, choose(["resblock-dilation"], "cosyvoice2"))
+    assert results.of(FAULTY)["resblock-dilation"]["raised"].startswith("cannot be made here: no module")

@@ -68,14 +68,14 @@ def markdown(results: Results, faults: Sequence[Fault]) -> str:
         f"Made by `python -m parity faults --audible --markdown`: each of {len(heard) + len(raised)} faults of the "
         f"catalogue was put into the nano model, which then said {len(STRINGS)} held-out strings of five digits after "
         f"`{RECORDING}`. With {len(worse)} of them the recogniser mishears at least {GRAVE:.0%} more of the words; "
-        f"{len(unheard)} change nothing that can be heard, {len(raised)} raise.",
+        f"{len(unheard)} change nothing that can be heard, {len(raised)} raise or cannot be made in a model so small.",
         "Draws and, but for faults before the flow, tokens are those of the healthy model. *Distance* is the "
         "log-spectral one to what it says, where both are as long; *likeness* the cosine to the recording's voice.",
         *_historic(results),
         _table(("healthy, spoken", "misheard", "likeness", "mel mean", "mel std"), _healthy_rows(results)),
         _table(("fault", "spoken", "misheard", "likeness", "distance, dB", "mel mean", "mel std", "the mistake"), rows),
         "Nothing to hear: " + (", ".join(unheard) or "none") + ".",
-        "Nothing is said, as these raise: "
+        "Nothing is said, as these raise or cannot be made: "
         + ("; ".join(f"{name} ({error})" for name, error in raised.items()) or "none")
         + ".",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from parity.faults.audible.listener import Listener
@@ -37,9 +38,13 @@ def _healthy(listener: Listener, results: Results, way: Way) -> None:
 
 def _tried(listener: Listener, fault: Fault, way: Way) -> dict[str, Any]:
     healthy = listener.healthy(way)
-    try:
-        with fault.switch(listener.pair):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(fault.switch(listener.pair))
+        except ValueError as error:
+            return {"raised": f"cannot be made here: {error}"}
+        try:
             spoken = listener.speak(way)
-    except Exception as error:  # whatever a broken model raises: nobody hears anything then
-        return {"raised": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
+        except Exception as error:  # whatever a broken model raises: nobody hears anything then
+            return {"raised": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
     return listener.notices(spoken, healthy)
