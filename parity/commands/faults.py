@@ -140,6 +140,10 @@ def _try(checkpoint: Path, model: Path, faults: list[Any], json_file: Path | Non
         for number, trial in enumerate(bench.try_all(faults), start=1):
             trials.append(trial)
             _print_trial(trial, f"{number}/{len(faults)}", console)
+        tried = {trial.fault.name for trial in trials}
+        missing = [fault.name for fault in faults if fault.name not in tried]
+        if missing:
+            console.print(f"not tried, as this model has no such module: {', '.join(missing)}", highlight=False)
     passed = _print_summary(trials, healthy, time.perf_counter() - started, console)
     if json_file:
         result = {

@@ -187,6 +187,10 @@ def _call_of(modules: list[Any]) -> Any:
     return kind.__call__
 
 
+class NoPlaceError(ValueError):
+    """A model has no module of those that a fault is made in."""
+
+
 def modules_at(pair: Pair, *patterns: str) -> list[Any]:
     """The MLX modules at official paths; "*" stands for one name."""
     return [module for pattern in patterns for module in _fitting(pair, pattern).values()]
@@ -199,7 +203,7 @@ def _fitting(pair: Pair, pattern: str) -> dict[str, Any]:
     modules = getattr(pair.model, component).named_modules()
     found = {f"{component}.{name}": module for name, module in modules if fitting.fullmatch(name)}
     if not found:
-        raise ValueError(f"no module of the model fits {pattern}")
+        raise NoPlaceError(f"no module of the model fits {pattern}")
     return found
 
 

@@ -8,7 +8,6 @@ stand in for its own, each for the frames that it claims to be at.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ from parity.stages import convolutions
 from parity.stages.base import Given, Outputs, Sides
 from parity.stages.convolutions import Seam, Seams
 from parity.stages.flow_pieces import PROMPT_TOKENS, TOKENS, utterance
-from parity.stages.loop import Loop
+from parity.stages.loop import Loop, leaning
 from parity.stages.vocoder import noise as source_noise
 from parity.stages.vocoder import samples_per_frame
 
@@ -133,9 +132,8 @@ class Incremental(Loop):
         if name not in ("source", *WAV):
             return 0.0
         (f0,) = (known for known in F0 if known in sides.exact.tensors)
-        own, theirs = (drift(one.tensors[f0], sides.exact.tensors[f0]) for one in (sides.actual, sides.expected))
         floor = relative_rms(sides.expected.tensors[name], sides.exact.tensors[name])
-        return floor * own / theirs if theirs and math.isfinite(own) else 0.0
+        return floor * leaning(*(one.tensors[f0] for one in (sides.actual, sides.expected, sides.exact)))
 
     def call_isolated(self, side: Side, given: Given, expected: Outputs) -> Outputs:
         whole: Whole = expected.details
@@ -153,13 +151,6 @@ class Incremental(Loop):
             side, precise, expected.tensors["voice"], wav, utterance(given)[0], expected.tokens["voice_token"]
         )
         return _with(made, within)
-
-
-def drift(f0: np.ndarray, exact: np.ndarray) -> float:
-    """How far the sums of two F0 [1, T] are apart, in the root mean square; infinite where they cannot be compared."""
-    if f0.shape != exact.shape:
-        return math.inf
-    return math.sqrt(np.mean(np.cumsum(f0 - exact, axis=1, dtype=np.float64) ** 2))
 
 
 def _draws(hift: Any, tape: Tape) -> tuple[np.ndarray, np.ndarray]:
