@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from mlx_parity.report.culprits import print_culprits, to_dict
 from parity.__main__ import main
 from parity.faults import FAULTS, choose
 from parity.faults.base import behaving, edited, modules_at, patched, setting
-from parity.faults.trial import LLM_STEPS
+from parity.faults.trial import LLM_STEPS, Bench
 from parity.inputs import load_inputs
 from parity.pair import Pair, load_pair
 from parity.search import ReferenceCapture
@@ -322,3 +323,10 @@ def test_command_lists_those_of_the_checkpoint(capsys: pytest.CaptureFixture[str
 def test_command_refuses_bad_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
     assert main(["faults", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_fault_that_a_model_has_no_place_for_is_not_tried(pair: Pair, inputs: dict[str, Any]) -> None:
+    known = next(fault for fault in FAULTS["cosyvoice2"] if fault.stage == "audio_features")
+    lacking = replace(known, expected=("hift.no_such_module.*",))
+    bench = Bench(pair, inputs, [known, lacking])
+    assert [trial.fault for trial in bench.try_all([lacking, known])] == [known]
