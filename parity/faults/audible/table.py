@@ -67,7 +67,7 @@ def markdown(results: Results, faults: Sequence[Fault]) -> str:
         "# What a listener notices of each fault",
         f"Made by `python -m parity faults --audible --markdown`: each of {len(heard) + len(raised)} faults of the "
         f"catalogue was put into the nano model, which then said {len(STRINGS)} held-out strings of five digits after "
-        f"`{RECORDING}`. With {len(worse)} of them the recogniser mishears at least {GRAVE:.0%} more of the words; "
+        f"`{RECORDING}`. With {len(worse)} of them the recogniser mishears words by {100 * GRAVE:.0f} points more; "
         f"{len(unheard)} change nothing that can be heard, {len(raised)} raise or cannot be made in a model so small.",
         "Draws and, but for faults before the flow, tokens are those of the healthy model. *Distance* is the "
         "log-spectral one to what it says, where both are as long; *likeness* the cosine to the recording's voice.",
