@@ -43,13 +43,18 @@ def embedding(embed: Embed, wave: np.ndarray, rate: int) -> np.ndarray:
     return embed(np.asarray(mean_normalize(kaldi_fbank(low)), np.float32))
 
 
+def has_voice(wave: np.ndarray, rate: int) -> bool:
+    """Whether samples [n] at `rate` Hz are finite, and as long as a window."""
+    return bool(np.isfinite(wave).all()) and wave.size * RATE >= WINDOW * rate
+
+
 def similarity(embed: Embed, wave: np.ndarray, rate: int, prompt: np.ndarray) -> float:
     """Cosine of the `embedding` of a wave and that of a recording, `prompt` [1, 192].
 
-    -1 where the wave has samples that are not finite, or is shorter than a window.
+    -1 where the wave `has_voice` not.
     """
     wave = np.asarray(wave, np.float32)
-    if not np.isfinite(wave).all() or wave.size * RATE < WINDOW * rate:
+    if not has_voice(wave, rate):
         return -1.0
     return speaker_cosine(embedding(embed, wave, rate), prompt)
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from mlx_parity.compare import Layer, Verdict, allowed, dtype_of, judge, typical_floor, within
+from mlx_parity.compare import Layer, Verdict, dtype_of, judge, typical_floor
 from mlx_parity.findings import Culprit
 from mlx_parity.free_run import exempt_modules, judge_outputs
 from mlx_parity.localization.captured import Captured, constants_of
-from mlx_parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, is_nothing, observe
+from mlx_parity.localization.differences import differs
+from mlx_parity.localization.isolate import INPUT, OPAQUE, Call, Calls, Value, observe
 from mlx_parity.localization.raised import PartRaisedError, raised_in
 from mlx_parity.localization.recordings import key_of
 from mlx_parity.localization.scenes import scene_of
@@ -227,7 +228,8 @@ class StageJudge:
         for name, value in call.arguments.items():
             if name not in expected.arguments:
                 continue
-            problem = self._differs(name, value, expected.arguments[name], exact.arguments[name])
+            values = value, expected.arguments[name], exact.arguments[name]
+            problem = differs(*values, dtype=self.dtype, factor=self.factor)
             if problem:
                 label = "its input" if name == INPUT else f"its argument `{name}`"
                 evidence = f"{call.path} was called with a wrong value (call {call.index}): {label} {problem}"
@@ -252,42 +254,6 @@ class StageJudge:
                 break
             path = outer.caller
         return path
-
-    def _differs(self, name: str, actual: Value, expected: Value, exact: Value) -> str:
-        """What is wrong with a value, or nothing."""
-        if actual is OPAQUE or expected is OPAQUE:
-            return ""
-        if isinstance(expected, tuple) and isinstance(actual, tuple) and len(actual) == len(expected):
-            problems = [self._differs(name, *items) for items in zip(actual, expected, exact, strict=True)]
-            return next(filter(None, problems), "")
-        if isinstance(expected, np.ndarray) and isinstance(actual, np.ndarray):
-            return self._array_differs(name, actual, expected, exact)
-        if is_nothing(actual) and is_nothing(expected):
-            return ""
-        if isinstance(expected, np.ndarray) or isinstance(actual, np.ndarray):
-            return f"is {_describe(actual)}, the reference's is {_describe(expected)}"
-        if actual == expected:
-            return ""
-        return f"is {actual!r}, the reference's is {expected!r}"
-
-    def _array_differs(self, name: str, actual: np.ndarray, expected: np.ndarray, exact: Value) -> str:
-        if expected.dtype == bool or actual.dtype == bool:
-            actual, expected = (np.squeeze(allowed(mask)) for mask in (actual, expected))
-            actual, expected = _broadcast(actual, expected)
-            if actual.shape != expected.shape:
-                return f"has shape {list(actual.shape)}, the reference's {list(expected.shape)}"
-            count = int((actual != expected).sum())
-            last = [int(np.atleast_2d(mask)[..., -1, :].sum()) for mask in (actual, expected)]
-            seen = f", at the end it lets {last[0]} through, the reference's {last[1]}"
-            return f"differs in {count} of {expected.size} places{seen}" if count else ""
-        if not np.issubdtype(expected.dtype, np.floating):
-            return "" if np.array_equal(np.squeeze(actual), np.squeeze(expected)) else "holds other numbers"
-        values = [np.squeeze(value) for value in (actual, expected, exact)]  # sides may broadcast over other axes
-        dtype = dtype_of(expected, self.dtype)
-        if within(*values, dtype=dtype, factor=self.factor):
-            return ""
-        layer = judge(name, "argument", *values, dtype=dtype, factor=self.factor)
-        return "" if layer.verdict is Verdict.PASS else f"is wrong: {layer.words}"
 
     def _judge_output(self, call: Call, explained: Set[str]) -> None:
         expected, exact = self.captured.calls.get(call.key), self.captured.exact.get(call.key)
@@ -388,15 +354,3 @@ def _outputs(actual: Value, expected: Value, exact: Value) -> tuple[list[Any], l
         [side[place] if isinstance(side[place], np.ndarray) else None for place in places] for side in sides
     )
     return actual, expected, exact
-
-
-def _broadcast(mask: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Two masks of one shape, where one of them is the same for all queries; else as they are."""
-    try:
-        return tuple(np.broadcast_arrays(mask, other))
-    except ValueError:
-        return mask, other
-
-
-def _describe(value: Value) -> str:
-    return f"a tensor of shape {list(value.shape)}" if isinstance(value, np.ndarray) else repr(value)

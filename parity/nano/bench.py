@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ class Bench:
 
     def likeness(self, wave: np.ndarray, rate: int) -> dict[str, float]:
         """Recording -> cosine; nothing of a wave that has no voice."""
-        if not np.isfinite(wave).all() or wave.size * listening.RATE < listening.WINDOW * rate:
+        if not listening.has_voice(wave, rate):
             return {}
         own = listening.embedding(self._judge, wave, rate)
         return {name: round(speaker_cosine(own, other), 4) for name, other in self._embeddings.items()}
@@ -147,7 +147,3 @@ class Bench:
 def nearest(likeness: Mapping[str, float]) -> str:
     """The recording that a wave is most like."""
     return max(likeness, key=lambda name: likeness[name])
-
-
-def numbers(tokens: Sequence[int]) -> list[int]:
-    return [int(token) for token in tokens]

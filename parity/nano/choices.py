@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlx_cosyvoice.decoding import OfflineDecoder
-from parity.nano.bench import Bench, numbers
+from parity.nano.bench import Bench
 from parity.nano.cases import VOICES, Case, cases
 from parity.nano.options import GROUPS, STRINGS_A_TEXT, Group, Option
 from parity.nano.results import Results
@@ -85,7 +85,7 @@ def _say(bench: Bench, case: Case, option: Option) -> tuple[Said, float]:
     tts = bench.model(option.precision)
     assert option.decoder is not None
     # the voice is that of float32: only what is chosen may differ
-    prompt, tokens = bench.prompt("float32", case.prompt), numbers(bench.tokens(case))
+    prompt, tokens = bench.prompt("float32", case.prompt), bench.tokens(case).tolist()
     started = time.process_time()
     said = say(option.decoder(tts.flow, tts.hift), prompt, tokens, Tape(case.number).noise())
     return said, round(time.process_time() - started, 3)

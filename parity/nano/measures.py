@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,9 @@ import numpy as np
 from mlx_cosyvoice.speech.decoders import Decoders
 from mlx_cosyvoice.speech.sources import Text
 from mlx_cosyvoice.text.normalize import TextNormalizer
-from parity.nano.bench import Bench, numbers
+from parity.nano.bench import Bench
 from parity.nano.cases import Case
-from parity.nano.speaking import say
+from parity.nano.speaking import say, word_by_word
 from parity.nano.tape import Tape
 from reference.nano.voices import RATE
 from reference.nano.words import written
@@ -55,7 +54,7 @@ def _zero_shot(precision: str = "float32", decoding: str = "offline") -> Callabl
 
 def _arriving(bench: Bench, case: Case) -> Found:
     """As the package does it by default: text is spoken some sentences at a time."""
-    return _spoken(bench, case, _word_by_word(case.words), "float32", decoding="offline")
+    return _spoken(bench, case, word_by_word(case.words, SLOWLY), "float32", decoding="offline")
 
 
 def _interleaved(slowly: bool) -> Callable[[Bench, Case], Found]:
@@ -66,16 +65,10 @@ def _interleaved(slowly: bool) -> Callable[[Bench, Case], Found]:
     """
 
     def of(bench: Bench, case: Case) -> Found:
-        text = _word_by_word(case.words) if slowly else written(case.words)
+        text = word_by_word(case.words, SLOWLY) if slowly else written(case.words)
         return _spoken(bench, case, text, "float32", decoding="offline", mode="cross_lingual", normalize=False)
 
     return of
-
-
-def _word_by_word(words: Sequence[str]) -> Iterator[str]:
-    for place, word in enumerate(words):
-        time.sleep(SLOWLY)
-        yield f" {word}" if place else word
 
 
 def _from_tokens(decoding: str) -> Callable[[Bench, Case], Found]:
@@ -85,7 +78,7 @@ def _from_tokens(decoding: str) -> Callable[[Bench, Case], Found]:
         assert tts.hift is not None
         decoder = Decoders(tts.flow, tts.hift).get(decoding, speed=1, n_timesteps=10)
         prompt = bench.prompt("float32", case.prompt)
-        said = say(decoder, prompt, numbers(bench.tokens(case)), Tape(case.number).noise())
+        said = say(decoder, prompt, bench.tokens(case).tolist(), Tape(case.number).noise())
         return bench.heard(said.wave, tts.sample_rate, case)
 
     return of
@@ -104,7 +97,7 @@ def _pytorch(bench: Bench, case: Case) -> Found:
 
 
 def _pytorch_from_tokens(bench: Bench, case: Case) -> Found:
-    recording, tokens = bench.recording(case.prompt), numbers(bench.tokens(case))
+    recording, tokens = bench.recording(case.prompt), bench.tokens(case).tolist()
     return bench.heard(bench.reader.wave(recording, tokens, Tape(case.number)), 24000, case)
 
 

@@ -1,8 +1,9 @@
-"""Given tokens, what a decoder makes of them: samples, and the mel between flow and vocoder."""
+"""What is handed to the model, and what it makes of it: text word by word; tokens to samples and the mel between."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -44,3 +45,10 @@ def say(decoder: Decoder, prompt: Prompt, tokens: Sequence[int], noise: SourceNo
     with mock.patch.object(decoder, "vocoder", vocoder):
         pieces = [np.array(piece) for piece in decode(decoder, prompt, noise, tokens)]
     return Said(np.concatenate(pieces), np.concatenate(vocoder.mels))
+
+
+def word_by_word(words: Sequence[str], pause: float = 0.0) -> Iterator[str]:
+    """A text as it is being written, with so many seconds before each word."""
+    for place, word in enumerate(words):
+        time.sleep(pause)
+        yield f" {word}" if place else word

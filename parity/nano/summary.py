@@ -103,7 +103,7 @@ def _mel(records: Records) -> list[Criterion]:
 
 
 def criteria(results: Results, voices: Sequence[str] = VOICES) -> list[Criterion]:
-    """Issue 15's, of the voices that are judged."""
+    """What the checkpoint is accepted by, of the voices that are judged."""
     of = {name: of_voices(results.of(name), voices) for name in MEASURES}
     tokens, zero_shot = of["tokens"], of["zero-shot"]
     return [

@@ -8,24 +8,22 @@ stand in for its own, each for the frames that it claims to be at.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from mlx_parity.compare import relative_rms
 from mlx_parity.intercept import ModuleCall, intercepted
-from mlx_parity.localization.raised import part
 from mlx_parity.sides import Side
 from mlx_parity.tape import Tape
 from parity.pieces import STEPS
 from parity.stages import convolutions
 from parity.stages.base import Given, Outputs, Sides
-from parity.stages.convolutions import Seam, Seams
+from parity.stages.convolutions import Seam
 from parity.stages.flow_pieces import PROMPT_TOKENS, TOKENS, utterance
-from parity.stages.loop import Loop, leaning
+from parity.stages.incremental_watch import SOURCE, Seen, Whole, watched
+from parity.stages.loop import Loop, phase_floor
 from parity.stages.vocoder import noise as source_noise
 from parity.stages.vocoder import samples_per_frame
 
@@ -39,39 +37,6 @@ COMPUTED = 2 * (49 - 3)
 SHORT = (0, 1, 4)
 #: Names of what is made of a mel, and of an excitation: by the loop's window, and by a causal vocoder of its own state.
 F0, WAV = ("f0", "glue hift.f0_predictor f0"), ("wav", "glue hift wav")
-
-
-@dataclass(frozen=True)
-class Whole:
-    """What the reference makes of the utterance at once; arrays in the official layout.
-
-    `full` is the mel where the last hop is a run with full attention over everything. `seams` are of the vocoder's
-    convolutions where it is causal, of whose own making f0 and the wave are then; `within` is what is compared of them
-    where the model is isolated, by name.
-    """
-
-    mel: np.ndarray
-    full: np.ndarray
-    f0: np.ndarray
-    source: np.ndarray
-    seams: Seams
-    within: Outputs
-
-
-@dataclass
-class Seen:
-    """What was observed of the decoder, step by step. `start` is the frame that the vocoder's window begins with.
-
-    `noise` is [1, samples, 9], that of the whole utterance.
-    """
-
-    noise: np.ndarray
-    hops: list[list[int]] = field(default_factory=list)
-    mels: list[np.ndarray] = field(default_factory=list)
-    f0: list[np.ndarray] = field(default_factory=list)
-    sources: list[np.ndarray] = field(default_factory=list)
-    aligned: dict[str, bool] = field(default_factory=lambda: {"source_window": True, "vocoder_window": True})
-    start: int = 0
 
 
 class Incremental(Loop):
@@ -92,7 +57,7 @@ class Incremental(Loop):
         "f0": "incremental.source_window",
         "source_window": "incremental.source_window",
         "vocoder_window": "incremental.vocoder_window",
-        "source": "hift.m_source.l_sin_gen",
+        "source": SOURCE,
         "wav": "incremental.held_back",
     }
 
@@ -132,8 +97,7 @@ class Incremental(Loop):
         if name not in ("source", *WAV):
             return 0.0
         (f0,) = (known for known in F0 if known in sides.exact.tensors)
-        floor = relative_rms(sides.expected.tensors[name], sides.exact.tensors[name])
-        return floor * leaning(*(one.tensors[f0] for one in (sides.actual, sides.expected, sides.exact)))
+        return phase_floor(name, sides, *(one.tensors[f0] for one in (sides.actual, sides.expected, sides.exact)))
 
     def call_isolated(self, side: Side, given: Given, expected: Outputs) -> Outputs:
         whole: Whole = expected.details
@@ -239,7 +203,7 @@ def _streamed(side: Side, given: Given, whole: Whole | None) -> Outputs:
         _tensors(hift.causal, mel, full, np.concatenate(seen.f0, axis=1), source, spks, wav),
         {
             "voice_token": np.array([voice.tokens[:PROMPT_TOKENS]]),
-            "voice_kept": _kept(decoder.flow, other, own),
+            "voice_kept": _kept(decoder.flow, other, own, voice.nbytes),
             "full": asked,
             "hops": np.array(seen.hops).reshape(1, -1),
             "short": np.array(short).reshape(1, -1),
@@ -249,11 +213,11 @@ def _streamed(side: Side, given: Given, whole: Whole | None) -> Outputs:
     return _with(made, convolutions.outputs(side, hift, watching.seams, watching.followed)) if seams else made
 
 
-def _kept(flow: Any, other: Any, own: Any) -> np.ndarray:
-    """Whether it is the voice used last that is kept where there is room for just one."""
+def _kept(flow: Any, other: Any, own: Any, budget: int) -> np.ndarray:
+    """Whether it is the voice used last that is kept where there is room for just one, of `budget` bytes."""
     from mlx_cosyvoice.decoding.incremental.prefill import PrefilledVoices
 
-    voices = PrefilledVoices(flow, flow.start(own).nbytes)
+    voices = PrefilledVoices(flow, budget)
     voices.state(other)
     return np.array([[voices.state(own) is voices.state(own)]], np.int64)
 
@@ -297,116 +261,3 @@ def _lengths(decoder: Any, prompt: Any, noise: Callable[..., Any], token: np.nda
 
     pieces = [wav.size for wav in decode(decoder, prompt, noise, token.tolist())]
     return len(pieces), sum(pieces)
-
-
-@dataclass
-class Watch:
-    """Answers for the decoder's modules: notes what goes through; with `whole`, puts the reference's in its place."""
-
-    side: Side
-    seen: Seen
-    whole: Whole | None
-
-    def flow(self, call: ModuleCall) -> Any:
-        mel, state = call.run()
-        self.seen.hops.append([len(call.args[1]), int(call.kwargs.get("final") is not None)])
-        if self.whole is not None:
-            done = sum(part.shape[2] for part in self.seen.mels)
-            mel = self.side.array(self.whole.mel[:, :, done : done + mel.shape[1]], channels_first=True)
-        return mel, state
-
-    def asked(self, decoder: Any) -> list[tuple[Any, Callable[[ModuleCall], Any], str]]:
-        """Modules, who answers for them, and of which method."""
-        steps = [(decoder.flow, self.flow, "step"), (decoder.vocoder, self.vocoder, "step")]
-        return [*steps, *self.within(self.side.module.hift)]
-
-    def within(self, hift: Any) -> list[tuple[Any, Callable[[ModuleCall], Any], str]]:
-        """The same of what the vocoder runs."""
-        return [
-            (hift.f0_predictor, self.window, "__call__"),
-            (hift, self.source, "source"),
-            (hift, self.window, "decode"),
-        ]
-
-    def vocoder(self, call: ModuleCall) -> Any:
-        self.seen.start = call.args[0].start
-        self.seen.mels.append(self.side.numpy(call.args[1], channels_first=True))
-        return call.run()
-
-    @property
-    def scale(self) -> int:
-        return samples_per_frame(self.side.module.hift)
-
-    def source(self, call: ModuleCall) -> Any:
-        begin, frames = call.kwargs["start"], call.args[2].shape[1] // self.scale
-        before, f0 = min(begin, 1), self.side.numpy(call.args[0])
-        self.seen.f0.append(f0[:, before : before + frames])
-        if self.whole is not None:
-            right = self.whole.f0[:, begin - before : begin + frames + 1]
-            self.seen.aligned["source_window"] &= f0.shape == right.shape
-            call.args = (self.side.array(right), *call.args[1:])
-        made = self._sourced(call)
-        self.seen.sources.append(self.side.numpy(made, channels_first=True))
-        if self.whole is None:
-            return made
-        samples = slice(begin * self.scale, (begin + frames) * self.scale)
-        return self.side.array(self.whole.source[:, :, samples], channels_first=True)
-
-    def _sourced(self, call: ModuleCall) -> Any:
-        """The excitation; what raises on the right window of f0 is the sine generator."""
-        right = self.whole is not None and self.seen.aligned["source_window"]
-        with part(Incremental.owners["source"]) if right else nullcontext():
-            return call.run()
-
-    def window(self, call: ModuleCall) -> Any:
-        """For modules that need mel, or mel and source: of the frames that the vocoder claims to be at."""
-        if self.whole is not None:
-            whole = (self.whole.mel, 1), (self.whole.source, self.scale)
-            call.args = tuple(self._part(array, *of) for array, of in zip(call.args, whole, strict=False))
-        return call.run()
-
-    def _part(self, array: Any, whole: np.ndarray, rate: int) -> Any:
-        own, start = self.side.numpy(array, channels_first=True), self.seen.start * rate
-        right = whole[:, :, start : start + own.shape[2]]
-        self.seen.aligned["vocoder_window"] &= np.array_equal(own, right.astype(np.float32))
-        return self.side.array(right, channels_first=True)
-
-
-class CausalWatch(Watch):
-    """The same where the vocoder is causal: it goes on from its own state, whatever was put in place of its parts."""
-
-    def within(self, hift: Any) -> list[tuple[Any, Callable[[ModuleCall], Any], str]]:
-        return [(hift.f0_predictor, self.f0, "__call__"), (hift, self.source, "source")]
-
-    def vocoder(self, call: ModuleCall) -> Any:
-        self.seen.mels.append(self.side.numpy(call.args[1], channels_first=True))
-        return call.run()
-
-    def f0(self, call: ModuleCall) -> Any:
-        made = call.run()
-        begin = sum(part.shape[1] for part in self.seen.f0)
-        self.seen.f0.append(self.side.numpy(made))
-        return made if self.whole is None else self.side.array(self.whole.f0[:, begin : begin + made.shape[1]])
-
-    def source(self, call: ModuleCall) -> Any:
-        begin = sum(part.shape[2] for part in self.seen.sources)
-        if self.whole is not None:
-            f0, rand_ini, own = call.args
-            right = self.seen.noise[:, begin : begin + own.shape[1]]
-            self.seen.aligned["source_window"] &= np.array_equal(self.side.numpy(own), right)
-            call.args = f0, rand_ini, self.side.array(right)
-        made = self._sourced(call)
-        self.seen.sources.append(self.side.numpy(made, channels_first=True))
-        if self.whole is None:
-            return made
-        return self.side.array(self.whole.source[:, :, begin : begin + made.shape[1]], channels_first=True)
-
-
-@contextmanager
-def watched(side: Side, decoder: Any, seen: Seen, whole: Whole | None) -> Iterator[None]:
-    """Note what goes through the decoder; with `whole`, put the reference's in its place."""
-    kind = CausalWatch if side.module.hift.causal else Watch
-    with ExitStack() as stack:
-        for module, answer, method in kind(side, seen, whole).asked(decoder):
-            stack.enter_context(intercepted({method: module}, answer, method))
-        yield

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from mlx_parity.compare import EPSILON
-from parity.stages.base import Stage
+from mlx_parity.compare import EPSILON, relative_rms
+from parity.stages.base import Sides, Stage
 
 if TYPE_CHECKING:
     from mlx_parity.sides.pytorch import TorchSide
@@ -52,14 +52,16 @@ class Loop(Stage):
         return super().reference(pair, dtype if dtype == "float64" else "float32")
 
 
-def leaning(actual: np.ndarray, expected: np.ndarray, exact: np.ndarray) -> float:
-    """How much farther the phase of an excitation is off than the reference's, by the F0 [1, T] of all sides.
+def phase_floor(name: str, sides: Sides, actual: np.ndarray, expected: np.ndarray, exact: np.ndarray) -> float:
+    """The noise floor of an output that hangs on the phase of an excitation, by the F0 [1, T] of all sides.
 
     Errors of F0 add up in the phase: MLX's may lean to one side where the reference's cancel each other. 0 where it
     cannot be said.
     """
     own, theirs = drift(actual, exact), drift(expected, exact)
-    return own / theirs if theirs and math.isfinite(own) and math.isfinite(theirs) else 0.0
+    if not (theirs and math.isfinite(own) and math.isfinite(theirs)):
+        return 0.0
+    return own / theirs * relative_rms(sides.expected.tensors[name], sides.exact.tensors[name])
 
 
 def drift(f0: np.ndarray, exact: np.ndarray) -> float:

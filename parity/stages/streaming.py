@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from mlx_parity.compare import relative_rms
 from mlx_parity.intercept import ModuleCall, intercepted
 from mlx_parity.sides import Side
 from parity.sides import entry
 from parity.stages.base import Arrays, Given, Outputs, Sides
-from parity.stages.loop import Loop, leaning
+from parity.stages.loop import Loop, phase_floor
 from parity.stages.vocoder import noise as source_noise
 from parity.stages.vocoder import samples_per_frame
 
@@ -119,7 +118,7 @@ class Streaming(Loop):
     }
 
     def carried(self, name: str, sides: Sides) -> float:
-        """A causal vocoder's phase goes on through all hops; see `leaning`."""
+        """A causal vocoder's phase goes on through all hops; see `phase_floor`."""
         hop, _, part = name.partition(".")
         streams: list[list[Hop]] = [one.details or [] for one in (sides.actual, sides.expected, sides.exact)]
         number = int(hop.removeprefix("hop"))
@@ -127,7 +126,7 @@ class Streaming(Loop):
         known = [f0 for f0 in every if f0 is not None]
         if len(known) < len(streams):
             return 0.0
-        return leaning(*known) * relative_rms(sides.expected.tensors[name], sides.exact.tensors[name])
+        return phase_floor(name, sides, *known)
 
     def call(self, side: Side, given: Given) -> Outputs:
         return self._run(side, given, None)

@@ -129,72 +129,42 @@ def test_what_returns_too_much_is_blamed_and_not_what_raises_on_it(pair: Pair, i
         assert [culprit.module for culprit in report.culprits] == ["flow.decoder"]
 
 
-@pytest.mark.parametrize(
-    ("stage", "function", "right", "wrong", "blamed"),
-    [
-        ("vocoder", f0_predictor.ConvRNNF0Predictor.__call__, "mel.astype(self", "(self", "hift.f0_predictor"),
-        (
-            "flow_encoder",
-            encoder.UpsampleConformerEncoder.__call__,
-            "self.embed(context)",
-            "self.embed(None)",
-            "flow.encoder",
-        ),
-    ],
-)
-def test_who_calls_a_module_without_its_input_is_blamed_for_what_it_raises(
-    pair: Pair, inputs: dict[str, Any], stage: str, function: Any, right: str, wrong: str, blamed: str
-) -> None:
-    settings = Settings(streaming="official" if stage == "flow_encoder" else None, llm_steps=4)
-    capture = ReferenceCapture(pair, inputs, stages=[stage], settings=settings)
-    with edited(function, right, wrong):
+def blamed_for(pair: Pair, inputs: dict[str, Any], stage: str, streaming: Any, *edit: Any) -> list[str]:
+    """Who is named in a stage where `edited(*edit)` holds."""
+    capture = ReferenceCapture(pair, inputs, stages=[stage], settings=Settings(streaming=streaming, llm_steps=4))
+    with edited(*edit):
         report = capture.localise(pair)
-    assert [culprit.module for culprit in report.culprits] == [blamed]
+    return [culprit.module for culprit in report.culprits]
 
 
-def test_a_last_hop_with_full_attention_has_the_frames_that_are_left(pair: Pair, inputs: dict[str, Any]) -> None:
-    capture = ReferenceCapture(
-        pair, inputs, stages=["incremental"], settings=Settings(streaming="incremental", llm_steps=4)
-    )
-    for right, wrong in (
-        ("state.prompt.tokens, 0)", "state.prompt.tokens, 1000)"),
-        ("finalize=True", "finalize=False"),
-    ):
-        with edited(IncrementalFlow._whole, right, wrong):
-            report = capture.localise(pair)
-        assert [culprit.module for culprit in report.culprits] == ["incremental.full"]
+def test_who_calls_a_module_without_its_input_is_blamed_for_what_it_raises(pair: Pair, inputs: dict[str, Any]) -> None:
+    edit: tuple[Any, str, str] = f0_predictor.ConvRNNF0Predictor.__call__, "mel.astype(self", "(self"
+    assert blamed_for(pair, inputs, "vocoder", None, *edit) == ["hift.f0_predictor"]
+    edit = encoder.UpsampleConformerEncoder.__call__, "self.embed(context)", "self.embed(None)"
+    assert blamed_for(pair, inputs, "flow_encoder", "official", *edit) == ["flow.encoder"]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [("state.prompt.tokens, 0)", "state.prompt.tokens, 1000)"), ("finalize=True", "finalize=False")],
+)
+def test_a_last_hop_with_full_attention_has_the_frames_that_are_left(
+    pair: Pair, inputs: dict[str, Any], right: str, wrong: str
+) -> None:
+    edit = IncrementalFlow._whole, right, wrong
+    assert blamed_for(pair, inputs, "incremental", "incremental", *edit) == ["incremental.full"]
 
 
 def test_a_sine_generator_that_raises_on_its_own_is_blamed(pair: Pair, inputs: dict[str, Any]) -> None:
-    capture = ReferenceCapture(
-        pair, inputs, stages=["incremental"], settings=Settings(streaming="incremental", llm_steps=4)
-    )
-    with edited(source.SineGen2._continued, "before is None", "before is not None"):
-        report = capture.localise(pair)
-    assert [culprit.module for culprit in report.culprits] == ["hift.m_source.l_sin_gen"]
+    edit = source.SineGen2._continued, "before is None", "before is not None"
+    assert blamed_for(pair, inputs, "incremental", "incremental", *edit) == ["hift.m_source.l_sin_gen"]
 
 
-@pytest.mark.parametrize(
-    ("stage", "function", "right", "wrong", "blamed"),
-    [
-        (
-            "audio_features",
-            mean_normalize,
-            "centered.mean(axis=1, keepdims=True)",
-            "centered.mean(axis=1)",
-            "audio_features",
-        ),
-        ("incremental", PrefilledVoices.state, "popitem(last=False)", "popitem()", "incremental.voices"),
-    ],
-)
-def test_what_a_single_voice_does_not_show_is_found(
-    pair: Pair, inputs: dict[str, Any], stage: str, function: Any, right: str, wrong: str, blamed: str
-) -> None:
-    settings = Settings(streaming="incremental" if stage == "incremental" else None, llm_steps=4)
-    capture = ReferenceCapture(pair, inputs, stages=[stage], settings=settings)
-    with edited(function, right, wrong):
-        report = capture.localise(pair)
-    assert [culprit.module for culprit in report.culprits] == [blamed]
+def test_what_a_single_voice_does_not_show_is_found(pair: Pair, inputs: dict[str, Any]) -> None:
+    edit: tuple[Any, str, str] = mean_normalize, "centered.mean(axis=1, keepdims=True)", "centered.mean(axis=1)"
+    assert blamed_for(pair, inputs, "audio_features", None, *edit) == ["audio_features"]
+    edit = PrefilledVoices.state, "popitem(last=False)", "popitem()"
+    assert blamed_for(pair, inputs, "incremental", "incremental", *edit) == ["incremental.voices"]
 
 
 def test_a_wrong_weight_explains_that_something_raises_behind_it(pair: Pair, capture: ReferenceCapture) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -20,7 +20,7 @@ from mlx_cosyvoice.voices import Voice
 from parity import listening
 from parity.faults.audible.ways import Way
 from parity.measures.wave import log_spectral_distance
-from parity.nano.speaking import Said, say
+from parity.nano.speaking import Said, say, word_by_word
 from parity.nano.tape import Tape
 from parity.pair import load_pair
 from reference.nano.export import PROMPTS, TRANSCRIPTS
@@ -106,7 +106,7 @@ class Listener:
         self, tts: SpeechModel, voice: Voice, words: tuple[str, ...], seed: int, arriving: bool
     ) -> list[int]:
         if arriving:
-            text = _word_by_word(words)
+            text = word_by_word(words)
             return list(tts.speech_tokens(text, voice, mode="cross_lingual", normalize=False, seed=seed))
         return list(tts.speech_tokens(written(words), voice, seed=seed))
 
@@ -115,10 +115,6 @@ def _fresh(model: SpeechModel) -> SpeechModel:
     """The same networks in a model that keeps nothing yet of voices and prompts."""
     parts = {name: getattr(model, name) for name in model.family.names}
     return SpeechModel(model.family, model.config, parts | {"text_tokenizer": model.text_tokenizer}, model.dtypes)
-
-
-def _word_by_word(words: Sequence[str]) -> Iterator[str]:
-    yield from (f" {word}" if place else word for place, word in enumerate(words))
 
 
 def _silence() -> Said:
