@@ -8,12 +8,14 @@ stand in for its own, each for the frames that it claims to be at.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from mlx_parity.compare import relative_rms
 from mlx_parity.intercept import ModuleCall, intercepted
 from mlx_parity.sides import Side
 from mlx_parity.tape import Tape
@@ -23,7 +25,7 @@ from parity.stages.base import Given, Outputs, Sides
 from parity.stages.convolutions import Seam
 from parity.stages.flow_pieces import PROMPT_TOKENS, TOKENS, utterance
 from parity.stages.incremental_watch import SOURCE, Seen, Whole, watched
-from parity.stages.loop import Loop, phase_floor
+from parity.stages.loop import Loop
 from parity.stages.vocoder import noise as source_noise
 from parity.stages.vocoder import samples_per_frame
 
@@ -97,7 +99,9 @@ class Incremental(Loop):
         if name not in ("source", *WAV):
             return 0.0
         (f0,) = (known for known in F0 if known in sides.exact.tensors)
-        return phase_floor(name, sides, *(one.tensors[f0] for one in (sides.actual, sides.expected, sides.exact)))
+        own, theirs = (drift(one.tensors[f0], sides.exact.tensors[f0]) for one in (sides.actual, sides.expected))
+        floor = relative_rms(sides.expected.tensors[name], sides.exact.tensors[name])
+        return floor * own / theirs if theirs and math.isfinite(own) else 0.0
 
     def call_isolated(self, side: Side, given: Given, expected: Outputs) -> Outputs:
         whole: Whole = expected.details
@@ -115,6 +119,13 @@ class Incremental(Loop):
             side, precise, expected.tensors["voice"], wav, utterance(given)[0], expected.tokens["voice_token"]
         )
         return _with(made, within)
+
+
+def drift(f0: np.ndarray, exact: np.ndarray) -> float:
+    """How far the sums of two F0 [1, T] are apart, in the root mean square; infinite where they cannot be compared."""
+    if f0.shape != exact.shape:
+        return math.inf
+    return math.sqrt(np.mean(np.cumsum(f0 - exact, axis=1, dtype=np.float64) ** 2))
 
 
 def _draws(hift: Any, tape: Tape) -> tuple[np.ndarray, np.ndarray]:

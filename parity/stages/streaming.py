@@ -20,8 +20,8 @@ import numpy as np
 from mlx_parity.intercept import ModuleCall, intercepted
 from mlx_parity.sides import Side
 from parity.sides import entry
-from parity.stages.base import Arrays, Given, Outputs, Sides
-from parity.stages.loop import Loop, phase_floor
+from parity.stages.base import Arrays, Given, Outputs
+from parity.stages.loop import Loop
 from parity.stages.vocoder import noise as source_noise
 from parity.stages.vocoder import samples_per_frame
 
@@ -62,7 +62,6 @@ class Hop:
         made: what came out of the vocoder: wav and source.
         wav: what was put out.
         cache: mel, source and speech that are carried on; empty after the last hop.
-        f0: of a causal vocoder, [1, T] of all frames so far.
     """
 
     flow: tuple[np.ndarray, bool, bool, int]
@@ -71,15 +70,11 @@ class Hop:
     made: tuple[np.ndarray, np.ndarray]
     wav: np.ndarray
     cache: tuple[np.ndarray, ...]
-    f0: np.ndarray | None = None
 
 
 @contextmanager
 def watched(side: Side, right: list[Hop] | None, hops: list[Hop]) -> Iterator[dict[str, tuple[ModuleCall, Any]]]:
-    """Network -> its last call and what that returned; with `right`, what it returned there in the hop after `hops`.
-
-    So is the F0 predictor of a causal vocoder.
-    """
+    """Network -> its last call and what that returned; with `right`, what it returned there in the hop after `hops`."""
     seen: dict[str, tuple[ModuleCall, Any]] = {}
 
     def answer(call: ModuleCall) -> Any:
@@ -97,13 +92,7 @@ def watched(side: Side, right: list[Hop] | None, hops: list[Hop]) -> Iterator[di
         seen[call.path] = call, output
         return output
 
-    def noted(call: ModuleCall) -> Any:
-        seen["f0"] = call, call.run()
-        return seen["f0"][1]
-
-    hift = side.module.hift
-    predictor = {"f0": hift.f0_predictor} if hift.causal else {}
-    with intercepted(side.module._asdict(), answer, entry(side)), intercepted(predictor, noted):
+    with intercepted(side.module._asdict(), answer, entry(side)):
         yield seen
 
 
@@ -116,17 +105,6 @@ class Streaming(Loop):
     owners: ClassVar[Mapping[str, str]] = {
         f"hop{number}.{part}": owner for number in range(1, HOPS + 1) for part, owner in PARTS.items()
     }
-
-    def carried(self, name: str, sides: Sides) -> float:
-        """A causal vocoder's phase goes on through all hops; see `phase_floor`."""
-        hop, _, part = name.partition(".")
-        streams: list[list[Hop]] = [one.details or [] for one in (sides.actual, sides.expected, sides.exact)]
-        number = int(hop.removeprefix("hop"))
-        every = [stream[number - 1].f0 for stream in streams if part == "wav" and len(stream) >= number]
-        known = [f0 for f0 in every if f0 is not None]
-        if len(known) < len(streams):
-            return 0.0
-        return phase_floor(name, sides, *known)
 
     def call(self, side: Side, given: Given) -> Outputs:
         return self._run(side, given, None)
@@ -152,7 +130,7 @@ class Streaming(Loop):
         stream = _reference_stream if side.name == "pytorch" else _model_stream
         with watched(side, right, hops) as seen:
             for wav, *cache in stream(side, _utterance(given), noise, right):
-                hops.append(_hop(side, seen, wav, tuple(cache), hops[-1].f0 if hops else None))
+                hops.append(_hop(side, seen, wav, tuple(cache)))
         return outputs(hops, side, whole[1] if whole else None, asked)
 
 
@@ -210,22 +188,11 @@ def _state_after(side: Side, hop: Hop, state: OfficialState) -> OfficialState:
     return OfficialState(state.prompt, state.noise, tuple(hop.flow[0][0].tolist()), spoken, state.hops, tail)
 
 
-def _hop(
-    side: Side,
-    seen: dict[str, tuple[ModuleCall, Any]],
-    wav: Any,
-    cache: tuple[Any, ...],
-    before: np.ndarray | None,
-) -> Hop:
-    """`before` is the F0 of the hop before, which the port's goes on from."""
-
+def _hop(side: Side, seen: Mapping[str, tuple[ModuleCall, Any]], wav: Any, cache: tuple[Any, ...]) -> Hop:
     def official(array: Any) -> Any:
         return None if array is None else side.numpy(array, channels_first=True)
 
     (flow, mel), (hift, made) = seen["flow"], seen["hift"]
-    f0 = side.numpy(seen.pop("f0")[1]) if "f0" in seen else None
-    if f0 is not None and before is not None and side.name == "mlx":
-        f0 = np.concatenate([before, f0], axis=1)
     return Hop(
         (side.numpy(flow.args[0]), *(flow.kwargs.get(name, 0) for name in ("streaming", "finalize", "n_timesteps"))),
         official(mel),
@@ -233,7 +200,6 @@ def _hop(
         (official(made[0]), official(made[1])),
         official(wav),
         tuple(map(official, cache)),
-        f0,
     )
 
 
