@@ -31,7 +31,8 @@ class Norm:
         grouped = x.reshape(*x.shape[:-1], self.groups, -1)
         if self.centred:
             grouped = grouped - grouped.mean(-1, keepdims=True)
-        made = (grouped / np.sqrt(np.square(grouped).mean(-1, keepdims=True) + self.eps)).reshape(x.shape)
+        with np.errstate(invalid="ignore"):  # of a row of zeros without eps nothing is left
+            made = (grouped / np.sqrt(np.square(grouped).mean(-1, keepdims=True) + self.eps)).reshape(x.shape)
         if weight is not None and self.weight:
             made = made * (weight + 1 if self.weight == "its weights plus 1" else weight)
         return made if bias is None else made + bias

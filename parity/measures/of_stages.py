@@ -109,7 +109,9 @@ def _vocoder(observed: Observed) -> dict[str, Any]:
 def _streaming(observed: Observed) -> dict[str, Any]:
     """Whether the pieces of the waveform join as the reference's do, and what differs in what is carried between."""
     sides = observed.outputs
-    hops, expected, exact = (side.details or [] for side in (sides.actual, sides.expected, sides.exact))
+    hops, expected, exact = (
+        side.details.hops if side.details else [] for side in (sides.actual, sides.expected, sides.exact)
+    )
     waves = [np.concatenate([hop.wav for hop in side], axis=1) for side in (hops, expected)]
     boundaries = np.cumsum([hop.wav.shape[1] for hop in expected])[:-1].tolist()
     seams = seam_errors(waves[0], waves[1], boundaries, WAVE_WINDOW)

@@ -1,4 +1,5 @@
-"""The convolutions of a causal vocoder, each of which goes on from what it has kept of the piece before.
+"""The convolutions of a causal vocoder, each of which goes on from what it has kept of the piece before, and the
+modules that run some of them on frames that they are given.
 
 The reference runs them once over the whole. A model that runs in pieces gets, where it is isolated, for every call of a
 convolution the reference's frames whose turn it is, and the same of what comes out: so each shows its own error, and
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from parity.stages.base import Outputs
 
 
 class Seam(NamedTuple):
-    """What went into a convolution, and what came out: [B, C, T] each, of the whole or of all pieces so far."""
+    """What went into a module, and what came out: [B, C, T], or f0 [B, T], of the whole or of all pieces so far."""
 
     incoming: np.ndarray
     outgoing: np.ndarray
@@ -32,6 +33,8 @@ Seams = Mapping[str, Seam]
 
 
 ROOT = "hift"
+#: Classes of the modules around convolutions.
+AROUND = ("ResBlock", "CausalConvRNNF0Predictor")
 
 
 def _convolutions(side: Side, network: Any) -> dict[str, Any]:
@@ -41,7 +44,11 @@ def _convolutions(side: Side, network: Any) -> dict[str, Any]:
 
     kinds = nn.Conv1d, torch.nn.Conv1d
     named = side.holding(network).modules()
-    return {f"{ROOT}.{path}": module for path, module in named.items() if isinstance(module, kinds)}
+    return {
+        f"{ROOT}.{path}": module
+        for path, module in named.items()
+        if isinstance(module, kinds) or type(module).__name__ in AROUND
+    }
 
 
 def owner_of(output: str) -> tuple[str, str]:
@@ -71,6 +78,11 @@ def _caller(path: str, modules: Mapping[str, Any]) -> str:
     return ".".join([ROOT, *names])
 
 
+def with_others(outputs: Outputs, others: Outputs) -> Outputs:
+    """Two outputs in one."""
+    return replace(outputs, tensors=outputs.tensors | others.tensors, tokens=outputs.tokens | others.tokens)
+
+
 @dataclass
 class Watched:
     """Notes the calls of convolutions; where `right` has them, feeds them."""
@@ -84,23 +96,23 @@ class Watched:
     def seams(self) -> dict[str, Seam]:
         """Of all pieces together."""
         return {
-            path: Seam(*(np.concatenate(parts, axis=2) for parts in zip(*pieces, strict=True)))
+            path: Seam(*(np.concatenate(parts, axis=-1) for parts in zip(*pieces, strict=True)))
             for path, pieces in self.seen.items()
         }
 
     def __call__(self, call: ModuleCall) -> Any:
         side, module, pieces = self.side, call.module, self.seen.setdefault(call.path, [])
         incoming = side.noted(module, call.args[0], incoming=True)
-        begin, made_before = (sum(part[which].shape[2] for part in pieces) for which in (0, 1))
+        begin, made_before = (sum(part[which].shape[-1] for part in pieces) for which in (0, 1))
         right = self.right.get(call.path)
         if right is not None:
-            call.args = self._fed(call, right.incoming, begin, begin + incoming.shape[2])
+            call.args = self._fed(call, right.incoming, begin, begin + incoming.shape[-1])
         made = call.run()
         outgoing = side.noted(module, made)
         pieces.append(Seam(incoming, outgoing))
         if right is None:
             return made
-        part = right.outgoing[:, :, made_before : made_before + outgoing.shape[2]]
+        part = right.outgoing[..., made_before : made_before + outgoing.shape[-1]]
         return side.fed(module, made, part) if part.shape == outgoing.shape else made
 
     def _fed(self, call: ModuleCall, whole: np.ndarray, begin: int, end: int) -> tuple[Any, ...]:
@@ -115,7 +127,7 @@ class Watched:
             # other frames are looked for, not what rounding to half precision does
             right = shown is not None and shown.shape == ahead.shape and np.allclose(shown, ahead, 1e-2, 1e-2)
             self.followed[call.path] = self.followed.get(call.path, True) and right
-            others = [self.side.fed(call.module, own, ahead, incoming=True)]
+            others[:1] = [self.side.fed(call.module, own, ahead, incoming=True)]
         return fed, *others
 
 

@@ -7,27 +7,25 @@ stand in for its own, each for the frames that it claims to be at.
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from mlx_parity.compare import relative_rms
 from mlx_parity.intercept import ModuleCall, intercepted
 from mlx_parity.sides import Side
 from mlx_parity.tape import Tape
 from parity.pieces import STEPS
 from parity.stages import convolutions
 from parity.stages.base import Given, Outputs, Sides
-from parity.stages.convolutions import Seam
+from parity.stages.convolutions import Seam, with_others
 from parity.stages.flow_pieces import PROMPT_TOKENS, TOKENS, utterance
-from parity.stages.incremental_watch import SOURCE, Seen, Whole, watched
-from parity.stages.loop import Loop
+from parity.stages.incremental_watch import SOURCE, Seen, WholeUtterance, joined, watched
+from parity.stages.loop import Loop, phase_floor
 from parity.stages.vocoder import noise as source_noise
 from parity.stages.vocoder import samples_per_frame
+from parity.stages.whole_vocoder import exactly, vocoded
 
 FRAMES = 2 * TOKENS
 #: New tokens of every hop and whether it is the last: the first one ends, after 20 or more, at the border of a chunk of
@@ -44,7 +42,7 @@ F0, WAV = ("f0", "glue hift.f0_predictor f0"), ("wav", "glue hift wav")
 class Incremental(Loop):
     name = "incremental"
     title = "Incremental decoder"
-    details = (*Loop.details, Whole, Seam)
+    details = (*Loop.details, WholeUtterance, Seam)
     needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
     modes = ("incremental",)
     owners: ClassVar[Mapping[str, str]] = {
@@ -68,7 +66,7 @@ class Incremental(Loop):
 
     def for_isolation(self, given: Given, expected: Outputs) -> tuple[Given, Outputs]:
         """With what is compared within the vocoder."""
-        return given, _with(expected, expected.details.within)
+        return given, with_others(expected, expected.details.within)
 
     def suspect(self, output: str) -> str:
         return self.owner(output)[0] if " " in output else super().suspect(output)
@@ -84,48 +82,26 @@ class Incremental(Loop):
             for streaming in (True, False)
         )
         _, spks, _ = flow.encode(*arrays, streaming=True, finalize=True)
-        mel = mel.to(hift.m_source.l_linear.weight.dtype)  # as `inference` takes it
-        with convolutions.watched(side, hift) as watching:
-            f0 = hift.f0_predictor(mel)
-            source = hift.source(f0, *map(side.array, _draws(hift, given.tape)))
-            wav = hift.decode(mel, source)
-        seams = watching.seams
-        within = convolutions.outputs(side, hift, seams, {})
-        whole = Whole(side.numpy(mel), side.numpy(full), side.numpy(f0), side.numpy(source), seams, within)
-        return _outputs(side, whole, side.numpy(spks), side.numpy(wav), token, prompt[0])
+        whole, wav = vocoded(side, side.numpy(mel), _draws(hift, given.tape))
+        utterance_whole = WholeUtterance(**vars(whole), full=side.numpy(full))
+        return _outputs(side, utterance_whole, side.numpy(spks), wav, token, prompt[0])
 
     def carried(self, name: str, sides: Sides) -> float:
         """Errors of f0 add up in the phase: MLX's may lean to one side where the reference's cancel each other."""
         if name not in ("source", *WAV):
             return 0.0
         (f0,) = (known for known in F0 if known in sides.exact.tensors)
-        own, theirs = (drift(one.tensors[f0], sides.exact.tensors[f0]) for one in (sides.actual, sides.expected))
-        floor = relative_rms(sides.expected.tensors[name], sides.exact.tensors[name])
-        return floor * own / theirs if theirs and math.isfinite(own) else 0.0
+        return phase_floor(name, sides, *(one.tensors.get(f0) for one in (sides.actual, sides.expected, sides.exact)))
 
     def call_isolated(self, side: Side, given: Given, expected: Outputs) -> Outputs:
-        whole: Whole = expected.details
+        whole: WholeUtterance = expected.details
         if side.name == "mlx":
             return _streamed(side, given, whole)
-        exact = copy.deepcopy(side.module.hift).double()
-        mel, f0, source = map(side.array, (whole.mel, whole.f0, whole.source))
-        made = exact.source(f0, *map(side.array, _draws(exact, given.tape)))
-        seams = convolutions.exactly(side, exact, whole.seams)
-        within = convolutions.outputs(side, exact, seams, {})
-        wav = side.numpy(exact.decode(mel, source))
-        f0 = exact.f0_predictor(mel)
-        precise = replace(whole, f0=side.numpy(f0), source=side.numpy(made), seams=seams, within=within)
+        precise, wav = exactly(side, whole, _draws(side.module.hift, given.tape))
         made = _outputs(
             side, precise, expected.tensors["voice"], wav, utterance(given)[0], expected.tokens["voice_token"]
         )
-        return _with(made, within)
-
-
-def drift(f0: np.ndarray, exact: np.ndarray) -> float:
-    """How far the sums of two F0 [1, T] are apart, in the root mean square; infinite where they cannot be compared."""
-    if f0.shape != exact.shape:
-        return math.inf
-    return math.sqrt(np.mean(np.cumsum(f0 - exact, axis=1, dtype=np.float64) ** 2))
+        return with_others(made, precise.within)
 
 
 def _draws(hift: Any, tape: Tape) -> tuple[np.ndarray, np.ndarray]:
@@ -133,13 +109,8 @@ def _draws(hift: Any, tape: Tape) -> tuple[np.ndarray, np.ndarray]:
     return source_noise(hift, tape, FRAMES * samples_per_frame(hift), "incremental")
 
 
-def _with(outputs: Outputs, others: Outputs) -> Outputs:
-    """Two outputs in one."""
-    return replace(outputs, tensors=outputs.tensors | others.tensors, tokens=outputs.tokens | others.tokens)
-
-
 def _outputs(
-    side: Side, whole: Whole, spks: np.ndarray, wav: np.ndarray, token: np.ndarray, prompt_token: np.ndarray
+    side: Side, whole: WholeUtterance, spks: np.ndarray, wav: np.ndarray, token: np.ndarray, prompt_token: np.ndarray
 ) -> Outputs:
     samples = 2 * samples_per_frame(side.module.hift)
     return Outputs(
@@ -159,18 +130,19 @@ def _outputs(
 
 def _tensors(
     causal: bool,
-    mel: np.ndarray,
+    mel: np.ndarray | None,
     full: np.ndarray,
-    f0: np.ndarray,
-    source: np.ndarray,
+    f0: np.ndarray | None,
+    source: np.ndarray | None,
     spks: np.ndarray,
     wav: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """What is compared, in data-flow order. `full` is of the last hop, where that is not computed as a chunk."""
-    return {"voice": spks, "mel": mel, "mel_full": full, F0[causal]: f0, "source": source, WAV[causal]: wav}
+    made = {"voice": spks, "mel": mel, "mel_full": full, F0[causal]: f0, "source": source, WAV[causal]: wav}
+    return {name: array for name, array in made.items() if array is not None}
 
 
-def _streamed(side: Side, given: Given, whole: Whole | None) -> Outputs:
+def _streamed(side: Side, given: Given, whole: WholeUtterance | None) -> Outputs:
     """The utterance by the MLX package's decoder, after another voice with the same prompt.
 
     Every state is gone on from twice: with other tokens after the utterance itself has, which must not notice.
@@ -181,7 +153,7 @@ def _streamed(side: Side, given: Given, whole: Whole | None) -> Outputs:
     token, prompt = utterance(given)
     draws = _draws(side.module.hift, given.tape)
     seen = Seen(draws[1])
-    rand_ini, sine_noise = map(side.array, draws)
+    rand_ini, sine_noise = map(side.array, (draws[0], np.pad(draws[1], ((0, 0), (0, draws[1].shape[1]), (0, 0)))))
 
     def noise(samples: int, start: int | None = None) -> tuple[Any, Any]:
         begin = sum(source.shape[2] for source in seen.sources) if start is None else start
@@ -208,10 +180,10 @@ def _streamed(side: Side, given: Given, whole: Whole | None) -> Outputs:
         decoder.step(replace(state, noise=from_start), new[::-1], final=len(new) < decoder.due(state))
     full, asked = _ended_in_full(side, decoder, known.last, whole)
     short = [_lengths(decoder, own, from_start, token[0, :n]) for n in SHORT]
-    mel, source = (np.concatenate(arrays, axis=2) for arrays in (seen.mels, seen.sources))
+    mel, f0, source = map(joined, (seen.mels, seen.f0, seen.sources))
     spks, wav = side.numpy(voice.spks), np.concatenate(wavs)[None]
     made = Outputs(
-        _tensors(hift.causal, mel, full, np.concatenate(seen.f0, axis=1), source, spks, wav),
+        _tensors(hift.causal, mel, full, f0, source, spks, wav),
         {
             "voice_token": np.array([voice.tokens[:PROMPT_TOKENS]]),
             "voice_kept": _kept(decoder.flow, other, own, voice.nbytes),
@@ -221,7 +193,7 @@ def _streamed(side: Side, given: Given, whole: Whole | None) -> Outputs:
             **{name: np.array([[int(right)]]) for name, right in seen.aligned.items()},
         },
     )
-    return _with(made, convolutions.outputs(side, hift, watching.seams, watching.followed)) if seams else made
+    return with_others(made, convolutions.outputs(side, hift, watching.seams, watching.followed)) if seams else made
 
 
 def _kept(flow: Any, other: Any, own: Any, budget: int) -> np.ndarray:
@@ -234,7 +206,7 @@ def _kept(flow: Any, other: Any, own: Any, budget: int) -> np.ndarray:
 
 
 def _ended_in_full(
-    side: Side, decoder: Any, last: tuple[Any, list[int]], whole: Whole | None
+    side: Side, decoder: Any, last: tuple[Any, list[int]], whole: WholeUtterance | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The last hop's mel if it is a run over everything, and what the flow was asked for; `whole` answers for it."""
     asked = []

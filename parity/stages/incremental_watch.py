@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,29 +12,18 @@ import numpy as np
 from mlx_parity.intercept import ModuleCall, intercepted
 from mlx_parity.localization.raised import part
 from mlx_parity.sides import Side
-from parity.stages.base import Outputs
-from parity.stages.convolutions import Seams
 from parity.stages.vocoder import samples_per_frame
+from parity.stages.whole_vocoder import Whole
 
 #: Who makes the excitation.
 SOURCE = "hift.m_source.l_sin_gen"
 
 
 @dataclass(frozen=True)
-class Whole:
-    """What the reference makes of the utterance at once; arrays in the official layout.
+class WholeUtterance(Whole):
+    """What the reference makes of it at once. `full` is the mel of a run with full attention over everything."""
 
-    `full` is the mel where the last hop is a run with full attention over everything. `seams` are of the vocoder's
-    convolutions where it is causal, of whose own making f0 and the wave are then; `within` is what is compared of them
-    where the model is isolated, by name.
-    """
-
-    mel: np.ndarray
     full: np.ndarray
-    f0: np.ndarray
-    source: np.ndarray
-    seams: Seams
-    within: Outputs
 
 
 @dataclass
@@ -51,6 +40,11 @@ class Seen:
     sources: list[np.ndarray] = field(default_factory=list)
     aligned: dict[str, bool] = field(default_factory=lambda: {"source_window": True, "vocoder_window": True})
     start: int = 0
+
+
+def joined(pieces: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Pieces that end with time behind each other; None if there are none, as with a port that has no such part."""
+    return np.concatenate(pieces, axis=-1) if pieces else None
 
 
 @dataclass

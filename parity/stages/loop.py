@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from mlx_parity.compare import EPSILON
-from parity.stages.base import Stage
+import numpy as np
+
+from mlx_parity.compare import EPSILON, relative_rms
+from parity.stages.base import Sides, Stage
 
 if TYPE_CHECKING:
     from mlx_parity.sides.pytorch import TorchSide
@@ -47,3 +50,26 @@ class Loop(Stage):
     def reference(self, pair: Pair, dtype: str) -> TorchSide:
         """The loop itself works in float32, whatever its networks do."""
         return super().reference(pair, dtype if dtype == "float64" else "float32")
+
+
+def phase_floor(
+    name: str, sides: Sides, actual: np.ndarray | None, expected: np.ndarray | None, exact: np.ndarray | None
+) -> float:
+    """The noise floor of an output that hangs on the phase of an excitation, by the F0 [1, T] of all sides.
+
+    Errors of F0 add up in the phase: MLX's may lean to one side where the reference's cancel each other. 0 where it
+    cannot be said.
+    """
+    if actual is None or expected is None or exact is None:
+        return 0.0
+    own, theirs = drift(actual, exact), drift(expected, exact)
+    if not (theirs and math.isfinite(own) and math.isfinite(theirs)):
+        return 0.0
+    return own / theirs * relative_rms(sides.expected.tensors[name], sides.exact.tensors[name])
+
+
+def drift(f0: np.ndarray, exact: np.ndarray) -> float:
+    """How far the sums of two F0 [1, T] are apart, in the root mean square; infinite where they cannot be compared."""
+    if f0.shape != exact.shape:
+        return math.inf
+    return math.sqrt(np.mean(np.cumsum(f0 - exact, axis=1, dtype=np.float64) ** 2))

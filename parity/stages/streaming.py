@@ -5,14 +5,14 @@ the waveforms are apart, and an isolated run, in which every hop starts from the
 return what the reference's returned, shows which part of the loop is wrong.
 
 The reference runs a causal vocoder on all frames so far at every hop, and what is new is compared. The port's goes on
-from its own state, which is then right, as everything that went into it is.
+from its own state: the isolated run lets it, with the reference's F0 and excitation in place of its own, and compares
+what it makes of all frames with what the reference does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -20,10 +20,14 @@ import numpy as np
 from mlx_parity.intercept import ModuleCall, intercepted
 from mlx_parity.sides import Side
 from parity.sides import entry
-from parity.stages.base import Arrays, Given, Outputs
-from parity.stages.loop import Loop
+from parity.stages.base import Arrays, Given, Outputs, Sides
+from parity.stages.convolutions import Seam, with_others
+from parity.stages.loop import Loop, phase_floor
+from parity.stages.streaming_causal import Followed, followed, owner_of, within
+from parity.stages.streaming_hops import PARTS, Hop, Stream, new_of, outputs
 from parity.stages.vocoder import noise as source_noise
 from parity.stages.vocoder import samples_per_frame
+from parity.stages.whole_vocoder import Draws, Whole, exactly, vocoded
 
 if TYPE_CHECKING:
     from mlx_cosyvoice.decoding import OfficialState
@@ -35,59 +39,27 @@ LONGEST = 4 * TOKENS
 #: Two Euler steps: what the loop does between the networks does not depend on how fine the mel is.
 TIMESTEPS = 2
 
-#: Part of a hop -> the part of the loop that makes it.
-PARTS = {
-    "flow_token": "streaming.hop",
-    "flow_mode": "streaming.hop",
-    "vocoder_mel_kept": "streaming.mel_cache",
-    "vocoder_mel_new": "streaming.offset",
-    "vocoder_source": "streaming.source_cache",
-    "vocoder_noise": "streaming.noise",
-    "wav_seam": "streaming.cross_fade",
-    "wav": "streaming.held_back",
-    "mel_cache": "streaming.mel_cache",
-    "source_cache": "streaming.source_cache",
-    "speech_tail": "streaming.speech_tail",
-}
-
-
-@dataclass(frozen=True)
-class Hop:
-    """What one hop of either side did; arrays in the official layout.
-
-    Attributes:
-        flow: what went into the flow: token, the flags streaming and finalize, and the Euler steps (0: not passed).
-        mel: what came out of the flow.
-        vocoder: what went into the vocoder: mel and cached source (None if there is none); a causal one: mel and noise.
-        made: what came out of the vocoder: wav and source.
-        wav: what was put out.
-        cache: mel, source and speech that are carried on; empty after the last hop.
-    """
-
-    flow: tuple[np.ndarray, bool, bool, int]
-    mel: np.ndarray
-    vocoder: tuple[np.ndarray, Any]
-    made: tuple[np.ndarray, np.ndarray]
-    wav: np.ndarray
-    cache: tuple[np.ndarray, ...]
-
 
 @contextmanager
-def watched(side: Side, right: list[Hop] | None, hops: list[Hop]) -> Iterator[dict[str, tuple[ModuleCall, Any]]]:
-    """Network -> its last call and what that returned; with `right`, what it returned there in the hop after `hops`."""
+def watched(
+    side: Side, right: list[Hop] | None, hops: list[Hop], following: Followed | None
+) -> Iterator[dict[str, tuple[ModuleCall, Any]]]:
+    """Network -> its last call and what that returned; with `right`, what it returned there in the hop after `hops`.
+
+    A causal vocoder of the port, `following` which we are, is then run nevertheless.
+    """
     seen: dict[str, tuple[ModuleCall, Any]] = {}
 
     def answer(call: ModuleCall) -> Any:
-        if right is None:
-            output = call.run()
+        hop, before = (right[len(hops)], right[len(hops) - 1] if hops else None) if right else (None, None)
+        by_itself = following.run(call, before, hop) if following and call.path == "hift" else None
+        if hop is None:
+            output = by_itself or call.run()
         elif call.path == "flow":
-            output = side.array(right[len(hops)].mel, channels_first=True)
+            output = side.array(hop.mel, channels_first=True)
         else:
-            made = right[len(hops)].made
-            if side.module.hift.causal and side.name == "mlx":
-                call.run()  # for its state
-                wav, source = _new(made, right[len(hops) - 1].made if hops else None)
-                made = wav, source
+            wav, source = new_of(hop.made, before.made if before and by_itself else None)
+            made = wav, source
             output = side.array(made[0]), side.array(made[1], channels_first=True)
         seen[call.path] = call, output
         return output
@@ -99,12 +71,34 @@ def watched(side: Side, right: list[Hop] | None, hops: list[Hop]) -> Iterator[di
 class Streaming(Loop):
     name = "streaming"
     title = "Streaming"
-    details = (*Loop.details, Hop)
+    details = (*Loop.details, Hop, Stream, Whole, Seam)
     needs = ("speech_token", "prompt_token", "prompt_feat", "embedding")
     modes = ("official",)
     owners: ClassVar[Mapping[str, str]] = {
         f"hop{number}.{part}": owner for number in range(1, HOPS + 1) for part, owner in PARTS.items()
     }
+
+    def owner(self, output: str) -> tuple[str, str]:
+        return owner_of(output) or super().owner(output)
+
+    def for_isolation(self, given: Given, expected: Outputs) -> tuple[Given, Outputs]:
+        """With what is compared of a causal vocoder, which is not answered for then."""
+        stream: Stream = expected.details
+        if stream.whole is None:
+            return given, expected
+        return given, with_others(expected, within(stream.whole, stream.wav))
+
+    def carried(self, name: str, sides: Sides) -> float:
+        """A causal vocoder's phase goes on through all hops; see `phase_floor`."""
+        hop, _, part = name.partition(".")
+        expected: Stream = sides.expected.details
+        if part != "wav" or expected.f0 is None:
+            return 0.0
+        spoken = Stream(expected.hops[: int(hop.removeprefix("hop"))]).wav.shape[1]
+        frames = spoken * expected.f0.shape[1] // expected.wav.shape[1]
+        streams: list[Stream | None] = [one.details for one in (sides.actual, sides.expected, sides.exact)]
+        every = [stream.f0 if stream else None for stream in streams]
+        return phase_floor(name, sides, *(None if f0 is None else f0[:, :frames] for f0 in every))
 
     def call(self, side: Side, given: Given) -> Outputs:
         return self._run(side, given, None)
@@ -113,7 +107,7 @@ class Streaming(Loop):
         return self._run(side, given, expected.details)
 
     @staticmethod
-    def _run(side: Side, given: Given, right: list[Hop] | None) -> Outputs:
+    def _run(side: Side, given: Given, right: Stream | None) -> Outputs:
         """The stream; with `right`, every hop starts from the state that the one before has there."""
         hops: list[Hop] = []
         asked: dict[int, int] = {}
@@ -127,11 +121,33 @@ class Streaming(Loop):
             rand_ini, sine_noise = whole or source_noise(hift, given.tape, samples, "streaming", f"/{len(hops)}")
             return side.array(rand_ini), side.array(sine_noise[:, start : start + samples])
 
-        stream = _reference_stream if side.name == "pytorch" else _model_stream
-        with watched(side, right, hops) as seen:
-            for wav, *cache in stream(side, _utterance(given), noise, right):
+        reference = side.name == "pytorch"
+        stream = _reference_stream if reference else _model_stream
+        with ExitStack() as stack:
+            following = None
+            if whole is not None and not reference:
+                following = stack.enter_context(followed(side, whole, right.whole if right else None))
+            seen = stack.enter_context(watched(side, right.hops if right else None, hops, following))
+            for wav, *cache in stream(side, _utterance(given), noise, right.hops if right else None):
                 hops.append(_hop(side, seen, wav, tuple(cache)))
-        return outputs(hops, side, whole[1] if whole else None, asked)
+        goes_on = following.goes_on if following else [True] * len(hops)
+        made = outputs(hops, side, whole[1] if whole else None, asked, goes_on, right.hops if right else None)
+        if following is not None:
+            made.details = Stream(hops, following.f0)
+            return with_others(made, following.outputs()) if right else made
+        return made if whole is None else _with_whole(side, made, whole, right)
+
+
+def _with_whole(side: Side, made: Outputs, noise: Draws, right: Stream | None) -> Outputs:
+    """With what the reference's causal vocoder makes of all frames at once, of its own and where it is isolated."""
+    hops = made.details.hops
+    mel = hops[-1].vocoder[0]
+    draws = noise[0], noise[1][:, : mel.shape[2] * samples_per_frame(side.module.hift)]
+    if right is not None and right.whole is not None:
+        return with_others(made, within(*exactly(side, right.whole, draws)))
+    whole, _ = vocoded(side, mel, draws)
+    made.details = Stream(hops, whole.f0, whole)
+    return made
 
 
 def _utterance(inputs: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -208,66 +224,3 @@ def _source_or_noise(side: Side, hift: ModuleCall) -> Any:
         return side.numpy(hift.kwargs["sine_noise"])
     source = hift.kwargs["cache_source"]
     return None if source is None else side.numpy(source, channels_first=True)
-
-
-def _new(arrays: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...] | None) -> tuple[np.ndarray, ...]:
-    """What arrays that end with time have beyond those of the hop before."""
-    return arrays if before is None else tuple(a[..., b.shape[-1] :] for a, b in zip(arrays, before, strict=True))
-
-
-def _causal_parts(side: Side, hop: Hop, before: Hop | None) -> dict[str, np.ndarray]:
-    mel, old = hop.vocoder[0], before.vocoder[0] if before else None
-    if side.name == "pytorch" and old is not None:
-        mel = mel[:, :, old.shape[2] :]
-    return {"vocoder_mel_new": mel, "wav": hop.wav}
-
-
-def _faded_parts(side: Side, hop: Hop, before: Hop | None) -> dict[str, np.ndarray]:
-    from reference import streaming as reference
-
-    mel, source = hop.vocoder
-    kept, faded = (reference.KEPT_FRAMES, reference.KEPT_SAMPLES) if before else (0, 0)
-    parts = {"vocoder_mel_new": mel[:, :, kept:]}
-    if before:
-        parts["vocoder_mel_kept"] = mel[:, :, :kept]
-        parts["vocoder_source"] = np.zeros((1, 1, 0)) if source is None else source
-        parts["wav_seam"] = hop.wav[:, :faded]
-    parts["wav"] = hop.wav[:, faded:]
-    return parts | dict(zip(("mel_cache", "source_cache", "speech_tail"), hop.cache, strict=False))
-
-
-def _noise_goes_on(side: Side, hops: list[Hop], whole: np.ndarray) -> Iterator[bool]:
-    """Whether the noise of each hop is that of the samples whose turn it is: the reference begins anew with the mel."""
-    done = 0
-    for hop in hops:
-        noise = hop.vocoder[1]
-        yield np.array_equal(noise, whole[:, done : done + noise.shape[1]].astype(noise.dtype))
-        done += noise.shape[1] if side.name == "mlx" else 0
-
-
-def _noise_fits(side: Side, hops: list[Hop], asked: Mapping[int, int]) -> Iterator[bool]:
-    """Whether the noise of each hop is for the samples of the mel that is vocoded."""
-    for number, hop in enumerate(hops):
-        yield asked.get(number) == hop.vocoder[0].shape[2] * samples_per_frame(side.module.hift)
-
-
-def outputs(hops: list[Hop], side: Side, whole: np.ndarray | None, asked: Mapping[int, int]) -> Outputs:
-    """Everything that is compared, by hop and part, and the hops themselves as details.
-
-    Args:
-        hops: of the stream.
-        side: that made them.
-        whole: the noise that a causal vocoder's is a part of; None for another vocoder's.
-        asked: hop, from 0 -> for how many samples that one was given noise.
-    """
-    result, parts_of = Outputs(details=hops), _faded_parts if whole is None else _causal_parts
-    for number, (before, hop) in enumerate(zip([None, *hops], hops, strict=False), start=1):
-        token, *mode = hop.flow
-        parts = parts_of(side, hop, before)
-        result.tensors |= {f"hop{number}.{part}": array for part, array in parts.items()}
-        result.tokens[f"hop{number}.flow_token"] = token
-        result.tokens[f"hop{number}.flow_mode"] = np.array([mode], np.int64)
-    fitting = _noise_fits(side, hops, asked) if whole is None else _noise_goes_on(side, hops, whole)
-    for number, right in enumerate(fitting, start=1):
-        result.tokens[f"hop{number}.vocoder_noise"] = np.array([[right]], np.int64)
-    return result

@@ -5,17 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from mlx_cosyvoice.decoding import OfficialDecoder
-from mlx_parity.compare import Verdict
+from mlx_cosyvoice.decoding.causal_vocoder import CausalVocoder
+from mlx_cosyvoice.vocoder import CausalHiFTGenerator
+from mlx_parity.compare import Verdict, relative_rms
 from parity.faults import choose
+from parity.faults.base import edited
 from parity.pair import Pair, load_pair
 from parity.report.measures import measures_line
 from parity.run import run
 from parity.search import ReferenceCapture
-from parity.stages import Settings, choose_stages
+from parity.stages import Outputs, Settings, Sides, choose_stages
 from parity.stages.base import Streaming
+from parity.stages.streaming import Streaming as StreamingStage
+from parity.stages.streaming_hops import Hop, Stream
 from tests.support.recordings import short_inputs
 
 SETTINGS = Settings(streaming="official", llm_steps=4, n_timesteps=1)
@@ -76,3 +82,60 @@ def test_a_faulty_network_is_not_blamed_on_the_loop(pair: Pair, capture: Referen
     (culprit,) = report.culprits
     assert (culprit.module, culprit.inferred) == ("hift", True)
     assert report.verdict is Verdict.DIVERGED
+
+
+def test_what_f0_leans_to_is_carried_on_through_the_hops_of_a_causal_vocoder() -> None:
+    exact, wav = np.full((1, 40), 200.0), np.random.default_rng(0).standard_normal((1, 800))
+    noise = 1e-3 * np.random.default_rng(1).standard_normal(wav.shape)
+
+    def made(f0: np.ndarray | None, wave: np.ndarray) -> Outputs:
+        nothing = np.zeros((1, 1))
+        hop = Hop((nothing, True, False, 2), nothing, (nothing, None), (nothing, nothing), wave, ())
+        return Outputs({"hop1.wav": wave}, details=Stream([hop], f0))
+
+    cancelling, leaning = exact + 1e-4 * (-1.0) ** np.arange(40), exact + 1e-4
+    expected, right, stage = made(cancelling, wav + noise), made(exact, wav), StreamingStage()
+    floor = relative_rms(wav + noise, wav)
+    sides = Sides(made(leaning, wav), expected, right)
+    assert stage.carried("hop1.wav", sides) > 10 * floor
+    assert stage.carried("hop1.wav", Sides(expected, expected, right)) == pytest.approx(floor)
+    assert stage.carried("hop1.vocoder_mel_new", sides) == 0
+    assert stage.carried("hop1.wav", Sides(made(None, wav), expected, right)) == 0
+    assert stage.carried("hop1.wav", Sides(Outputs(), expected, right)) == 0
+
+
+@pytest.fixture(scope="module")
+def causal(tiny_checkpoint3: Path, tiny_model3: Path) -> Pair:
+    return load_pair(tiny_checkpoint3, tiny_model3)
+
+
+@pytest.fixture(scope="module")
+def causal_capture(causal: Pair) -> ReferenceCapture:
+    return ReferenceCapture(causal, short_inputs(), stages=["streaming"], settings=SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("function", "right", "wrong", "culprit"),
+    [
+        (CausalVocoder.step, "Cache(state.cache)", "Cache(None)", "streaming.vocoder_state"),
+        (
+            CausalHiFTGenerator.decode,
+            "held_back(mel.astype(outer_dtype(self.conv_pre)), self.conv_pre.reach, finalize, cache)",
+            "held_back(mel.astype(outer_dtype(self.conv_pre)), self.conv_pre.reach, True, cache)",
+            "hift",
+        ),
+        (CausalHiFTGenerator._samples, "cache.remember(\n", "cache.remember(0.99 * \n", "hift"),
+    ],
+    ids=["the-state-of-a-hop-dropped", "nothing-held-back", "overlap-quieter"],
+)
+def test_a_causal_vocoder_is_judged_on_what_the_reference_gave_it(
+    causal: Pair, causal_capture: ReferenceCapture, function: object, right: str, wrong: str, culprit: str
+) -> None:
+    with edited(function, right, wrong):
+        report = causal_capture.localise(causal)
+    assert [one.module for one in report.culprits] == [culprit]
+    assert report.verdict is Verdict.DIVERGED
+
+
+def test_a_causal_vocoder_that_is_right_passes(causal: Pair, causal_capture: ReferenceCapture) -> None:
+    assert causal_capture.localise(causal).verdict is Verdict.PASS

@@ -173,6 +173,16 @@ def test_what_is_left_out_leaves_one_blank(normalizer: TextNormalizer, text: str
     assert normalizer.whole(text) == wanted
 
 
+@pytest.mark.parametrize("text", ["~\u00a3", "~$", "\u2248 \u20ac", "~", "\uff5e\u00a3 ~$"])
+def test_about_nothing_is_nothing_to_say(normalizer: TextNormalizer, text: str) -> None:
+    assert not is_speakable(normalizer.whole(text))
+
+
+@pytest.mark.parametrize("text", ["~\u00a35", "~ \u00a35", "\u2248\u00a3 5"])
+def test_about_an_amount(normalizer: TextNormalizer, text: str) -> None:
+    assert normalizer.whole(text) == "about five pounds"
+
+
 def test_links_and_html_are_no_control_tokens(normalizer: TextNormalizer, recwarn: pytest.WarningsRecorder) -> None:
     assert normalizer("Read [this](https://x.org) in <b>bold</b>, 5 times") == ["Read this in bold, five times."]
     assert not recwarn.list

@@ -18,7 +18,7 @@ _POWER = re.compile(r"(?a)(?<=[\w)])\^\(?([-\u2212]?)(\d{1,6})\)?")
 _RAISED = re.compile("(?<=[\\w)])([\u207b\u00b9\u00b2\u00b3\u2070\u2074-\u2079]+)")
 _RAISED_DIGITS = str.maketrans("\u207b\u00b9\u00b2\u00b3\u2070\u2074\u2075\u2076\u2077\u2078\u2079", "-1230456789")
 _ROOT = re.compile("(?a)\u221a\\s?(?=[\\w(])")
-_ABOUT = re.compile("(?<![\\w~])[~\uff5e\u2248]\\s?(?=[\\d$\u20ac\u00a3])")
+_ABOUT = re.compile("(?<![\\w~])[~\uff5e\u2248]\\s?(?=[$\u20ac\u00a3]?\\s?\\d)")
 _TIMES_MORE = re.compile(r"(?a)(?<![\w.,])(\d+(?:[.,]\d+)?)\s?[x\u00d7](?![\w])")
 
 #: Signs between two operands.

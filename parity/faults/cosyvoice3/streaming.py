@@ -40,7 +40,9 @@ MISTAKES: Mistakes = {
         of=CausalHiFTGenerator.upsampled,
     ),
     "f0-ahead-as-zeros: While speech is streamed, zeros stand for the frames that f0 looks at.": HIFT.edits(
-        "self.f0_predictor(known, context, cache)", "self.f0_predictor(known, None, cache)"
+        "self.f0_predictor(known, context, cache)",
+        "self.f0_predictor(known, None, cache)",
+        of=CausalHiFTGenerator.__call__,
     ),
     "source-not-delayed: While speech is streamed, the excitation does not wait for conv_pre, which is four frames "
     "behind.": HIFT.edits(
