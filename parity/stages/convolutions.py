@@ -8,6 +8,7 @@ what stands between them shows in what they are called with.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,7 @@ Seams = Mapping[str, Seam]
 
 
 ROOT = "hift"
-#: Classes of the modules around convolutions.
+#: Classes of the modules around convolutions; within these no layer changes the number of frames.
 AROUND = ("ResBlock", "CausalConvRNNF0Predictor")
 
 
@@ -58,7 +59,7 @@ def owner_of(output: str) -> tuple[str, str]:
 
 
 def outputs(side: Side, network: Any, seams: Seams, followed: Mapping[str, bool]) -> Outputs:
-    """What is compared of them. `followed` says of those that look ahead whether they were shown the right frames."""
+    """What is compared of them. `followed`: were they shown the right frames ahead, and given what they had left?"""
     modules, made = side.holding(network).modules(), Outputs()
     for path, (incoming, outgoing) in seams.items():
         inside = path.removeprefix(f"{ROOT}.")
@@ -91,6 +92,7 @@ class Watched:
     right: Seams
     seen: dict[str, list[Seam]] = field(default_factory=dict)
     followed: dict[str, bool] = field(default_factory=dict)
+    forgetting: bool = False
 
     @property
     def seams(self) -> dict[str, Seam]:
@@ -101,19 +103,37 @@ class Watched:
         }
 
     def __call__(self, call: ModuleCall) -> Any:
+        if self.forgetting:
+            return call.run()
         side, module, pieces = self.side, call.module, self.seen.setdefault(call.path, [])
         incoming = side.noted(module, call.args[0], incoming=True)
         begin, made_before = (sum(part[which].shape[-1] for part in pieces) for which in (0, 1))
         right = self.right.get(call.path)
         if right is not None:
             call.args = self._fed(call, right.incoming, begin, begin + incoming.shape[-1])
-        made = call.run()
+        # what goes on from nothing is wrong within, and its caller is to blame
+        self.forgetting = right is not None and bool(pieces) and not handed_on(call)
+        try:
+            made = call.run()
+        finally:
+            forgot, self.forgetting = self.forgetting, False
         outgoing = side.noted(module, made)
-        pieces.append(Seam(incoming, outgoing))
         if right is None:
+            pieces.append(Seam(incoming, outgoing))
             return made
         part = right.outgoing[..., made_before : made_before + outgoing.shape[-1]]
+        self.followed[call.path] = self.followed.get(call.path, True) and not forgot
+        pieces.append(Seam(incoming, part if forgot else outgoing))
+        if forgot:
+            self._excuse(call.path, begin, begin + incoming.shape[-1])
         return side.fed(module, made, part) if part.shape == outgoing.shape else made
+
+    def _excuse(self, path: str, begin: int, end: int) -> None:
+        """Note of the modules within one, all of whose frames are its own, what they do when they are right."""
+        for inner, (incoming, outgoing) in self.right.items():
+            if inner.startswith(f"{path}."):
+                part = Seam(incoming[..., begin:end], outgoing[..., begin:end])
+                self.seen.setdefault(inner, []).append(part)
 
     def _fed(self, call: ModuleCall, whole: np.ndarray, begin: int, end: int) -> tuple[Any, ...]:
         """The arguments with frames `begin` to `end` of the whole in place of its own, and with those that follow."""
@@ -129,6 +149,12 @@ class Watched:
             self.followed[call.path] = self.followed.get(call.path, True) and right
             others[:1] = [self.side.fed(call.module, own, ahead, incoming=True)]
         return fed, *others
+
+
+def handed_on(call: ModuleCall) -> bool:
+    """Whether a module that goes on from a cache was given one; so was any other."""
+    names = [*inspect.signature(type(call.module).__call__).parameters][1:]
+    return "cache" not in names or {**dict(zip(names, call.args, strict=False)), **call.kwargs}.get("cache") is not None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 from mlx_parity.intercept import ModuleCall, intercepted
 from mlx_parity.localization.raised import part
 from mlx_parity.sides import Side
+from parity.stages.convolutions import handed_on
 from parity.stages.vocoder import samples_per_frame
 from parity.stages.whole_vocoder import Whole
 
@@ -133,8 +134,12 @@ class CausalWatch(Watch):
     def f0(self, call: ModuleCall) -> Any:
         made = call.run()
         begin = sum(part.shape[1] for part in self.seen.f0)
-        self.seen.f0.append(self.side.numpy(made))
-        return made if self.whole is None else self.side.array(self.whole.f0[:, begin : begin + made.shape[1]])
+        if self.whole is None:
+            self.seen.f0.append(self.side.numpy(made))
+            return made
+        right = self.whole.f0[:, begin : begin + made.shape[1]]
+        self.seen.f0.append(self.side.numpy(made) if handed_on(call) or not begin else right)
+        return self.side.array(right)
 
     def source(self, call: ModuleCall) -> Any:
         begin = sum(part.shape[2] for part in self.seen.sources)

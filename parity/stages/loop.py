@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from mlx_parity.compare import EPSILON, relative_rms
+from mlx_parity.compare import EPSILON, FACTOR, relative_rms
 from parity.stages.base import Sides, Stage
 
 if TYPE_CHECKING:
@@ -57,13 +57,15 @@ def phase_floor(
 ) -> float:
     """The noise floor of an output that hangs on the phase of an excitation, by the F0 [1, T] of all sides.
 
-    Errors of F0 add up in the phase: MLX's may lean to one side where the reference's cancel each other. 0 where it
-    cannot be said.
+    Errors of F0 add up in the phase: MLX's may lean to one side where the reference's cancel each other. 0 where F0 is
+    not known of all sides, or is wrong itself.
     """
     if actual is None or expected is None or exact is None:
         return 0.0
     own, theirs = drift(actual, exact), drift(expected, exact)
     if not (theirs and math.isfinite(own) and math.isfinite(theirs)):
+        return 0.0
+    if relative_rms(actual, exact) > FACTOR * relative_rms(expected, exact):
         return 0.0
     return own / theirs * relative_rms(sides.expected.tensors[name], sides.exact.tensors[name])
 

@@ -11,9 +11,9 @@ import numpy as np
 from mlx_parity.intercept import ModuleCall, intercepted
 from mlx_parity.sides import Side
 from parity.sides import entry
-from parity.stages.base import Given, Outputs
+from parity.stages.base import Given, Outputs, Sides
 from parity.stages.flow_pieces import utterance
-from parity.stages.loop import Loop
+from parity.stages.loop import Loop, phase_floor
 from parity.stages.vocoder import noise as source_noise
 from parity.stages.vocoder import samples_per_frame
 
@@ -27,10 +27,11 @@ ARRAYS, FLAGS = ("token", "prompt_token", "prompt_feat", "embedding"), ("streami
 
 @dataclass
 class Made:
-    """What the reference's networks made at one speed; arrays in the official layout."""
+    """What the networks made at one speed; arrays in the official layout. `f0` is None where they were answered for."""
 
     mel: np.ndarray
     wav: np.ndarray
+    f0: np.ndarray | None
 
 
 class Offline(Loop):
@@ -48,6 +49,12 @@ class Offline(Loop):
             **dict.fromkeys(("noise", "wav"), "offline.vocoder"),
         }.items()
     }
+
+    def carried(self, name: str, sides: Sides) -> float:
+        """What the phase adds up; see `phase_floor`."""
+        part, _, speed = name.rpartition("_")
+        every = [(one.details or {}).get(float(speed)) for one in (sides.actual, sides.expected, sides.exact)]
+        return phase_floor(name, sides, *(made and made.f0 for made in every)) if part == "wav" else 0.0
 
     def call(self, side: Side, given: Given) -> Outputs:
         return _run(side, given, None)
@@ -101,6 +108,7 @@ class Watch:
     right: Made | None
     asked: list[tuple[tuple[np.ndarray, ...], np.ndarray]]
     mel: np.ndarray = field(init=False)
+    f0: np.ndarray | None = None
 
     def flow(self, call: ModuleCall) -> Any:
         passed = tuple(map(self.side.numpy, call.args))
@@ -125,13 +133,19 @@ class Watch:
         self._note("mel", mel)
         self._note("noise", np.array([[fitting]], np.int64))
         if self.right is None:
-            made = call.run()
+            with intercepted({"f0": self.side.module.hift.f0_predictor}, self._noted):
+                made = call.run()
             wav = self.side.numpy(made[0])
         else:
             wav = self.right.wav
             made = self.side.array(wav), None
         self._note("wav", wav)
-        self.outputs.details[self.speed] = Made(self.mel, wav)
+        self.outputs.details[self.speed] = Made(self.mel, wav, self.f0)
+        return made
+
+    def _noted(self, call: ModuleCall) -> Any:
+        made = call.run()
+        self.f0 = self.side.numpy(made)
         return made
 
     def _note(self, name: str, array: np.ndarray) -> None:

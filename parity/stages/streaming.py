@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -24,7 +25,7 @@ from parity.stages.base import Arrays, Given, Outputs, Sides
 from parity.stages.convolutions import Seam, with_others
 from parity.stages.loop import Loop, phase_floor
 from parity.stages.streaming_causal import Followed, followed, owner_of, within
-from parity.stages.streaming_hops import PARTS, Hop, Stream, new_of, outputs
+from parity.stages.streaming_hops import OF_PHASE, PARTS, Hop, Stream, new_of, outputs
 from parity.stages.vocoder import noise as source_noise
 from parity.stages.vocoder import samples_per_frame
 from parity.stages.whole_vocoder import Draws, Whole, exactly, vocoded
@@ -64,7 +65,13 @@ def watched(
         seen[call.path] = call, output
         return output
 
-    with intercepted(side.module._asdict(), answer, entry(side)):
+    def noted(call: ModuleCall) -> Any:
+        seen["f0"] = call, call.run()
+        return seen["f0"][1]
+
+    hift = side.module.hift
+    predictor = {} if hift.causal else {"f0": hift.f0_predictor}
+    with intercepted(side.module._asdict(), answer, entry(side)), intercepted(predictor, noted):
         yield seen
 
 
@@ -89,16 +96,14 @@ class Streaming(Loop):
         return given, with_others(expected, within(stream.whole, stream.wav))
 
     def carried(self, name: str, sides: Sides) -> float:
-        """A causal vocoder's phase goes on through all hops; see `phase_floor`."""
+        """What the phase adds up; see `phase_floor`."""
         hop, _, part = name.partition(".")
-        expected: Stream = sides.expected.details
-        if part != "wav" or expected.f0 is None:
+        if part not in OF_PHASE:
             return 0.0
-        spoken = Stream(expected.hops[: int(hop.removeprefix("hop"))]).wav.shape[1]
-        frames = spoken * expected.f0.shape[1] // expected.wav.shape[1]
-        streams: list[Stream | None] = [one.details for one in (sides.actual, sides.expected, sides.exact)]
-        every = [stream.f0 if stream else None for stream in streams]
-        return phase_floor(name, sides, *(None if f0 is None else f0[:, :frames] for f0 in every))
+        number, every = int(hop.removeprefix("hop")), (sides.actual, sides.expected, sides.exact)
+        streams: list[list[Hop]] = [one.details.hops if one.details else [] for one in every]
+        known = [[stream[at].f0 if at < len(stream) else None for stream in streams] for at in range(number)]
+        return max(phase_floor(name, sides, *f0) for f0 in known[-2:])
 
     def call(self, side: Side, given: Given) -> Outputs:
         return self._run(side, given, None)
@@ -133,7 +138,7 @@ class Streaming(Loop):
         goes_on = following.goes_on if following else [True] * len(hops)
         made = outputs(hops, side, whole[1] if whole else None, asked, goes_on, right.hops if right else None)
         if following is not None:
-            made.details = Stream(hops, following.f0)
+            made.details = Stream(hops).following(following.f0, samples_per_frame(hift))
             return with_others(made, following.outputs()) if right else made
         return made if whole is None else _with_whole(side, made, whole, right)
 
@@ -146,7 +151,7 @@ def _with_whole(side: Side, made: Outputs, noise: Draws, right: Stream | None) -
     if right is not None and right.whole is not None:
         return with_others(made, within(*exactly(side, right.whole, draws)))
     whole, _ = vocoded(side, mel, draws)
-    made.details = Stream(hops, whole.f0, whole)
+    made.details = replace(Stream(hops).following(whole.f0, samples_per_frame(side.module.hift)), whole=whole)
     return made
 
 
@@ -204,11 +209,12 @@ def _state_after(side: Side, hop: Hop, state: OfficialState) -> OfficialState:
     return OfficialState(state.prompt, state.noise, tuple(hop.flow[0][0].tolist()), spoken, state.hops, tail)
 
 
-def _hop(side: Side, seen: Mapping[str, tuple[ModuleCall, Any]], wav: Any, cache: tuple[Any, ...]) -> Hop:
+def _hop(side: Side, seen: dict[str, tuple[ModuleCall, Any]], wav: Any, cache: tuple[Any, ...]) -> Hop:
     def official(array: Any) -> Any:
         return None if array is None else side.numpy(array, channels_first=True)
 
     (flow, mel), (hift, made) = seen["flow"], seen["hift"]
+    f0 = side.numpy(seen.pop("f0")[1]) if "f0" in seen else None
     return Hop(
         (side.numpy(flow.args[0]), *(flow.kwargs.get(name, 0) for name in ("streaming", "finalize", "n_timesteps"))),
         official(mel),
@@ -216,6 +222,7 @@ def _hop(side: Side, seen: Mapping[str, tuple[ModuleCall, Any]], wav: Any, cache
         (official(made[0]), official(made[1])),
         official(wav),
         tuple(map(official, cache)),
+        f0,
     )
 
 

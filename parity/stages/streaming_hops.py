@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from parity.stages.base import Outputs
 from parity.stages.vocoder import samples_per_frame
 from parity.stages.whole_vocoder import Whole
 
+#: The parts that hang on the phase of the hop, or of the one before.
+OF_PHASE = ("vocoder_source", "wav_seam", "wav", "source_cache", "speech_tail")
 #: Part of a hop -> the part of the loop that makes it.
 PARTS = {
     "flow_token": "streaming.hop",
@@ -41,6 +43,7 @@ class Hop:
         made: what came out of the vocoder: wav and source.
         wav: what was put out.
         cache: mel, source and speech that are carried on; empty after the last hop.
+        f0: [1, T] of the frames that its phase adds up, all so far if the vocoder is causal; None where it is isolated.
     """
 
     flow: tuple[np.ndarray, bool, bool, int]
@@ -49,20 +52,27 @@ class Hop:
     made: tuple[np.ndarray, np.ndarray]
     wav: np.ndarray
     cache: tuple[np.ndarray, ...]
+    f0: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What a whole stream did; of a causal vocoder `f0` [1, T] as well, and what the reference makes of all frames."""
+    """What a whole stream did, and what the reference makes of all frames where its vocoder is causal."""
 
     hops: list[Hop]
-    f0: np.ndarray | None = None
     whole: Whole | None = None
 
     @property
     def wav(self) -> np.ndarray:
         """[1, samples]."""
         return np.concatenate([hop.wav for hop in self.hops], axis=1)
+
+    def following(self, f0: np.ndarray | None, scale: int) -> Stream:
+        """With the F0 [1, T] of a causal vocoder, which has so many samples a frame."""
+        if f0 is None:
+            return self
+        frames = np.cumsum([hop.wav.shape[1] for hop in self.hops]) // scale
+        return Stream([replace(hop, f0=f0[:, :count]) for hop, count in zip(self.hops, frames, strict=True)])
 
 
 def new_of(arrays: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...] | None) -> tuple[np.ndarray, ...]:

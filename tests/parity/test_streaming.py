@@ -11,6 +11,7 @@ import pytest
 from mlx_cosyvoice.decoding import OfficialDecoder
 from mlx_cosyvoice.decoding.causal_vocoder import CausalVocoder
 from mlx_cosyvoice.vocoder import CausalHiFTGenerator
+from mlx_cosyvoice.vocoder.resblock import ResBlock
 from mlx_parity.compare import Verdict, relative_rms
 from parity.faults import choose
 from parity.faults.base import edited
@@ -84,22 +85,23 @@ def test_a_faulty_network_is_not_blamed_on_the_loop(pair: Pair, capture: Referen
     assert report.verdict is Verdict.DIVERGED
 
 
-def test_what_f0_leans_to_is_carried_on_through_the_hops_of_a_causal_vocoder() -> None:
+def test_what_f0_leans_to_is_carried_on_through_the_hops() -> None:
     exact, wav = np.full((1, 40), 200.0), np.random.default_rng(0).standard_normal((1, 800))
     noise = 1e-3 * np.random.default_rng(1).standard_normal(wav.shape)
 
     def made(f0: np.ndarray | None, wave: np.ndarray) -> Outputs:
         nothing = np.zeros((1, 1))
-        hop = Hop((nothing, True, False, 2), nothing, (nothing, None), (nothing, nothing), wave, ())
-        return Outputs({"hop1.wav": wave}, details=Stream([hop], f0))
+        hop = Hop((nothing, True, False, 2), nothing, (nothing, None), (nothing, nothing), wave, (), f0)
+        return Outputs({"hop1.wav": wave, "hop2.wav_seam": wave}, details=Stream([hop]))
 
     cancelling, leaning = exact + 1e-4 * (-1.0) ** np.arange(40), exact + 1e-4
     expected, right, stage = made(cancelling, wav + noise), made(exact, wav), StreamingStage()
     floor = relative_rms(wav + noise, wav)
     sides = Sides(made(leaning, wav), expected, right)
-    assert stage.carried("hop1.wav", sides) > 10 * floor
+    assert stage.carried("hop1.wav", sides) == stage.carried("hop2.wav_seam", sides) > 10 * floor
     assert stage.carried("hop1.wav", Sides(expected, expected, right)) == pytest.approx(floor)
     assert stage.carried("hop1.vocoder_mel_new", sides) == 0
+    assert stage.carried("hop1.wav", Sides(made(exact + 2e-3, wav), expected, right)) == 0
     assert stage.carried("hop1.wav", Sides(made(None, wav), expected, right)) == 0
     assert stage.carried("hop1.wav", Sides(Outputs(), expected, right)) == 0
 
@@ -125,8 +127,15 @@ def causal_capture(causal: Pair) -> ReferenceCapture:
             "hift",
         ),
         (CausalHiFTGenerator._samples, "cache.remember(\n", "cache.remember(0.99 * \n", "hift"),
+        (CausalHiFTGenerator.upsampled, "self.ups[level](x, cache)", "self.ups[level](x, None)", "hift"),
+        (
+            CausalHiFTGenerator.__call__,
+            "self.f0_predictor(known, context, cache)",
+            "self.f0_predictor(known, context)",
+            "hift",
+        ),
     ],
-    ids=["the-state-of-a-hop-dropped", "nothing-held-back", "overlap-quieter"],
+    ids=["the-state-of-a-hop-dropped", "nothing-held-back", "overlap-quieter", "ups-forget", "f0-forgets"],
 )
 def test_a_causal_vocoder_is_judged_on_what_the_reference_gave_it(
     causal: Pair, causal_capture: ReferenceCapture, function: object, right: str, wrong: str, culprit: str
@@ -135,6 +144,17 @@ def test_a_causal_vocoder_is_judged_on_what_the_reference_gave_it(
         report = causal_capture.localise(causal)
     assert [one.module for one in report.culprits] == [culprit]
     assert report.verdict is Verdict.DIVERGED
+
+
+def test_who_drops_the_state_is_blamed_and_not_who_is_without_it(
+    causal: Pair, causal_capture: ReferenceCapture
+) -> None:
+    with edited(ResBlock.__call__, "conv1(act1(x), cache)", "conv1(act1(x), None)"):
+        report = causal_capture.localise(causal)
+    assert {(one.module.rpartition(".")[0], one.kind) for one in report.culprits} == {
+        ("hift.resblocks", "glue"),
+        ("hift.source_resblocks", "glue"),
+    }
 
 
 def test_a_causal_vocoder_that_is_right_passes(causal: Pair, causal_capture: ReferenceCapture) -> None:
