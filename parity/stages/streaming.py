@@ -223,6 +223,7 @@ def _hop(side: Side, seen: dict[str, tuple[ModuleCall, Any]], wav: Any, cache: t
         official(wav),
         tuple(map(official, cache)),
         f0,
+        bool(hift.kwargs.get("finalize", True)),
     )
 
 

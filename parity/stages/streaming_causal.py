@@ -59,26 +59,31 @@ class Followed:
         Raises:
             PartRaisedError: the vocoder raises on those.
         """
-        cache = call.kwargs["cache"]
-        self.goes_on.append(_same(cache.past, self.left))
+        from mlx_cosyvoice.nn.cache import Cache
+
+        cache = call.kwargs.get("cache")
+        self.goes_on.append(cache is not None and _same(cache.past, self.left))
         if hop is not None:
-            mel, noise = hop.vocoder
-            done = (before.vocoder[0].shape[2], before.vocoder[1].shape[1]) if before else (0, 0)
-            frames = self.side.array(mel[:, :, done[0] :], channels_first=True)
-            vars(cache).update(vars(type(cache)(self.left)))  # the decoder goes on with what the run leaves in it
-            call = replace(
-                call, args=(frames,), kwargs={**call.kwargs, "sine_noise": self.side.array(noise[:, done[1] :])}
-            )
+            cache = cache or Cache()
+            vars(cache).update(vars(Cache(self.left)))  # the decoder goes on with what the run leaves in it
+            call = self._fed(call, before, hop, cache)
         try:
             made = call.run()
         except Exception as error:
             if hop is None or isinstance(error, PartRaisedError):
                 raise
             raise PartRaisedError(raised_in(self.side, "", error) or ROOT, error) from error
-        self.left = cache.state
+        self.left = cache.state if cache is not None else None
         if hop is not None:
             self.wavs.append(self.side.numpy(made[0]))
         return made
+
+    def _fed(self, call: ModuleCall, before: Hop | None, hop: Hop, cache: Any) -> ModuleCall:
+        mel, noise = hop.vocoder
+        done = (before.vocoder[0].shape[2], before.vocoder[1].shape[1]) if before else (0, 0)
+        frames = self.side.array(mel[:, :, done[0] :], channels_first=True)
+        given = {"sine_noise": self.side.array(noise[:, done[1] :]), "finalize": bool(hop.final), "cache": cache}
+        return replace(call, args=(frames,), kwargs={**call.kwargs, **given})
 
     @property
     def f0(self) -> np.ndarray | None:

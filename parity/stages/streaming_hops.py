@@ -24,6 +24,7 @@ PARTS = {
     "vocoder_source": "streaming.source_cache",
     "vocoder_noise": "streaming.noise",
     "vocoder_state": "streaming.vocoder_state",
+    "vocoder_final": "streaming.held_back",
     "wav_seam": "streaming.cross_fade",
     "wav": "streaming.held_back",
     "mel_cache": "streaming.mel_cache",
@@ -44,6 +45,7 @@ class Hop:
         wav: what was put out.
         cache: mel, source and speech that are carried on; empty after the last hop.
         f0: [1, T] of the frames that its phase adds up, all so far if the vocoder is causal; None where it is isolated.
+        final: whether a causal vocoder is told that no frames follow.
     """
 
     flow: tuple[np.ndarray, bool, bool, int]
@@ -53,6 +55,7 @@ class Hop:
     wav: np.ndarray
     cache: tuple[np.ndarray, ...]
     f0: np.ndarray | None = None
+    final: bool = True
 
 
 @dataclass(frozen=True)
@@ -143,10 +146,11 @@ def outputs(
         result.tokens[f"hop{number}.flow_token"] = token
         result.tokens[f"hop{number}.flow_mode"] = np.array([mode], np.int64)
     if whole is not None:
-        result.tokens |= {
-            f"hop{number}.vocoder_state": np.array([[same]], np.int64) for number, same in enumerate(goes_on, start=1)
-        }
+        for number, (hop, same) in enumerate(zip(hops, goes_on, strict=False), start=1):
+            result.tokens[f"hop{number}.vocoder_state"] = np.array([[same]], np.int64)
+            result.tokens[f"hop{number}.vocoder_final"] = np.array([[hop.final]], np.int64)
     fitting = _noise_fits(side, hops, asked) if whole is None else _noise_goes_on(side, hops, whole, right)
     for number, fits in enumerate(fitting, start=1):
-        result.tokens[f"hop{number}.vocoder_noise"] = np.array([[fits]], np.int64)
+        # whose turn it is nobody knows who has lost the state
+        result.tokens[f"hop{number}.vocoder_noise"] = np.array([[fits or not all(goes_on[:number])]], np.int64)
     return result

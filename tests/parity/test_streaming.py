@@ -120,6 +120,8 @@ def causal_capture(causal: Pair) -> ReferenceCapture:
     ("function", "right", "wrong", "culprit"),
     [
         (CausalVocoder.step, "Cache(state.cache)", "Cache(None)", "streaming.vocoder_state"),
+        (CausalVocoder.step, ", cache=cache)", ")", "streaming.vocoder_state"),
+        (CausalVocoder.step, "finalize=final, cache", "finalize=True, cache", "streaming.held_back"),
         (
             CausalHiFTGenerator.decode,
             "held_back(mel.astype(outer_dtype(self.conv_pre)), self.conv_pre.reach, finalize, cache)",
@@ -135,7 +137,15 @@ def causal_capture(causal: Pair) -> ReferenceCapture:
             "hift",
         ),
     ],
-    ids=["the-state-of-a-hop-dropped", "nothing-held-back", "overlap-quieter", "ups-forget", "f0-forgets"],
+    ids=[
+        "the-state-of-a-hop-dropped",
+        "no-state",
+        "every-hop-final",
+        "nothing-held-back",
+        "overlap-quieter",
+        "ups-forget",
+        "f0-forgets",
+    ],
 )
 def test_a_causal_vocoder_is_judged_on_what_the_reference_gave_it(
     causal: Pair, causal_capture: ReferenceCapture, function: object, right: str, wrong: str, culprit: str
