@@ -34,6 +34,8 @@ Seams = Mapping[str, Seam]
 
 
 ROOT = "hift"
+#: What is compared of a causal vocoder as a whole, named as its `outputs` are.
+F0, WAV = f"glue {ROOT}.f0_predictor f0", f"glue {ROOT} wav"
 #: Classes of the modules around convolutions; within these no layer changes the number of frames.
 AROUND = ("ResBlock", "CausalConvRNNF0Predictor")
 

@@ -25,7 +25,7 @@ from parity.stages.incremental_watch import SOURCE, Seen, WholeUtterance, joined
 from parity.stages.loop import Loop, phase_floor
 from parity.stages.vocoder import noise as source_noise
 from parity.stages.vocoder import samples_per_frame
-from parity.stages.whole_vocoder import exactly, vocoded
+from parity.stages.whole_vocoder import Draws, exactly, vocoded
 
 FRAMES = 2 * TOKENS
 #: New tokens of every hop and whether it is the last: the first one ends, after 20 or more, at the border of a chunk of
@@ -36,7 +36,7 @@ COMPUTED = 2 * (49 - 3)
 #: Tokens of utterances that end before the first hop is full.
 SHORT = (0, 1, 4)
 #: Names of what is made of a mel, and of an excitation: by the loop's window, and by a causal vocoder of its own state.
-F0, WAV = ("f0", "glue hift.f0_predictor f0"), ("wav", "glue hift wav")
+F0, WAV = ("f0", convolutions.F0), ("wav", convolutions.WAV)
 
 
 class Incremental(Loop):
@@ -60,9 +60,6 @@ class Incremental(Loop):
         "source": SOURCE,
         "wav": "incremental.held_back",
     }
-
-    def owner(self, output: str) -> tuple[str, str]:
-        return convolutions.owner_of(output) if " " in output else super().owner(output)
 
     def for_isolation(self, given: Given, expected: Outputs) -> tuple[Given, Outputs]:
         """With what is compared within the vocoder."""
@@ -104,7 +101,7 @@ class Incremental(Loop):
         return with_others(made, precise.within)
 
 
-def _draws(hift: Any, tape: Tape) -> tuple[np.ndarray, np.ndarray]:
+def _draws(hift: Any, tape: Tape) -> Draws:
     """Of the whole utterance, which is the same in whatever pieces it is computed."""
     return source_noise(hift, tape, FRAMES * samples_per_frame(hift), "incremental")
 

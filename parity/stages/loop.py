@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from mlx_parity.compare import EPSILON, FACTOR, relative_rms
+from parity.stages import convolutions
 from parity.stages.base import Sides, Stage
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Loop(Stage):
     def dtype(self, pair: Pair) -> str:
         """The coarsest of its networks' dtypes."""
         return max(map(pair.dtype, self.components), key=EPSILON.__getitem__)
+
+    def owner(self, output: str) -> tuple[str, str]:
+        return convolutions.owner_of(output) if " " in output else super().owner(output)
 
     def suspect(self, output: str) -> str:
         """The network, as the loop was judged by itself."""

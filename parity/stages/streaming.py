@@ -23,8 +23,9 @@ from mlx_parity.sides import Side
 from parity.sides import entry
 from parity.stages.base import Arrays, Given, Outputs, Sides
 from parity.stages.convolutions import Seam, with_others
+from parity.stages.incremental_watch import SOURCE
 from parity.stages.loop import Loop, phase_floor
-from parity.stages.streaming_causal import Followed, followed, owner_of, within
+from parity.stages.streaming_causal import Followed, followed, within
 from parity.stages.streaming_hops import OF_PHASE, PARTS, Hop, Stream, new_of, outputs
 from parity.stages.vocoder import noise as source_noise
 from parity.stages.vocoder import samples_per_frame
@@ -83,10 +84,7 @@ class Streaming(Loop):
     modes = ("official",)
     owners: ClassVar[Mapping[str, str]] = {
         f"hop{number}.{part}": owner for number in range(1, HOPS + 1) for part, owner in PARTS.items()
-    }
-
-    def owner(self, output: str) -> tuple[str, str]:
-        return owner_of(output) or super().owner(output)
+    } | {"source": SOURCE}
 
     def for_isolation(self, given: Given, expected: Outputs) -> tuple[Given, Outputs]:
         """With what is compared of a causal vocoder, which is not answered for then."""
@@ -114,6 +112,7 @@ class Streaming(Loop):
     @staticmethod
     def _run(side: Side, given: Given, right: Stream | None) -> Outputs:
         """The stream; with `right`, every hop starts from the state that the one before has there."""
+        answers = right.hops if right else None
         hops: list[Hop] = []
         asked: dict[int, int] = {}
 
@@ -132,11 +131,11 @@ class Streaming(Loop):
             following = None
             if whole is not None and not reference:
                 following = stack.enter_context(followed(side, whole, right.whole if right else None))
-            seen = stack.enter_context(watched(side, right.hops if right else None, hops, following))
-            for wav, *cache in stream(side, _utterance(given), noise, right.hops if right else None):
+            seen = stack.enter_context(watched(side, answers, hops, following))
+            for wav, *cache in stream(side, _utterance(given), noise, answers):
                 hops.append(_hop(side, seen, wav, tuple(cache)))
         goes_on = following.goes_on if following else [True] * len(hops)
-        made = outputs(hops, side, whole[1] if whole else None, asked, goes_on, right.hops if right else None)
+        made = outputs(hops, side, whole[1] if whole else None, asked, goes_on, answers)
         if following is not None:
             made.details = Stream(hops).following(following.f0, samples_per_frame(hift))
             return with_others(made, following.outputs()) if right else made

@@ -18,19 +18,10 @@ from mlx_parity.localization.raised import PartRaisedError, raised_in
 from mlx_parity.sides import Side
 from parity.stages import convolutions
 from parity.stages.base import Outputs
-from parity.stages.convolutions import ROOT, Watched, with_others
-from parity.stages.incremental_watch import SOURCE, CausalWatch, Seen, joined
+from parity.stages.convolutions import F0, ROOT, WAV, Watched, with_others
+from parity.stages.incremental_watch import CausalWatch, Seen, joined
 from parity.stages.streaming_hops import Hop
 from parity.stages.whole_vocoder import Draws, Whole
-
-F0, WAV = "glue hift.f0_predictor f0", "glue hift wav"
-
-
-def owner_of(output: str) -> tuple[str, str] | None:
-    """Who makes what is compared `within`, and what is wrong there if that is; None of other outputs."""
-    if output == "source":
-        return SOURCE, "glue"
-    return convolutions.owner_of(output) if " " in output else None
 
 
 def within(whole: Whole, wav: np.ndarray) -> Outputs:
