@@ -6,6 +6,7 @@ import dataclasses
 from functools import cache
 from itertools import islice
 from typing import Any
+from unittest import mock
 
 import mlx.core as mx
 import numpy as np
@@ -68,9 +69,32 @@ def golden_run(name: str, size: str, count: int | None) -> list[np.ndarray]:
     return [np.array(wav) for wav in islice(decode(decoder, prompt(), golden_noise(), support.tokens()), count)]
 
 
-@support.GOLDEN_RUNS
+@support.BY_SAMPLES
 def test_official_numbers(name, size, count):
     support.assert_official(name, size, [piece[None] for piece in golden_run(name, size, count)], count)
+
+
+@pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("name", support.OFFLINE)
+def test_offline_step_by_step(name, size):
+    """Beside the reference, which says the official numbers: the mel, f0 of its mel, and the samples of its source.
+
+    At full size the samples of the two are not held against each other: for 8.5 seconds the phase of the source adds
+    up what the last bits of f0 are, and those that a float32 network has in MLX lean to another side than PyTorch's.
+    """
+    flow, theirs = support.reference_models(size)
+    with mock.patch.object(theirs, "decode", wraps=theirs.decode) as decoded, torch.inference_mode():
+        (expected,) = support.run(name, flow, theirs, support.torch_draws())
+        mel, source = decoded.call_args.args
+        f0 = theirs.f0_predictor(mel).numpy()
+    decoder = OfflineDecoder(*models(size), speed=support.RUNS[name])
+    vocoder = decoder.vocoder
+    with mock.patch.object(vocoder, "step", wraps=vocoder.step) as step:
+        list(decode(decoder, prompt(), golden_noise(), support.tokens()))
+    assert_close(np.array(step.call_args.args[1]).swapaxes(1, 2), mel.numpy(), 2e-3, "the mel")
+    hift, own = models(size)[1], mx.array(mel.mT.numpy())
+    assert_close(np.array(hift.f0_predictor(own)), f0, 1e-2, "f0, Hz")
+    assert_close(np.array(hift.decode(own, mx.array(source.mT.numpy()))), expected, 2e-3, "the samples")
 
 
 def test_pieces_are_those_of_the_hops():

@@ -28,17 +28,18 @@ from tests.support.hift import CONFIGS, as_mapping
 TOKENS = 213
 #: Golden run -> its speed.
 RUNS = {"stream": 1.0, "offline": 1.0, "offline_speed1.25": 1.25}
-#: Each in both sizes, and how many of its pieces; None for all. At full size a whole run takes minutes.
-GOLDEN_RUNS = pytest.mark.parametrize(
-    ("name", "size", "count"),
-    [
-        ("stream", "tiny", None),
-        ("offline", "tiny", None),
-        pytest.param("offline_speed1.25", "tiny", None, marks=pytest.mark.slow),
-        pytest.param("stream", "full", 2, marks=pytest.mark.slow),
-        *(pytest.param(name, "full", None, marks=pytest.mark.soak) for name in RUNS),
-    ],
-)
+OFFLINE = [name for name in RUNS if name != "stream"]
+#: Each, its size, and how many of its pieces; None for all. At full size a whole run takes minutes.
+RUNS_BY_SAMPLES = [
+    ("stream", "tiny", None),
+    ("offline", "tiny", None),
+    pytest.param("offline_speed1.25", "tiny", None, marks=pytest.mark.slow),
+    pytest.param("stream", "full", 2, marks=pytest.mark.slow),
+    pytest.param("stream", "full", None, marks=pytest.mark.soak),
+]
+RUNS_AT_ONCE = [pytest.param(name, "full", None, marks=pytest.mark.soak) for name in OFFLINE]
+BY_SAMPLES = pytest.mark.parametrize(("name", "size", "count"), RUNS_BY_SAMPLES)
+GOLDEN_RUNS = pytest.mark.parametrize(("name", "size", "count"), [*RUNS_BY_SAMPLES, *RUNS_AT_ONCE])
 
 Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
