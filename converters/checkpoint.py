@@ -90,30 +90,34 @@ class Source:
     file: Path
     tensors: dict[str, Any]
     fields: dict[str, Any] | None = None
-    #: Gives the tensors anew, where they are mapped from the file.
-    reopen: Callable[[], dict[str, Any]] | None = None
+    #: Gives the tensors of the file anew, mapped from it.
+    reopen: Callable[[], dict[str, Any]] = dict
     #: What of the file's names and content was left aside; {} for one as published.
     stripped: dict[str, Any] = field(default_factory=dict)
     _resident: int = 0
 
     def fetch(self, key: str) -> np.ndarray:
         """An official tensor as float32. Raises CheckpointError if it is not of finite floats."""
-        if self.reopen is not None and self._resident > MAX_RESIDENT_BYTES:
-            self.tensors |= self.reopen()
-            self._resident = 0
+        if self._resident > MAX_RESIDENT_BYTES:
+            self.release()
         tensor = self.tensors[key]
         self._resident += tensor.nbytes
         if not isinstance(tensor, torch.Tensor):  # those of ONNX files may lie at any byte
             tensor = torch.from_numpy(np.require(tensor, requirements=("C", "A", "W")))
         return as_float32(tensor, key, self.file)
 
+    def release(self) -> None:
+        """Let go what was read into memory so far."""
+        self.tensors |= self.reopen()
+        self._resident = 0
+
     def close(self) -> None:
         """Free the tensors."""
-        self.tensors, self.reopen = {}, None
+        self.tensors, self.reopen = {}, dict
 
 
 def open_source(files: Files, component: str) -> Source:
-    """Open the weights of a component. Those of `.pt` and safetensors files are read from disk when they are used.
+    """Open the weights of a component. They are read from disk when they are used.
 
     Raises:
         CheckpointError: the file is missing, cut off, carries code, or holds something else.
@@ -122,7 +126,7 @@ def open_source(files: Files, component: str) -> Source:
     path, origins = files.weights(component), files.official.origins
     read = origins[component].read
     if read is not None:
-        return Source(path, *read(path))
+        return Source(path, *read(path), reopen=lambda: read(path)[0])
     state = open_weights(path, component, origins)
     open_again = partial(open_weights, path, component, origins, verify=False)
     return Source(path, state.tensors, reopen=lambda: open_again().tensors, stripped=state.record())

@@ -261,6 +261,7 @@ def _avoid_overflow(plan: _Plan, progress: bool) -> None:
             storage.declared.always_float32,
             [path.removeprefix(f"{name}.") for path in storage.exceptions],
         )
+        part.source.release()
         if found:
             plan.dtypes[name] = "bfloat16"
             plan.storages[name] = replace(storage, dtype="bfloat16")
@@ -272,10 +273,9 @@ def _write_weights(plan: _Plan, folder: Path, max_shard_bytes: int, progress: bo
         SafetensorsWriter(folder, plan.entries, max_shard_bytes) as writer,
         tqdm(total=plan.nbytes, unit="B", unit_scale=True, desc="weights", delay=2, disable=not progress) as bar,
     ):
-        # The ONNX files first: their tensors are in memory, those of .pt files still on disk.
-        for name in sorted(plan.parts, key=lambda name: plan.parts[name].source.fields is None):
-            _write_part(plan.parts[name], plan.storages[name], writer, bar.update)
-            plan.parts[name].source.close()
+        for name, part in plan.parts.items():
+            _write_part(part, plan.storages[name], writer, bar.update)
+            part.source.close()
 
 
 def _write_rest(plan: _Plan, record: dict[str, Any], folder: Path) -> None:
