@@ -163,12 +163,13 @@ def handed_on(call: ModuleCall) -> bool:
 def watched(
     side: Side, network: Any, right: Seams = MappingProxyType({}), before: Watched | None = None
 ) -> Iterator[Watched]:
-    """Watch the convolutions of a vocoder, if it is causal; those of a model that is not fed need no watching.
+    """Watch the convolutions of a vocoder, if it is causal and fed, or the reference whose seams others are fed.
 
     With `before`, go on with what was watched before.
     """
     watching = before or Watched(side, right)
-    watch = network.causal and (right or side.name != "mlx")
+    feeding = side.name == "pytorch" and side.dtype != "float64"
+    watch = network.causal and (right or feeding)
     with intercepted(_convolutions(side, network) if watch else {}, watching):
         yield watching
 
