@@ -57,8 +57,8 @@ class Port(Stage):
         Args:
             name: of the stage, and of its outermost module in reports.
             reference: a `torch.nn.Module` or an `mlx.nn.Module`, or a function without arguments that makes one.
-            port: a module of either kind, or such a function. What is made is made once, when it is needed: with a
-                capture the reference never is.
+            port: a module of either kind, or such a function. What is made is made when it is needed, and let go when
+                its stage has been compared: with a capture the reference never is.
             call: written once for both sides: `call(side, given)` runs `side.module` on arrays of `given`, which
                 `side.array` makes. None: the module is called with what stands under `needs`.
             needs: names of the arrays that it reads.
@@ -96,6 +96,11 @@ class Port(Stage):
     @cached_property
     def _port(self) -> Any:
         return _made(self._models[1])
+
+    def let_go(self) -> None:
+        if any(map(inspect.isroutine, self._models)):
+            for name in ("_reference", "_port", "_unpacked", "_network", "pairing"):
+                self.__dict__.pop(name, None)
 
     @cached_property
     def _unpacked(self) -> dict[str, np.ndarray]:
@@ -287,6 +292,7 @@ class Pipeline:
                 one = one if audit.culprits else twins
             audits += [audit] if port.keeps_weights else []
             reports += examine_all(None, [one], partial(_accused, audit), factor, progress)
+            del one
         return RunReport(reports, settings, audits, apart=True)
 
 

@@ -252,6 +252,9 @@ class Stage(ABC):
         """
         raise NotImplementedError
 
+    def let_go(self) -> None:  # noqa: B027
+        """Free what can be made again: every stage that was chosen has been compared up to this one."""
+
     def recorded(self) -> dict[str, Recorded]:
         """The reference's modules as they are to be paired; none where they are by their names."""
         return {}

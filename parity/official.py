@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from parity.stages.text import VARIED
 from reference import features, streaming
 from reference.official import calls
 from reference.official.checkout import Checkout
-from reference.official.networks import Official
+from reference.official.networks import KEPT, Official
 from reference.sampling import RASSampler
 
 #: Rows of log-probabilities from which samplers draw, and special ids in them, of which upstream forbids the first.
@@ -170,7 +170,7 @@ def _spoken(side: Side, given: Given, *, causal: bool, model: Any, hop: bool) ->
 
 def stages_of(reference: Reference, official: Official) -> list[Port]:
     """In data-flow order. What comes after speech tokens is compared at once and as speech is streamed."""
-    ours, theirs = cache(lambda name: reference.component(name, "float32")), official.network
+    ours, theirs = lru_cache(KEPT)(lambda name: reference.component(name, "float32")), official.network
     fmax, causal = reference.family.mel_fmax, reference.family.source_noise is not None
 
     def both(make: Callable[[str], torch.nn.Module]) -> torch.nn.Module:

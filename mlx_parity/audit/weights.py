@@ -184,14 +184,17 @@ def _twin(name: str, official: Mapping[str, np.ndarray]) -> str | None:
 
 def _order(kind: str, name: str, found: np.ndarray, right: np.ndarray, dtype: str) -> Order | None:
     """The order of axes in which a stored parameter is the reference's, if there is one that its type allows."""
-    target, slack = rounded(right, dtype), COMPUTED_STEPS * EPSILON["float32"] * np.abs(right)
-    least, most = rounded(right - slack, dtype), rounded(right + slack, dtype)
     same = tuple(range(found.ndim))
-    for order in orders(found.shape, right.shape):
-        if order != same and kind.startswith(ALIKE):
-            continue
+    allowed = [order for order in orders(found.shape, right.shape) if order == same or not kind.startswith(ALIKE)]
+    target = rounded(right, dtype)
+    for order in allowed:
+        if np.array_equal(found.transpose(order), target):
+            return order
+    slack = COMPUTED_STEPS * EPSILON["float32"] * np.abs(right)
+    least, most = rounded(right - slack, dtype), rounded(right + slack, dtype)
+    for order in allowed:
         laid = found.transpose(order)
-        if np.array_equal(laid, target) or np.all((least <= laid) & (laid <= most)):
+        if np.all((least <= laid) & (laid <= most)):
             return order
     return None
 

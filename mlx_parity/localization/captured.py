@@ -79,6 +79,7 @@ def captures(
         else:
             progress(f"{stage.title}: PyTorch only")
             advance(stage, pair, arrays, settings, seed)
+        stage.let_go()
 
 
 def needed(stages: Sequence[Stage], chosen: Collection[Stage]) -> list[Stage]:

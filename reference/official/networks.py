@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,8 @@ _SHARED = {
     "flow.decoder": "flow.flow_matching.CausalConditionalCFM",
     "flow.decoder.cfm_params": "",
 }
+#: Networks that are in memory together: those of a loop.
+KEPT = 2
 #: The YAML of a family -> what its code makes where, and what each is called in the package `cosyvoice`.
 MADE = {
     "cosyvoice2.yaml": {
@@ -53,14 +55,14 @@ class Official:
     """What the code of a checkout makes of a checkpoint.
 
     Attributes:
-        network: name -> `llm`, `flow` or `hift`, filled as upstream fills it; made once.
+        network: name -> `llm`, `flow` or `hift`, filled as upstream fills it; of these the last `KEPT` are kept.
     """
 
     def __init__(self, checkout: Checkout, family: Family, paths: Mapping[str, Path]) -> None:
         """`paths` are those of the checkpoint: official name of a file -> where it is."""
         self.checkout, self._family, self._paths = checkout, family, paths
         self._made, self._yaml = MADE[family.yaml], YamlNodes(paths[family.yaml])
-        self.network = cache(self._network)
+        self.network = lru_cache(KEPT)(self._network)
 
     def named(self, name: str) -> Any:
         """A class or function of their code."""
@@ -83,7 +85,8 @@ class Official:
 
     def _network(self, name: str) -> torch.nn.Module:
         network: torch.nn.Module = self._make(name)
-        weights = torch.load(self._paths[self._family.networks[name].file], map_location="cpu", weights_only=True)
+        path = self._paths[self._family.networks[name].file]
+        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         network.load_state_dict({key.replace("generator.", ""): value for key, value in weights.items()}, strict=True)
         return network.eval().requires_grad_(False)
 

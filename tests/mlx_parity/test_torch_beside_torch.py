@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -145,3 +148,33 @@ def test_some_stages_of_a_pipeline_are_compared_on_what_the_others_give() -> Non
     report = Pipeline(ports).run({"x": values()}, stages=["second"])
     assert [stage.name for stage in report.stages] == ["second"]
     assert report.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("chosen", [None, ["second"]])
+def test_models_that_functions_make_are_let_go_after_their_stage(chosen: list[str] | None) -> None:
+    alive, models = list[int](), list[weakref.ref[nn.Module]]()
+
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(WIDTH, WIDTH)).eval()
+        models.append(weakref.ref(model))
+        return model
+
+    def second(side: Any, given: Any) -> Any:
+        alive.append(sum(model() is not None for model in models[: len(models) - 2]))
+        return side.module(side.array(given["y"]))
+
+    ports = [
+        Port(
+            "first",
+            make,
+            make,
+            lambda side, given: {"y": side.module(side.array(given["x"]))},
+            needs=("x",),
+            gives=("y",),
+        ),
+        Port("second", make, make, second, needs=("y",)),
+    ]
+    for _ in range(2):
+        assert Pipeline(ports).run({"x": values()}, stages=chosen).verdict is Verdict.PASS
+    assert not any(alive)
