@@ -93,6 +93,7 @@ def captured_in(
     for stage in stages:
         if stage.name in head["stages"]:
             yield read_captured(stage, _file(folder, stage.name), stage.dtype(pair))
+            stage.let_go()
 
 
 def write_captured(one: Captured, path: Path, dtype: str) -> None:
