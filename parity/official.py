@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 
 from mlx_parity import Pipeline, Port
 from mlx_parity.findings import RunReport
-from mlx_parity.sides import Side
+from mlx_parity.pairing.modules import Pairing
+from mlx_parity.sides import Side, side_of
 from mlx_parity.stage import Given, Outputs
 from parity.pair import Reference
 from parity.stages.flow import CONDITIONS
@@ -24,7 +26,7 @@ from parity.stages.text import VARIED
 from reference import features, streaming
 from reference.official import calls
 from reference.official.checkout import Checkout
-from reference.official.networks import KEPT, Official
+from reference.official.networks import Official
 from reference.sampling import RASSampler
 
 #: Rows of log-probabilities from which samplers draw, and special ids in them, of which upstream forbids the first.
@@ -33,6 +35,8 @@ ROWS, SPECIAL = 160, 3
 ARRIVING, PROMPT, LAST = 12, 20, 90
 #: Speech tokens of the utterance that is streamed, in three hops, the Euler steps there, and the speed of the whole.
 SPOKEN, STEPS, SPEED = 150, 2, 1.25
+#: Names in the path of a module that is watched there, at most.
+DEPTH = 2
 #: Samples of noise that a causal vocoder has, and frames by which its source is shorter where it looks ahead.
 LONGEST, AHEAD = 480 * 400, 3
 
@@ -46,6 +50,35 @@ class Beside(Port):
 
     def keep(self, path: str, call: int) -> bool:
         return call < 2
+
+
+class Networks(Beside):
+    """One stage that runs networks of the checkpoint: `ours` gives them in a dtype."""
+
+    def __init__(
+        self, name: str, ours: Callable[[str], torch.nn.Module], theirs: Any, call: Any, **options: Any
+    ) -> None:
+        super().__init__(name, lambda: ours("float32"), theirs, call, **options)
+        self._ours = ours
+
+    def reference(self, pair: Any, dtype: str) -> Side:
+        if dtype != "float64":
+            return super().reference(pair, dtype)
+        twins = {path: path for path in self.pairing.modules}
+        for name in ("_reference", "_network"):  # what has twice the size comes in its place, and not beside it
+            self.__dict__.pop(name, None)
+        return side_of(self._ours(dtype)).paired(twins)
+
+
+class Loop(Networks):
+    """Code around networks. These are watched as wholes, as stages before it look into them."""
+
+    @cached_property
+    def pairing(self) -> Pairing:
+        found = super().pairing
+        return replace(
+            found, modules={path: twin for path, twin in found.modules.items() if len(path.split(".")) <= DEPTH}
+        )
 
 
 class Asked(torch.nn.Module):
@@ -170,7 +203,7 @@ def _spoken(side: Side, given: Given, *, causal: bool, model: Any, hop: bool) ->
 
 def stages_of(reference: Reference, official: Official) -> list[Port]:
     """In data-flow order. What comes after speech tokens is compared at once and as speech is streamed."""
-    ours, theirs = lru_cache(KEPT)(lambda name: reference.component(name, "float32")), official.network
+    ours, theirs = reference.component, official.network
     fmax, causal = reference.family.mel_fmax, reference.family.source_noise is not None
 
     def both(make: Callable[[str], torch.nn.Module]) -> torch.nn.Module:
@@ -181,20 +214,22 @@ def stages_of(reference: Reference, official: Official) -> list[Port]:
 
     def onnx(stage: Any, need: str, give: str) -> Port:
         their = Asked(partial(stage.asked, reference.files.weights(stage.component)))
-        call = partial(_by_onnx, stage)
-        return Beside(stage.name, lambda: ours(stage.component), their, call, needs=(need,), gives=(give,))
+        call, our = partial(_by_onnx, stage), partial(ours, stage.component)
+        return Networks(stage.name, our, their, call, needs=(need,), gives=(give,))
 
     def network(
         name: str, part: str, call: Any, needs: Sequence[str], gives: Sequence[str] = (), **options: Any
     ) -> Port:
-        sides = (lambda: ours(part)), (lambda: theirs(part))
-        return Beside(name, *sides, partial(call, **options), needs=needs, gives=gives)
+        sides = partial(ours, part), (lambda: theirs(part))
+        return Networks(name, *sides, partial(call, **options), needs=needs, gives=gives)
 
     def functions(name: str, our: Any, their: Any, call: Any, needs: Sequence[str], gives: Sequence[str] = ()) -> Port:
         return Beside(name, lambda: Asked(our), lambda: Asked(their), call, needs=needs, gives=gives)
 
     found = [
-        functions("text_tokenizer", lambda text: ours("text_tokenizer").encode(text), official.encode, _texts, TEXT),
+        functions(
+            "text_tokenizer", lambda text: ours("text_tokenizer", "").encode(text), official.encode, _texts, TEXT
+        ),
         functions("audio_features", mels, official.features, _features, WAVES, ("log_mel", "prompt_feat")),
         onnx(SpeechTokenizer(), "log_mel", "prompt_token"),
         onnx(SpeakerEncoder(), "fbank", "embedding"),
@@ -202,19 +237,20 @@ def stages_of(reference: Reference, official: Official) -> list[Port]:
         network("llm_arriving_text", "llm", _speech, (*TEXTS, "opening"), arriving=True),
         functions(
             "sampler",
-            lambda uniforms: RASSampler(ours("llm").sampling, uniforms, -SPECIAL),
+            lambda uniforms: RASSampler(reference.config["llm"]["sampling"], uniforms, -SPECIAL),
             lambda uniforms: calls.sampler(theirs("llm"), uniforms, -SPECIAL),
             _sampled,
             (),
         ),
     ]
+    loop = (lambda dtype: both(partial(ours, dtype=dtype))), (lambda: both(theirs))
     for mode, hop in (("", False), ("_streaming", True)):
         spoken = partial(_spoken, causal=causal, model=official.named("model"), hop=hop)
         found += [
             network(f"flow_encoder{mode}", "flow", _conditions, SPEECH, CONDITIONS, hop=hop),
             network(f"flow_decoder{mode}", "flow", _mel, CONDITIONS, ("mel",), hop=hop),
             network(f"vocoder{mode}", "hift", _wave, ("mel", "source")[: 1 + hop], ("source",), causal=causal, hop=hop),
-            Beside("streaming" if hop else "offline", lambda: both(ours), lambda: both(theirs), spoken, needs=SPEECH),
+            Loop("streaming" if hop else "offline", *loop, spoken, needs=SPEECH),
         ]
     return found
 
