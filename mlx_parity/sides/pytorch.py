@@ -57,7 +57,7 @@ class TorchSide(Side):
         buffers = {name: tensor for name, tensor in module.named_buffers(recurse=False) if name not in left_out}
         own = dict(module.named_parameters(recurse=False)) | buffers
         own |= {name: getattr(module, name) for name in getattr(module, "parametrizations", {})}
-        return {name: self.noted(module, tensor) for name, tensor in own.items() if tensor.is_floating_point()}
+        return {name: _numbers(tensor) for name, tensor in own.items() if tensor.is_floating_point()}
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -84,9 +84,7 @@ class TorchSide(Side):
     def noted(
         self, module: torch.nn.Module, array: torch.Tensor, *, incoming: bool = False, like: np.ndarray | None = None
     ) -> np.ndarray:
-        array = array.detach()
-        halved = array.is_floating_point() and array.dtype != torch.float64
-        return (array.float() if halved else array).numpy().copy()
+        return _numbers(array).copy()
 
     def fed(self, module: torch.nn.Module, own: Any, value: np.ndarray, *, incoming: bool = False) -> torch.Tensor:
         if own is None:
@@ -94,6 +92,14 @@ class TorchSide(Side):
         tensor = self.plain(shaped(value, tuple(own.shape)))
         # a caller that lost precision is to blame for it, and not the module that it calls; one may ask for more
         return tensor.to(torch.promote_types(own.dtype, DTYPES[self.dtype])) if tensor.is_floating_point() else tensor
+
+
+def _numbers(array: torch.Tensor) -> np.ndarray:
+    """An array as NumPy has it; no copy where NumPy has its dtype, as weights take gigabytes."""
+    array = array.detach()
+    halved = array.is_floating_point() and array.dtype != torch.float64
+    numbers: np.ndarray = (array.float() if halved else array).numpy()
+    return numbers
 
 
 _TO_FLOAT = {torch.Tensor.float: torch.Tensor.double}

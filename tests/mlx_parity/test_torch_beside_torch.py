@@ -12,6 +12,7 @@ from torch import nn
 
 from mlx_parity import Pipeline, Port, Verdict, check
 from mlx_parity.findings import RunReport
+from mlx_parity.sides import side_of
 
 WIDTH = 8
 
@@ -178,3 +179,9 @@ def test_models_that_functions_make_are_let_go_after_their_stage(chosen: list[st
     for _ in range(2):
         assert Pipeline(ports).run({"x": values()}, stages=chosen).verdict is Verdict.PASS
     assert not any(alive)
+
+
+def test_weights_are_looked_at_and_not_copied() -> None:
+    layer = nn.Linear(3, 2)
+    weight = side_of(layer).parameters(layer)["weight"]
+    assert np.shares_memory(weight, layer.weight.detach().numpy())
