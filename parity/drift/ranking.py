@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_parity.localization.captured import advance, needed
+from mlx_parity.localization.memory import give_back
 from parity.drift.measure import VERIFIED, Measure, StageDrift
 from parity.drift.networks import DRIFT_STAGES, DriftStage
 from parity.drift.rounding import Precision
@@ -66,7 +67,7 @@ def drift(
     Raises:
         ValueError: no such stage, or a network that the model lacks or does not hold in float32.
     """
-    settings = settings or Settings()
+    settings, unread = settings or Settings(), pair.unread()
     chosen = _chosen(stages)
     for stage in chosen:
         if getattr(pair.model, stage.component) is None:
@@ -85,10 +86,14 @@ def drift(
     arrays = reference_arrays(pair, inputs, last, seed=seed, settings=settings, progress=progress)
     reports = []
     for stage in chosen:
-        measure = Measure(stage, pair.model, arrays, seed, settings, progress)
-        for precision in precisions:
-            if not precision.quantized or stage.name in QUANTIZED_STAGES:
-                reports.append(measure.drift(precision, verified))
+        tried = [one for one in precisions if not one.quantized or stage.name in QUANTIZED_STAGES]
+        if tried:
+            measure = Measure(stage, pair.model, arrays, seed, settings, progress)
+            reports += [measure.drift(precision, verified) for precision in tried]
+            del measure
+        if stage.component in unread:  # the next network needs the memory
+            pair.let_go(stage.component)
+            give_back()
     if not reports:
         raise ValueError(f"nothing to measure: q8 and q4 are for {', '.join(QUANTIZED_STAGES)} alone")
     return DriftReport(reports, settings)
