@@ -33,8 +33,10 @@ from reference.sampling import RASSampler
 ROWS, SPECIAL = 160, 3
 #: Text that arrives token by token, the prompt's speech there, and how many tokens come before the speech ends.
 ARRIVING, PROMPT, LAST = 12, 20, 90
+#: Euler steps of the flow by itself.
+STEPS = 4
 #: Speech tokens of the utterance that is streamed, in three hops, the Euler steps there, and the speed of the whole.
-SPOKEN, STEPS, SPEED = 150, 2, 1.25
+SPOKEN, FEW, SPEED = 150, 2, 1.25
 #: Names in the path of a module that is watched there, at most.
 DEPTH = 2
 #: Samples of noise that a causal vocoder has, and frames by which its source is shorter where it looks ahead.
@@ -161,7 +163,7 @@ def _conditions(side: Side, given: Given, *, hop: bool) -> dict[str, torch.Tenso
 
 def _mel(side: Side, given: Given, *, hop: bool) -> dict[str, torch.Tensor]:
     arrays = (side.array(given[name]) for name in CONDITIONS)
-    return {"mel": _called(side, "decoder", *arrays, n_timesteps=10, streaming=hop)}
+    return {"mel": _called(side, "decoder", *arrays, n_timesteps=STEPS, streaming=hop)}
 
 
 def _draws(side: Side, given: Given, causal: bool) -> streaming.Draw:
@@ -193,11 +195,11 @@ def _spoken(side: Side, given: Given, *, causal: bool, model: Any, hop: bool) ->
     token = side.array(np.resize(given["speech_token"], (1, SPOKEN)))
     spoken = *networks, token, streaming.Prompt(*prompt), _draws(side, given, causal)
     if _is_official(networks[0]):
-        wavs = calls.spoken(model, *spoken, stream=hop, speed=1.0 if hop else SPEED, n_timesteps=STEPS)
+        wavs = calls.spoken(model, *spoken, stream=hop, speed=1.0 if hop else SPEED, n_timesteps=FEW)
     elif hop:
-        wavs = [piece.wav for piece in streaming.stream(*spoken, n_timesteps=STEPS)]
+        wavs = [piece.wav for piece in streaming.stream(*spoken, n_timesteps=FEW)]
     else:
-        wavs = [streaming.offline(*spoken, speed=SPEED, n_timesteps=STEPS)]
+        wavs = [streaming.offline(*spoken, speed=SPEED, n_timesteps=FEW)]
     return {f"wav_{number}": wav for number, wav in enumerate(wavs)}
 
 

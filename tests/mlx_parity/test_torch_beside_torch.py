@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -151,34 +152,55 @@ def test_some_stages_of_a_pipeline_are_compared_on_what_the_others_give() -> Non
     assert report.verdict is Verdict.PASS
 
 
-@pytest.mark.parametrize("chosen", [None, ["second"]])
-def test_models_that_functions_make_are_let_go_after_their_stage(chosen: list[str] | None) -> None:
-    alive, models = list[int](), list[weakref.ref[nn.Module]]()
+class Makers:
+    """Two stages whose models functions make; `alive` says how many of the first one's are there as the second runs."""
 
-    def make() -> nn.Module:
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(WIDTH, WIDTH)).eval()
-        models.append(weakref.ref(model))
+    def __init__(self) -> None:
+        self.alive, self._models = list[int](), list[weakref.ref[nn.Module]]()
+
+    def pipeline(self) -> Pipeline:
+        def first(side: Any, given: Any) -> Any:
+            return {"y": side.module(side.array(given["x"]))}
+
+        make = self._make
+        return Pipeline(
+            [
+                Port("first", make, make, first, needs=("x",), gives=("y",)),
+                Port("second", self._other, self._other, self._call, needs=("y",)),
+            ]
+        )
+
+    def _make(self) -> nn.Module:
+        model = self._other()
+        self._models.append(weakref.ref(model))
         return model
 
-    def second(side: Any, given: Any) -> Any:
-        alive.append(sum(model() is not None for model in models[: len(models) - 2]))
+    @staticmethod
+    def _other() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(WIDTH, WIDTH)).eval()
+
+    def _call(self, side: Any, given: Any) -> Any:
+        self.alive.append(sum(model() is not None for model in self._models))
         return side.module(side.array(given["y"]))
 
-    ports = [
-        Port(
-            "first",
-            make,
-            make,
-            lambda side, given: {"y": side.module(side.array(given["x"]))},
-            needs=("x",),
-            gives=("y",),
-        ),
-        Port("second", make, make, second, needs=("y",)),
-    ]
+
+@pytest.mark.parametrize("chosen", [None, ["second"]])
+def test_models_that_functions_make_are_let_go_after_their_stage(chosen: list[str] | None) -> None:
+    makers = Makers()
     for _ in range(2):
-        assert Pipeline(ports).run({"x": values()}, stages=chosen).verdict is Verdict.PASS
-    assert not any(alive)
+        assert makers.pipeline().run({"x": values()}, stages=chosen).verdict is Verdict.PASS
+    assert makers.alive
+    assert not any(makers.alive)
+
+
+def test_ports_that_functions_make_are_let_go_where_the_reference_comes_from_a_capture(tmp_path: Path) -> None:
+    makers = Makers()
+    folder = makers.pipeline().capture(tmp_path / "capture", {"x": values()})
+    makers.alive.clear()
+    assert makers.pipeline().compare(folder).verdict is Verdict.PASS
+    assert makers.alive
+    assert not any(makers.alive)
 
 
 def test_weights_are_looked_at_and_not_copied() -> None:
