@@ -15,10 +15,11 @@ from mlx_parity import Pipeline, Port
 from mlx_parity.findings import RunReport
 from mlx_parity.pairing.modules import Pairing
 from mlx_parity.sides import Side, side_of
-from mlx_parity.stage import Given, Outputs
+from mlx_parity.stage import Given, Outputs, Sides
 from parity.pair import Reference
 from parity.stages.flow import CONDITIONS
 from parity.stages.flow_pieces import utterance
+from parity.stages.loop import phase_floor
 from parity.stages.sampler_trials import make_trials
 from parity.stages.speaker_encoder import SpeakerEncoder
 from parity.stages.speech_tokenizer import SpeechTokenizer
@@ -73,7 +74,22 @@ class Networks(Beside):
 
 
 class Loop(Networks):
-    """Code around networks. These are watched as wholes, as stages before it look into them."""
+    """Code around networks. These are watched as wholes, as stages before it look into them.
+
+    What they make where errors add up is judged by what is put out, which knows of the phase.
+    """
+
+    def keep(self, path: str, call: int) -> bool:
+        return False
+
+    def carried(self, name: str, sides: Sides) -> float:
+        """What the phase adds up, in this run of the vocoder and the one before; see `phase_floor`."""
+        part, _, number = name.rpartition("_")
+        if part != "wav":
+            return 0.0
+        f0 = [f"f0_{run}" for run in (int(number) - 1, int(number))]
+        every = sides.actual, sides.expected, sides.exact
+        return max(phase_floor(name, sides, *(one.tensors.get(run) for one in every)) for run in f0)
 
     @cached_property
     def pairing(self) -> Pairing:
@@ -194,13 +210,15 @@ def _spoken(side: Side, given: Given, *, causal: bool, model: Any, hop: bool) ->
     networks, prompt = (side.module["flow"], side.module["hift"]), map(side.array, utterance(given)[1])
     token = side.array(np.resize(given["speech_token"], (1, SPOKEN)))
     spoken = *networks, token, streaming.Prompt(*prompt), _draws(side, given, causal)
-    if _is_official(networks[0]):
-        wavs = calls.spoken(model, *spoken, stream=hop, speed=1.0 if hop else SPEED, n_timesteps=FEW)
-    elif hop:
-        wavs = [piece.wav for piece in streaming.stream(*spoken, n_timesteps=FEW)]
-    else:
-        wavs = [streaming.offline(*spoken, speed=SPEED, n_timesteps=FEW)]
-    return {f"wav_{number}": wav for number, wav in enumerate(wavs)}
+    f0 = list[torch.Tensor]()
+    with networks[1].f0_predictor.register_forward_hook(lambda _, __, made: f0.append(made)):
+        if _is_official(networks[0]):
+            wavs = calls.spoken(model, *spoken, stream=hop, speed=1.0 if hop else SPEED, n_timesteps=FEW)
+        elif hop:
+            wavs = [piece.wav for piece in streaming.stream(*spoken, n_timesteps=FEW)]
+        else:
+            wavs = [streaming.offline(*spoken, speed=SPEED, n_timesteps=FEW)]
+    return {f"{part}_{at}": array for part, made in (("f0", f0), ("wav", wavs)) for at, array in enumerate(made)}
 
 
 def stages_of(reference: Reference, official: Official) -> list[Port]:
