@@ -1,7 +1,7 @@
 """Stage 2, the language model: cross entropy on speech tokens, as the official `Qwen2LM.forward` has it.
 
-Most sequences hold two utterances of one speaker, text before text and speech before speech: that is what zero-shot
-synthesis asks for. Some are interleaved (`bistream`). Only the rows of codes that the tokenizer uses are trained.
+Most sequences hold two utterances of one speaker or three, text before text and speech before speech: that is what
+zero-shot synthesis asks for. Some are interleaved (`bistream`). Only the rows of codes that the tokenizer uses are trained.
 
 A network so small takes long to find out which word it is saying. So it is asked, at every token: two heads, which are
 left out of the checkpoint, name the word that the next token belongs to, and the one after it.
@@ -26,8 +26,10 @@ from reference.nano.words import PHONES, WORDS, is_held_out, written
 from reference.sampling import RASSampler, uniforms
 
 IGNORE = -100
-#: Shares of sequences that hold one utterance alone, of texts that end with a full stop, that begin with a capital.
-SINGLE, FULL_STOP, CAPITAL = 0.25, 0.5, 0.25
+#: Shares of sequences that hold one utterance alone, two, and three.
+TOGETHER = (0.2, 0.5, 0.3)
+#: Shares of texts that end with a full stop, that begin with a capital.
+FULL_STOP, CAPITAL = 0.5, 0.25
 #: Standard deviation of new embeddings: torch's own, 1, hides the positions for long.
 EMBEDDING_STD = 0.02
 #: The bias of codes that never occur.
@@ -173,9 +175,8 @@ class LanguageStage:
         """One training sequence: inputs, targets, and the words as further targets."""
         first = int(rng.integers(len(self._classes)))
         alike = self._of_variant[self.train.utterances[first].variant]
-        chosen = [first]
-        if rng.random() >= SINGLE:
-            chosen.append(alike[rng.integers(len(alike))])
+        more = int(rng.choice(len(TOGETHER), p=TOGETHER))
+        chosen = [first, *(alike[rng.integers(len(alike))] for _ in range(more))]
         said = [self.train.utterances[index] for index in chosen]
         if is_held_out([word for utterance in said for word in utterance.words]):
             return self._drawn(rng)

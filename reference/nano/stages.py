@@ -139,7 +139,7 @@ def train_speech_tokenizer(work: Workplace, stop: int | None) -> None:
 
 def language_stage(work: Workplace) -> llm.LanguageStage:
     return llm.LanguageStage(
-        work.train, work.held_out, work.tokens, work.recogniser, work.phones, work.sizes["llm"], bistream=0.2
+        work.train, work.held_out, work.tokens, work.recogniser, work.phones, work.sizes["llm"], bistream=0.5
     )
 
 
@@ -147,7 +147,7 @@ def train_llm(work: Workplace, stop: int | None) -> None:
     torch.manual_seed(SEED)
     stage = language_stage(work)
     network = llm.Taught(work.sizes["llm"], stage.table.codes)
-    schedule = work.schedule(steps=3500, rate=3e-3, warmup=200)
+    schedule = work.schedule(steps=12000, rate=3e-3, warmup=200)
     train(network, stage.losses, schedule, work.checkpoint("llm"), seed=SEED, check=stage.check, stop=stop)
 
 

@@ -20,7 +20,7 @@ PHONES = dict(zip(WORDS, map(int, "432333452343243654643424434334433444633335335
 
 #: Held-out five-digit strings; and the shares of the lengths of a digit string, and of a row of any words.
 TESTS = 100
-DIGIT_LENGTHS = {2: 0.1, 3: 0.15, 4: 0.2, 5: 0.4, 6: 0.15}
+DIGIT_LENGTHS = {2: 0.08, 3: 0.1, 4: 0.15, 5: 0.3, 6: 0.12, 8: 0.1, 10: 0.1, 12: 0.05}
 ROW_LENGTHS = {1: 0.1, 2: 0.25, 3: 0.3, 4: 0.25, 5: 0.1}
 #: How many texts are of digits alone.
 DIGIT_SHARE = 0.7
