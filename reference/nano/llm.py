@@ -1,7 +1,8 @@
 """Stage 2, the language model: cross entropy on speech tokens, as the official `Qwen2LM.forward` has it.
 
 Most sequences hold two utterances of one speaker or three, text before text and speech before speech: that is what
-zero-shot synthesis asks for. Some are interleaved (`bistream`). Only the rows of codes that the tokenizer uses are trained.
+zero-shot synthesis asks for. Some are interleaved (`bistream`). Only the rows of codes that the tokenizer uses are
+trained.
 
 A network so small takes long to find out which word it is saying. So it is asked, at every token: two heads, which are
 left out of the checkpoint, name the word that the next token belongs to, and the one after it.
