@@ -99,8 +99,12 @@ class Port(Stage):
 
     def let_go(self) -> None:
         if any(map(inspect.isroutine, self._models)):
-            for name in ("_reference", "_port", "_unpacked", "_network", "pairing"):
-                self.__dict__.pop(name, None)
+            self._forget("_reference", "_port", "_unpacked", "_network", "pairing")
+
+    def _forget(self, *names: str) -> None:
+        """What is kept under these names is found out again when it is asked for."""
+        for name in names:
+            self.__dict__.pop(name, None)
 
     @cached_property
     def _unpacked(self) -> dict[str, np.ndarray]:
@@ -128,8 +132,7 @@ class Port(Stage):
 
     def recalled(self, modules: dict[str, Recorded]) -> Port:
         other = copy.copy(self)
-        for name in ("_network", "pairing"):
-            other.__dict__.pop(name, None)
+        other._forget("_network", "pairing")
         other._recorded = modules
         return other
 

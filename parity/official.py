@@ -68,8 +68,7 @@ class Networks(Beside):
         if dtype != "float64":
             return super().reference(pair, dtype)
         twins = {path: path for path in self.pairing.modules}
-        for name in ("_reference", "_network"):  # what has twice the size comes in its place, and not beside it
-            self.__dict__.pop(name, None)
+        self._forget("_reference", "_network")  # what has twice the size comes in its place, and not beside it
         return side_of(self._ours(dtype)).paired(twins)
 
 
@@ -248,7 +247,7 @@ def stages_of(reference: Reference, official: Official) -> list[Port]:
 
     found = [
         functions(
-            "text_tokenizer", lambda text: ours("text_tokenizer", "").encode(text), official.encode, _texts, TEXT
+            "text_tokenizer", lambda text: ours("text_tokenizer", "float32").encode(text), official.encode, _texts, TEXT
         ),
         functions("audio_features", mels, official.features, _features, WAVES, ("log_mel", "prompt_feat")),
         onnx(SpeechTokenizer(), "log_mel", "prompt_token"),
